@@ -1,0 +1,23 @@
+"""Neural machine translation with LSTM layers pinned to devices and run as a pipeline.
+
+`from nmt import Translator` is the public interface for translating; it loads lazily, so that
+`import nmt` needs neither torch nor any of the training libraries.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nmt.decoding.translator import Translation, Translator
+
+__version__ = "0.1.0"
+__all__ = ["Translation", "Translator", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Translation", "Translator"):
+        from nmt.decoding import translator
+
+        return getattr(translator, name)
+    raise AttributeError(f"module 'nmt' has no attribute {name!r}")

@@ -1,0 +1,262 @@
+"""Batches of sentence pairs of similar length, drawn at random without end.
+
+Training pairs are drawn into a pool, sorted by length, cut into batches by a budget, and the
+batches are shuffled. Everything follows from the seed and the position, so that a run that was
+interrupted goes on with exactly the batch that would have come next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmt.config import BatchConfig
+from nmt.corpus.store import TokenStore
+from nmt.errors import CheckpointError, ConfigurationError, CorpusError
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Sentence pairs for one optimizer step, as pieces without special ones."""
+
+    source: list[np.ndarray]
+    target: list[np.ndarray]
+    epoch: float  # passes over all the data, this batch included
+
+
+@dataclass(frozen=True)
+class OrderedBatch:
+    """Some of a list's pairs, with their places in it."""
+
+    places: list[int]
+    source: list[np.ndarray]
+    target: list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """Pairs drawn together: `corpus[j]` and `row[j]` name pair j, `batches` are runs of them."""
+
+    corpus: Integers
+    row: Integers
+    batches: list[tuple[int, int]]
+
+
+class BatchIterator:
+    """Training batches without end, from several corpora mixed by weight.
+
+    Each corpus is passed through in a new random order every time, so that each of its pairs occurs
+    once per pass. Rows of a batch are a multiple of `config.multiple`; where a pool's size is not,
+    the one batch of its shortest pairs has the few rows more. The budget of `config.tokens` counts
+    rows × the longest row, EOS included, of the larger side. It is exceeded only where the least
+    number of rows is already too much.
+    """
+
+    def __init__(
+        self,
+        stores: Mapping[str, TokenStore],
+        weights: Mapping[str, float],
+        config: BatchConfig,
+        seed: int,
+    ) -> None:
+        assert stores.keys() == weights.keys(), "each corpus has one weight"
+        self._names = sorted(stores)  # the order in a file must not matter
+        self._stores = [stores[name] for name in self._names]
+        shares = np.array([weights[name] for name in self._names], dtype=np.float64)
+        self._shares = shares / shares.sum()
+        self._config = config
+        self._seed = seed
+        self._pairs = sum(len(store) for store in self._stores)
+        self._size = min(config.pool, self._pairs)
+        self._check()
+        self._orders: dict[int, tuple[int, Integers]] = {}  # corpus → the pass and its order
+        self._start(0, np.zeros(len(self._stores), dtype=np.int64))
+
+    @property
+    def epoch(self) -> float:
+        """Passes over all the data so far."""
+        return (self._number * self._size + self._rows) / self._pairs
+
+    def __iter__(self) -> Iterator[PairBatch]:
+        return self
+
+    def __next__(self) -> PairBatch:
+        if self._position == len(self._pool.batches):
+            self._start(self._number + 1, self._drawn + self._counts)
+        first, end = self._pool.batches[self._position]
+        self._position += 1
+        self._rows += end - first
+        pairs = [
+            (self._stores[corpus], row)
+            for corpus, row in zip(
+                self._pool.corpus[first:end].tolist(),
+                self._pool.row[first:end].tolist(),
+                strict=True,
+            )
+        ]
+        return PairBatch(
+            [store.source(row) for store, row in pairs],
+            [store.target(row) for store, row in pairs],
+            self.epoch,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position, ready for JSON; together with the data it gives all that follows."""
+        return {
+            "pool": self._number,
+            "drawn": self._drawn.tolist(),
+            "batch": self._position,
+            "data": self._identity(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken. Raises CheckpointError if that was with other data."""
+        for what, here in self._identity().items():
+            if (there := state["data"][what]) != here:
+                raise CheckpointError(
+                    f"The {what} must be as in the checkpoint ({there}), but is {here} instead; "
+                    "restore it, or start a new run."
+                )
+        self._start(state["pool"], np.array(state["drawn"], dtype=np.int64))
+        self._position = state["batch"]
+        self._rows = sum(end - first for first, end in self._pool.batches[: self._position])
+
+    def _check(self) -> None:
+        multiple, sentences = self._config.multiple, self._config.sentences
+        if sentences is not None and sentences % multiple:
+            raise ConfigurationError(
+                [
+                    f"`data.batch.sentences` must be a multiple of `data.batch.multiple` "
+                    f"({multiple}), but is {sentences} instead."
+                ]
+            )
+        if self._config.pool < multiple:
+            raise ConfigurationError(
+                [
+                    f"`data.batch.pool` must be at least `data.batch.multiple` ({multiple}), "
+                    f"but is {self._config.pool} instead."
+                ]
+            )
+        if self._pairs < multiple:
+            raise CorpusError(
+                f"The training data must have at least {multiple} pairs (`data.batch.multiple`), "
+                f"but has {self._pairs} instead; give more, or lower the multiple."
+            )
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "size of the training data": {
+                name: [len(store), store.statistics.source_tokens, store.statistics.target_tokens]
+                for name, store in zip(self._names, self._stores, strict=True)
+            },
+            "mix of the training data": self._shares.tolist(),
+            "setting of `data.batch`": self._config.model_dump(),
+            "seed": self._seed,
+        }
+
+    def _start(self, number: int, drawn: Integers) -> None:
+        """Draw pool `number`; `drawn` says how many pairs of each corpus came before it."""
+        self._number, self._drawn = number, drawn
+        self._counts = share_out(self._size, self._shares, drawn)
+        self._pool = self._draw()
+        self._position = self._rows = 0
+
+    def _draw(self) -> _Pool:
+        rows = [self._next_rows(k, int(count)) for k, count in enumerate(self._counts)]
+        source = [s.source_lengths[r] for s, r in zip(self._stores, rows, strict=True)]
+        target = [s.target_lengths[r] for s, r in zip(self._stores, rows, strict=True)]
+        source_lengths, target_lengths = np.concatenate(source), np.concatenate(target)
+        # A number that no corpus has keeps this stream apart from the corpora's orders.
+        chance = _generator(self._seed, len(self._stores), self._number)
+        tie = chance.permutation(self._size)
+        order = np.lexsort((tie, source_lengths, target_lengths))
+        longest = np.maximum(source_lengths, target_lengths)[order] + 1
+        batches = cut(longest, self._config)
+        chance.shuffle(batches)
+        corpus = np.repeat(np.arange(len(rows)), self._counts)
+        return _Pool(corpus[order], np.concatenate(rows)[order], batches)
+
+    def _next_rows(self, k: int, count: int) -> Integers:
+        """The `count` pairs of corpus k that follow those drawn, over as many passes as needed."""
+        size, place = len(self._stores[k]), int(self._drawn[k])
+        parts = [np.zeros(0, dtype=np.int64)]
+        while count:
+            number, first = divmod(place, size)
+            part = self._order(k, number)[first : first + count]
+            parts.append(part)
+            place += len(part)
+            count -= len(part)
+        return np.concatenate(parts)
+
+    def _order(self, k: int, number: int) -> Integers:
+        if k not in self._orders or self._orders[k][0] != number:
+            order = _generator(self._seed, k, number).permutation(len(self._stores[k]))
+            self._orders[k] = number, order
+        return self._orders[k][1]
+
+
+def share_out(size: int, shares: NDArray[np.float64], drawn: Integers) -> Integers:
+    """How many of the next `size` pairs come from each corpus, so that the counts of all that was
+    drawn stay as near to `shares` as whole numbers can (largest remainder).
+    """
+    wanted = shares * (drawn.sum() + size) - drawn
+    counts: Integers = np.maximum(np.floor(wanted), 0).astype(np.int64)
+    while missing := size - int(counts.sum()):  # fewer than there are corpora
+        need = wanted - counts
+        if missing > 0:
+            counts[np.argmax(need)] += 1
+        else:  # a corpus ahead of its share makes the others' floors sum to too much
+            counts[np.argmin(np.where(counts > 0, need, np.inf))] -= 1
+    return counts
+
+
+def cut(longest: NDArray[Any], config: BatchConfig) -> list[tuple[int, int]]:
+    """Cut sorted rows into batches, as (first, end). `longest` (rows,): each row's larger side.
+
+    The first batch takes what is left over from a multiple: it has the shortest rows, so that
+    a few more of them cost least.
+    """
+    multiple, rows = config.multiple, len(longest)
+    starts = np.arange(rows % multiple, rows, multiple)
+    starts[0] = 0
+    widths = np.maximum.reduceat(longest, starts).tolist()
+    ends = [*starts[1:].tolist(), rows]
+    batches, first, last, width = [], 0, 0, 0
+    for end, block_width in zip(ends, widths, strict=True):
+        wider = max(width, block_width)
+        if last > first and not _fits(end - first, wider, config):
+            batches.append((first, last))
+            first, wider = last, block_width
+        last, width = end, wider
+    return [*batches, (first, last)]
+
+
+def ordered_batches(
+    source: Sequence[np.ndarray], target: Sequence[np.ndarray], sentences: int
+) -> Iterator[OrderedBatch]:
+    """All pairs once, the longest first (what does not fit in memory shows at once), `sentences`
+    at a time, with their places in the lists. For validation.
+    """
+    places = sorted(
+        range(len(source)), key=lambda i: (len(target[i]), len(source[i])), reverse=True
+    )
+    for first in range(0, len(places), sentences):
+        some = places[first : first + sentences]
+        yield OrderedBatch(some, [source[i] for i in some], [target[i] for i in some])
+
+
+def _fits(rows: int, longest: int, config: BatchConfig) -> bool:
+    if config.tokens is not None:
+        return rows * longest <= config.tokens
+    assert config.sentences is not None
+    return rows <= config.sentences
+
+
+def _generator(*key: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))

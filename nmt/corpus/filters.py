@@ -1,0 +1,97 @@
+"""Which training pairs are left out, and why."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmt.config import FilterConfig
+
+# Every reason to leave a pair out, in the order in which they are tried, with words for the log.
+REASONS = {
+    "empty": "have an empty side",
+    "copies": "have two sides that are the same",
+    "duplicates": "were seen before",
+    "length": "are too long",
+    "ratio": "have sides of too different length",
+}
+RATIO_FROM = 10  # pieces: the ratio of shorter sides says nothing ("No." – "Das kommt nicht …")
+HASHES_AT_ONCE = 2_000_000  # 16 MB; bounds the memory of finding duplicates
+
+
+def text_reason(source: str, target: str, seen: bool, config: FilterConfig) -> str | None:
+    """The reason to leave out a pair that its text gives, or None. `seen`: it is a duplicate."""
+    source, target = source.strip(), target.strip()
+    if not source or not target:
+        return "empty"
+    if config.copies and source == target:
+        return "copies"
+    if config.duplicates and seen:
+        return "duplicates"
+    return None
+
+
+def length_reason(source: int, target: int, config: FilterConfig) -> str | None:
+    """The reason to leave out a pair that its numbers of pieces give, or None."""
+    shorter, longer = sorted((source, target))
+    if shorter == 0:
+        return "empty"  # nothing but characters that the normalisation removes
+    if longer > config.max_tokens:
+        return "length"
+    if longer > RATIO_FROM and longer > config.max_ratio * shorter:
+        return "ratio"
+    return None
+
+
+def find_duplicates(
+    pairs: Iterable[tuple[str, str]], scratch: Path, at_once: int = HASHES_AT_ONCE
+) -> NDArray[np.bool_]:
+    """Mark every pair that occurred earlier: (pairs,), kept in a file of the folder `scratch`.
+
+    The pairs' 64-bit hashes go to a file, which is then read once per range of hashes, each of
+    about `at_once`, so that memory does not grow with the corpus. (Two different pairs out of
+    forty million collide with a probability of 0.00005.)
+    """
+    count = _write_hashes(pairs, scratch / "hashes")
+    if count == 0:
+        return np.zeros(0, dtype=np.bool_)
+    hashes = np.memmap(scratch / "hashes", dtype=np.uint64, mode="r")
+    marks = np.memmap(scratch / "duplicates", dtype=np.bool_, mode="w+", shape=(count,))
+    ranges = -(-count // at_once)
+    for i in range(ranges):
+        first, last = 2**64 * i // ranges, 2**64 * (i + 1) // ranges - 1
+        _mark_range(hashes, marks, np.uint64(first), np.uint64(last), at_once)
+    return marks
+
+
+def _write_hashes(pairs: Iterable[tuple[str, str]], path: Path) -> int:
+    count = 0
+    with path.open("wb") as file:
+        for source, target in pairs:
+            text = f"{source}\n{target}".encode()  # neither side has a line end
+            file.write(hashlib.blake2b(text, digest_size=8).digest())
+            count += 1
+    return count
+
+
+def _mark_range(
+    hashes: NDArray[np.uint64],
+    marks: NDArray[np.bool_],
+    first: np.uint64,
+    last: np.uint64,
+    at_once: int,
+) -> None:
+    seen = np.zeros(0, dtype=np.uint64)
+    for start in range(0, len(hashes), at_once):
+        chunk = np.asarray(hashes[start : start + at_once])
+        places = np.flatnonzero((chunk >= first) & (chunk <= last))
+        values, earliest = np.unique(chunk[places], return_index=True)
+        new = ~np.isin(values, seen, assume_unique=True)
+        repeated = np.ones(len(places), dtype=np.bool_)
+        repeated[earliest[new]] = False
+        marks[start + places[repeated]] = True
+        seen = np.concatenate([seen, values[new]])

@@ -1,0 +1,153 @@
+"""Parallel text files as pairs of lines: strict about everything that would misalign them.
+
+A line ends at "\\n" and nowhere else (U+2028, form feeds and the like are text), one "\\r" before
+it belongs to the line end, and a byte order mark at the start of a file is dropped. Everything is
+streamed, so memory does not depend on the corpus.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from io import BufferedReader
+from itertools import zip_longest
+from pathlib import Path
+from uuid import uuid4
+
+from nmt.config import FilesConfig
+from nmt.errors import CorpusError
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a full check of a parallel corpus found."""
+
+    pairs: int
+    digest: str  # SHA-256 of all lines of both sides, in order, however they are packed
+
+
+def read_lines(path: str | Path) -> Iterator[str]:
+    """The lines of a UTF-8 file, plain or .gz, without their ends.
+
+    Raises CorpusError, with the file and the line, if it cannot be read.
+    """
+    path = Path(path)
+    number = 0
+    try:
+        with _open(path) as stream:
+            for number, raw in enumerate(stream, 1):
+                yield _decode(raw, path, number)
+    except FileNotFoundError:
+        raise CorpusError(
+            f"`{path}` must be a file, but does not exist; correct the path, or get the corpus "
+            "as data/README.md says."
+        ) from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise CorpusError(
+            f"`{path}` must be a complete gzip file, but is damaged after line {number} "
+            f"({error}) instead; get it again."
+        ) from None
+    except OSError as error:
+        raise CorpusError(
+            f"`{path}` must be a file that can be read, but gives “{error.strerror}” instead; "
+            "correct the path or its permissions."
+        ) from None
+
+
+def read_parallel(files: FilesConfig) -> Iterator[tuple[str, str]]:
+    """All pairs of a corpus, in order. Raises CorpusError if two files differ in lines."""
+    for source, target in zip(files.source, files.target, strict=True):
+        yield from _read_pair(source, target)
+
+
+def check(files: FilesConfig, cache: Path | None = None) -> Survey:
+    """Read a whole corpus and raise CorpusError at its first mistake.
+
+    With `cache`, files that have not been touched since an earlier check are not read again.
+    """
+    record = cache / "checked" / f"{_identity(files)}.json" if cache is not None else None
+    if record is not None and record.exists():
+        return Survey(**json.loads(record.read_text()))
+    survey = _survey(files)
+    if record is not None:
+        write_atomically(record, json.dumps(asdict(survey)).encode())
+    return survey
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that whoever looks sees either nothing or all of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{uuid4().hex[:8]}.tmp")
+    try:
+        unfinished.write_bytes(content)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _open(path: Path) -> gzip.GzipFile | BufferedReader:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+
+
+def _decode(raw: bytes, path: Path, number: int) -> str:
+    if number == 1:
+        raw = raw.removeprefix(BYTE_ORDER_MARK)
+    try:
+        return raw.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"`{path}` must be UTF-8, but line {number} is not valid UTF-8: it has byte "
+            f"0x{raw[error.start]:02x} at position {error.start + 1} instead; convert the file, "
+            "for instance with iconv, or correct the line."
+        ) from None
+
+
+def _read_pair(source: str, target: str) -> Iterator[tuple[str, str]]:
+    pairs = 0
+    source_lines, target_lines = read_lines(source), read_lines(target)
+    for source_line, target_line in zip_longest(source_lines, target_lines):
+        if source_line is None or target_line is None:
+            rest = 1 + sum(1 for _ in source_lines) + sum(1 for _ in target_lines)
+            counts = (pairs, pairs + rest) if source_line is None else (pairs + rest, pairs)
+            raise CorpusError(
+                f"`{target}` must have as many lines as `{source}`, but `{source}` has "
+                f"{counts[0]} lines and `{target}` has {counts[1]} instead; line i of one must "
+                "be the translation of line i of the other."
+            )
+        pairs += 1
+        yield source_line, target_line
+    if pairs == 0:
+        raise CorpusError(
+            f"`{source}` must have at least one line, but is empty instead, as is `{target}`; "
+            "get the corpus again, or leave these files out."
+        )
+
+
+def _survey(files: FilesConfig) -> Survey:
+    pairs, digests = 0, (hashlib.sha256(), hashlib.sha256())
+    for pair in read_parallel(files):
+        pairs += 1
+        for digest, line in zip(digests, pair, strict=True):
+            digest.update(line.encode() + b"\n")
+    both = "".join(digest.hexdigest() for digest in digests)
+    return Survey(pairs, hashlib.sha256(both.encode()).hexdigest())
+
+
+def _identity(files: FilesConfig) -> str:
+    """Changes whenever a file is replaced or written to, without reading it."""
+    stamps: list[object] = []
+    for path in [*files.source, "", *files.target]:
+        if path == "" or not Path(path).is_file():  # reading a missing file will say so
+            stamps.append(path)
+            continue
+        status = Path(path).stat()
+        real = os.path.realpath(path)
+        stamps.append([real, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino])
+    return hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:32]

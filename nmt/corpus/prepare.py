@@ -1,0 +1,116 @@
+"""From a data configuration to everything that training reads: checked, encoded, cached."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nmt.config import DataConfig
+from nmt.corpus.batching import BatchIterator
+from nmt.corpus.lines import check, read_parallel
+from nmt.corpus.store import TokenStore, build_store
+from nmt.corpus.vocabulary import Vocabulary
+from nmt.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
+
+RECIPE = 1  # raise it when vocabularies are trained differently, so that old ones are not re-used
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """What training and validation read."""
+
+    config: DataConfig
+    seed: int
+    vocabulary: Vocabulary
+    train: dict[str, TokenStore]
+    valid_source: list[str]
+    valid_target: list[str]
+    valid_source_ids: list[np.ndarray]  # pieces without special ones
+    valid_target_ids: list[np.ndarray]
+
+    def batches(self) -> BatchIterator:
+        """The training batches, from the first on."""
+        weights = {name: files.weight for name, files in self.config.train.items()}
+        return BatchIterator(self.train, weights, self.config.batch, self.seed)
+
+
+def prepare(data: DataConfig, seed: int) -> PreparedData:
+    """Check every file, then make or find the vocabulary and the token stores.
+
+    Several processes may do this at once: each finds or makes the same files. `seed` only orders
+    the batches; it does not change what is cached.
+    """
+    cache = Path(data.cache)
+    check_files(data)
+    vocabulary = find_vocabulary(data)
+    train = {
+        name: build_store(name, files, vocabulary, data.filter, cache)
+        for name, files in data.train.items()
+    }
+    valid = list(read_parallel(data.valid))
+    valid_source, valid_target = [pair[0] for pair in valid], [pair[1] for pair in valid]
+    logger.info("%s: %d validation pairs", data.name, len(valid))
+    return PreparedData(
+        config=data,
+        seed=seed,
+        vocabulary=vocabulary,
+        train=train,
+        valid_source=valid_source,
+        valid_target=valid_target,
+        valid_source_ids=_rows(vocabulary, valid_source),
+        valid_target_ids=_rows(vocabulary, valid_target),
+    )
+
+
+def check_files(data: DataConfig) -> None:
+    """Read every file of a configuration once; raises CorpusError at the first mistake.
+
+    The test sets are included: they are needed only after training, which is late to learn that
+    one is missing.
+    """
+    for files in [*data.train.values(), data.valid, *data.test.values()]:
+        check(files, Path(data.cache))
+
+
+def find_vocabulary(data: DataConfig) -> Vocabulary:
+    """The vocabulary named by the configuration, or one trained on the training text and cached."""
+    config = data.vocabulary
+    if config.model is not None:
+        vocabulary = Vocabulary.load(config.model)
+        if len(vocabulary) != config.size:
+            raise ConfigurationError(
+                [
+                    f"`data.vocabulary.size` must be {len(vocabulary)}, the size of "
+                    f"`{config.model}`, but is {config.size} instead."
+                ]
+            )
+        return vocabulary
+    path = Path(data.cache) / "vocabularies" / f"{_vocabulary_fingerprint(data)}.model"
+    if path.exists():
+        return Vocabulary.load(path)
+    logger.info("%s: training a vocabulary of %d pieces", data.name, config.size)
+    return Vocabulary.train(_training_lines(data), config, path)
+
+
+def _training_lines(data: DataConfig) -> Iterator[str]:
+    for files in data.train.values():
+        for pair in read_parallel(files):
+            yield from pair
+
+
+def _vocabulary_fingerprint(data: DataConfig) -> str:
+    contents = [check(files, Path(data.cache)).digest for files in data.train.values()]
+    parts = [RECIPE, data.vocabulary.model_dump(), contents]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _rows(vocabulary: Vocabulary, texts: list[str]) -> list[np.ndarray]:
+    return [np.array(ids, dtype=np.int64) for ids in vocabulary.encode_batch(texts)]

@@ -1,0 +1,166 @@
+"""The vocabulary: one SentencePiece model that both languages share."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import random
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import sentencepiece
+
+from nmt.config import VocabularyConfig
+from nmt.corpus.lines import write_atomically
+from nmt.errors import CorpusError
+
+PAD, UNK, BOS, EOS = 0, 1, 2, 3
+SPECIAL = (PAD, UNK, BOS, EOS)
+
+# SentencePiece sums in floats, thread by thread: the number must not depend on the machine.
+THREADS = 4
+SAMPLE_SEED = 0
+ERRORS_ONLY = 2
+
+
+class Vocabulary:
+    """Text to ids of pieces and back. Ids 0 to 3 are pad, unk, bos, eos, in every vocabulary."""
+
+    def __init__(self, model: bytes, name: str = "the vocabulary") -> None:
+        """`model` is the content of a SentencePiece model file; `name` is used in errors."""
+        self._model = model
+        self._processor = _processor(model, name)
+        self.fingerprint = hashlib.sha256(model).hexdigest()
+
+    @classmethod
+    def train(cls, lines: Iterable[str], config: VocabularyConfig, model_file: Path) -> Vocabulary:
+        """Make a vocabulary of exactly `config.size` pieces and write it to `model_file`.
+
+        The same lines give the same bytes. At most `config.sample_lines` lines are in memory.
+        """
+        vocabulary = cls(_train(_sample(lines, config.sample_lines), config), str(model_file))
+        vocabulary.save(model_file)
+        return vocabulary
+
+    @classmethod
+    def load(cls, path: str | Path) -> Vocabulary:
+        """Read a SentencePiece model; raises CorpusError if it is missing or damaged."""
+        try:
+            return cls(Path(path).read_bytes(), str(path))
+        except OSError as error:
+            raise CorpusError(
+                f"`{path}` must be a SentencePiece model, but gives “{error.strerror}” instead; "
+                "correct the path."
+            ) from None
+
+    def save(self, path: str | Path) -> None:
+        """Write the SentencePiece model, whole or not at all."""
+        write_atomically(Path(path), self._model)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text's pieces, without special ones."""
+        ids: list[int] = self._processor.encode(text)
+        return ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` for many texts, on all cores."""
+        ids: list[list[int]] = self._processor.encode(list(texts))
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of some ids. Special ones are left out, and the text is always one line:
+        a model may put out the byte piece of a line end, which would misalign a file.
+        """
+        text: str = self._processor.decode([int(i) for i in ids if i not in SPECIAL])
+        return text.replace("\n", " ").replace("\r", " ")
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """The pieces themselves, as SentencePiece writes them, special ones included."""
+        return [self._processor.id_to_piece(int(i)) for i in ids]
+
+    def __len__(self) -> int:
+        return int(self._processor.get_piece_size())
+
+
+def _processor(model: bytes, name: str) -> sentencepiece.SentencePieceProcessor:
+    processor = sentencepiece.SentencePieceProcessor()
+    try:
+        if not model:
+            raise RuntimeError("the file is empty")
+        processor.load_from_serialized_proto(model)
+        ids = tuple(
+            getattr(processor, f"{special}_id")() for special in ("pad", "unk", "bos", "eos")
+        )
+    except RuntimeError:
+        raise CorpusError(
+            f"`{name}` must be a SentencePiece model, but is damaged or something else instead; "
+            "get it again, or train a new one."
+        ) from None
+    if ids != SPECIAL:
+        raise CorpusError(
+            f"`{name}` must have the ids pad, unk, bos, eos = {SPECIAL}, but has {ids} instead; "
+            "train it with those, or let nmt-train make a vocabulary."
+        )
+    return processor
+
+
+def _sample(lines: Iterable[str], size: int) -> list[str]:
+    """`size` of the lines, each as likely as any other (reservoir sampling)."""
+    chance = random.Random(SAMPLE_SEED)
+    sample: list[str] = []
+    for number, line in enumerate(lines):
+        if number < size:
+            sample.append(line)
+        elif (place := chance.randrange(number + 1)) < size:
+            sample[place] = line
+    return sample
+
+
+def _train(lines: list[str], config: VocabularyConfig) -> bytes:
+    if not any(line.strip() for line in lines):
+        raise CorpusError(
+            "The vocabulary must be trained on at least one line of text, but there is none "
+            "instead; check `data.train`."
+        )
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(lines),
+            model_writer=model,
+            vocab_size=config.size,
+            model_type=config.kind,
+            character_coverage=config.character_coverage,
+            pad_id=PAD,
+            unk_id=UNK,
+            bos_id=BOS,
+            eos_id=EOS,
+            byte_fallback=True,  # no text is out of vocabulary: rare characters become bytes
+            split_digits=True,  # numbers are copied digit by digit instead of learned one by one
+            # Folds full-width letters, ligatures and the many kinds of spaces. It acts on what the
+            # model reads and learns to write; references are scored as they stand in their file.
+            normalization_rule_name="nmt_nfkc",
+            num_threads=THREADS,
+            minloglevel=ERRORS_ONLY,
+        )
+    except RuntimeError as error:
+        raise _explain(str(error), config) from None
+    return model.getvalue()
+
+
+def _explain(message: str, config: VocabularyConfig) -> CorpusError:
+    given = f"but is {config.size} instead"
+    if found := re.search(r"too high.*<= (\d+)", message):
+        return CorpusError(
+            f"`data.vocabulary.size` must be at most {found[1]} for this corpus, {given}; "
+            "lower it, or give more text."
+        )
+    if found := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
+        return CorpusError(
+            f"`data.vocabulary.size` must be at least {found[1]} for this corpus, {given}; "
+            "raise it, or lower `data.vocabulary.character_coverage`."
+        )
+    return CorpusError(
+        f"The training text must suit SentencePiece, but it says “{message}” instead; "
+        "check the corpus for lines that are not text."
+    )

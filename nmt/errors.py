@@ -1,0 +1,42 @@
+"""The errors a user can cause. Each carries one sentence that says what must be, what was found
+instead, and what to do; commands print it and exit with 2, the server answers with a status."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class NmtError(Exception):
+    """Something that the user did, gave or asked for; the message is meant for them."""
+
+
+class ConfigurationError(NmtError):
+    """One or more settings are wrong; `mistakes` has a sentence for each."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        self.mistakes = list(mistakes)
+        super().__init__("\n".join(self.mistakes))
+
+
+class CorpusError(NmtError):
+    """A corpus file is missing, damaged, empty or not parallel; names the file and the line."""
+
+
+class ModelFolderError(NmtError):
+    """A model folder lacks a file or holds one that does not fit the others."""
+
+
+class CheckpointError(NmtError):
+    """A checkpoint cannot be read or belongs to another run."""
+
+
+class PlanError(NmtError):
+    """A plan does not fit its graph, or cannot be run."""
+
+
+class WorkerError(NmtError):
+    """A process of a parallel run failed; the others were stopped."""
+
+
+class InputError(NmtError):
+    """Text, a file or a request that cannot be translated or scored."""

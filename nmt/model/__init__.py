@@ -1,0 +1,1 @@
+"""The model: a graph of named layers that knows nothing of devices, processes or decoding."""

@@ -1,0 +1,68 @@
+"""Additive attention (Bahdanau et al. 2015), as GNMT uses it.
+
+The queries are the bottom decoder layer's outputs and do not depend on earlier contexts, so a
+whole target is attended at once and the decoder's layers can run as a pipeline (GNMT, 3.3).
+
+B sentences, T target positions, S source positions, A attention units, H units of the encoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nmt.model.batch import length_mask
+from nmt.model.dropout import ForwardPass
+from nmt.model.graph import Layer, State
+
+
+class AttentionKeys(Layer):
+    """The source side of the attention, computed once a sentence: (B, S, H) → (B, S, A)."""
+
+    def __init__(self, name: str, width: int, units: int) -> None:
+        super().__init__(name)
+        self.weight = nn.Parameter(torch.empty(units, width))
+
+    def forward(
+        self,
+        inputs: Sequence[Tensor],
+        state: State,
+        within: ForwardPass,  # noqa: ARG002 - same for all
+    ) -> tuple[Tensor, State]:
+        """(memory (B, S, H),) → (B, S, A)."""
+        return F.linear(inputs[0], self.weight), state
+
+
+class Attention(Layer):
+    """Where each target position looks: a mean of the encoder's outputs, weighted by
+    softmax(v · tanh(W query + key + bias))."""
+
+    def __init__(self, name: str, width: int, units: int) -> None:
+        super().__init__(name)
+        self.query_weight = nn.Parameter(torch.empty(units, width))
+        self.bias = nn.Parameter(torch.empty(units))
+        self.score_weight = nn.Parameter(torch.empty(1, units))
+
+    def forward(
+        self,
+        inputs: Sequence[Tensor],
+        state: State,
+        within: ForwardPass,  # noqa: ARG002 - same for all
+    ) -> tuple[Tensor, State]:
+        """(queries (B, T, H), keys (B, S, A), memory (B, S, H), lengths (B,)) → (B, T, H)."""
+        queries, keys, memory, lengths = inputs
+        weights = self.weights(queries, keys, length_mask(lengths, keys.shape[1]))
+        return torch.bmm(weights.to(memory.dtype), memory), state
+
+    def weights(self, queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, H), (B, S, A), mask (B, S) true at tokens → (B, T, S) in at least fp32, rows
+        summing to 1."""
+        projected = F.linear(queries, self.query_weight, self.bias)
+        energies = torch.tanh(projected[:, :, None, :] + keys[:, None, :, :])  # (B, T, S, A)
+        scores = F.linear(energies, self.score_weight)[..., 0]
+        if scores.dtype in (torch.bfloat16, torch.float16):
+            scores = scores.float()
+        return scores.masked_fill(~mask[:, None, :], float("-inf")).softmax(-1)

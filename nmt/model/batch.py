@@ -1,0 +1,112 @@
+"""What a model reads: padded token ids, and the fields that layers may name as inputs.
+
+Shapes: B sentences, S longest source, T longest target (both with one special piece), padding 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+PAD, UNK, BOS, EOS = 0, 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sentence pairs ready for training. Immutable; cutting one makes views.
+
+    `first_row` and `global_shape` say which part of the global batch this is, so that whatever is
+    random depends on the sentence's place in the global batch and not on how it was cut.
+    """
+
+    source: Tensor  # (B, S) pieces and EOS
+    source_lengths: Tensor  # (B,) EOS included
+    target_input: Tensor  # (B, T) BOS and pieces
+    target_output: Tensor  # (B, T) pieces and EOS
+    target_lengths: Tensor  # (B,)
+    first_row: int
+    global_shape: tuple[int, int, int]  # B, S, T of the global batch
+
+    @classmethod
+    def from_rows(
+        cls, source: Sequence[np.ndarray], target: Sequence[np.ndarray], device: str = "cpu"
+    ) -> Batch:
+        """Pad rows of pieces (without special ones) into a whole global batch."""
+        source_ids, source_lengths = pad([[*row, EOS] for row in source])
+        target_input, _ = pad([[BOS, *row] for row in target])
+        target_output, target_lengths = pad([[*row, EOS] for row in target])
+        batch = cls(
+            source_ids,
+            source_lengths,
+            target_input,
+            target_output,
+            target_lengths,
+            0,
+            (*source_ids.shape, target_input.shape[1]),
+        )
+        return batch.to(device)
+
+    @property
+    def rows(self) -> int:
+        """Sentences in this piece."""
+        return len(self.source)
+
+    @property
+    def tokens(self) -> int:
+        """Target tokens, EOS included and padding not: what the loss is a mean over."""
+        return int(self.target_lengths.sum())
+
+    def to(self, device: str | torch.device) -> Batch:
+        """The same batch on another device."""
+        moved = {
+            field.name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            for field in fields(self)
+            for value in [getattr(self, field.name)]
+        }
+        return Batch(**moved)
+
+    def cut(self, pieces: int) -> list[Batch]:
+        """Cut into `pieces` of nearly equal rows, each padded only to its own longest row."""
+        bounds = [self.rows * i // pieces for i in range(pieces + 1)]
+        assert all(a < b for a, b in zip(bounds, bounds[1:], strict=False)), "a piece has no rows"
+        return [self._rows(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
+
+    def _rows(self, first: int, end: int) -> Batch:
+        source_lengths, target_lengths = (
+            self.source_lengths[first:end],
+            self.target_lengths[first:end],
+        )
+        S, T = int(source_lengths.max()), int(target_lengths.max())
+        return Batch(
+            self.source[first:end, :S],
+            source_lengths,
+            self.target_input[first:end, :T],
+            self.target_output[first:end, :T],
+            target_lengths,
+            self.first_row + first,
+            self.global_shape,
+        )
+
+    def field(self, name: str) -> Tensor:
+        """The field that a layer's input `batch.<name>` means."""
+        value = getattr(self, name)
+        assert isinstance(value, Tensor), name
+        return value
+
+
+def pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Rows of ids → (B, longest) padded with PAD, and (B,) lengths."""
+    lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
+    ids = np.full((len(rows), int(lengths.max())), PAD, dtype=np.int64)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = row
+    return torch.from_numpy(ids), torch.from_numpy(lengths)
+
+
+def length_mask(lengths: Tensor, longest: int) -> Tensor:
+    """(B,) lengths → (B, longest), true where there is a token."""
+    return torch.arange(longest, device=lengths.device)[None, :] < lengths[:, None]

@@ -1,0 +1,16 @@
+"""From a model's configuration to its graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nmt.config import ModelConfig
+from nmt.model.gnmt import gnmt
+from nmt.model.graph import LayerGraph
+
+ARCHITECTURES: dict[str, Callable[[ModelConfig, int], LayerGraph]] = {"gnmt": gnmt}
+
+
+def build_graph(config: ModelConfig, vocabulary: int) -> LayerGraph:
+    """The graph of layers for a joint vocabulary of that many pieces."""
+    return ARCHITECTURES[config.architecture](config, vocabulary)

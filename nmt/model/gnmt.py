@@ -1,0 +1,89 @@
+"""The GNMT architecture (Wu et al. 2016) as a graph of layers.
+
+Encoder: a bidirectional first layer, its two directions two nodes that can run at the same time,
+then unidirectional layers. Decoder: attention is queried from the bottom layer, and its context is
+an input of every layer above. Residual connections from the third layer on (second decoder layer
+from the bottom included, whose input has the same width).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from nmt.config import ModelConfig
+from nmt.model.attention import Attention, AttentionKeys
+from nmt.model.embedding import Embedding
+from nmt.model.graph import Axis, LayerGraph, Node
+from nmt.model.lstm import LstmLayer, ReversedLstmLayer
+from nmt.model.output import Output
+
+SOURCE_TIME, TARGET_TIME = 1, 2  # places in a batch's global shape
+
+
+def gnmt(config: ModelConfig, vocabulary: int) -> LayerGraph:
+    """The graph for a joint vocabulary of that many pieces."""
+    H, rate, words = config.hidden_size, config.dropout, config.embedding_dropout
+    target_shares = {"weight": "source_embedding.weight"} if config.tie == "all" else {}
+    output_owner = "source_embedding" if config.tie == "all" else "target_embedding"
+    output_shares = {} if config.tie == "none" else {"weight": f"{output_owner}.weight"}
+
+    def embedding(side: str, field: str, axis: Axis, time: int, shares: dict[str, str]) -> Node:
+        name = f"{side}_embedding"
+        build = partial(Embedding, name, vocabulary, H, words, time)
+        return Node(name, build, (f"batch.{field}",), axis, H, shares)
+
+    def lstm(name: str, inputs: tuple[str, ...], residual: bool, axis: Axis) -> Node:
+        time = SOURCE_TIME if axis is Axis.SOURCE else TARGET_TIME
+        build = partial(LstmLayer, name, H * len(inputs), H, rate, residual, time)
+        return Node(name, build, inputs, axis, H, {})
+
+    first = ("encoder.0.left_to_right", "encoder.0.right_to_left")
+    nodes = [
+        embedding("source", "source", Axis.SOURCE, SOURCE_TIME, {}),
+        lstm(first[0], ("source_embedding",), False, Axis.SOURCE),
+        Node(
+            first[1],
+            partial(ReversedLstmLayer, first[1], H, H, rate, False, SOURCE_TIME),
+            ("source_embedding", "batch.source_lengths"),
+            Axis.NONE,
+            H,
+            {},
+        ),
+        lstm("encoder.1", first, False, Axis.SOURCE),
+    ]
+    for i in range(2, config.encoder_layers):
+        nodes.append(lstm(f"encoder.{i}", (f"encoder.{i - 1}",), True, Axis.SOURCE))
+    top = nodes[-1].name
+    nodes += [
+        Node(
+            "attention_keys",
+            partial(AttentionKeys, "attention_keys", H, H),
+            (top,),
+            Axis.SOURCE,
+            H,
+            {},
+        ),
+        embedding("target", "target_input", Axis.TARGET, TARGET_TIME, target_shares),
+        lstm("decoder.0", ("target_embedding",), False, Axis.TARGET),
+        Node(
+            "attention",
+            partial(Attention, "attention", H, H),
+            ("decoder.0", "attention_keys", top, "batch.source_lengths"),
+            Axis.TARGET,
+            H,
+            {},
+        ),
+    ]
+    for i in range(1, config.decoder_layers):
+        nodes.append(lstm(f"decoder.{i}", (f"decoder.{i - 1}", "attention"), True, Axis.TARGET))
+    nodes.append(
+        Node(
+            "output",
+            partial(Output, "output", H, vocabulary, rate),
+            (nodes[-1].name, "batch.target_lengths"),
+            Axis.TARGET,
+            vocabulary,
+            output_shares,
+        )
+    )
+    return LayerGraph(f"gnmt-{config.name}-{vocabulary}", tuple(nodes))

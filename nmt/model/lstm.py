@@ -1,0 +1,69 @@
+"""LSTM layers, over whole padded batches for training and step by step for decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nmt.model.dropout import ForwardPass
+from nmt.model.graph import Layer, State
+
+
+class LstmLayer(Layer):
+    """One unidirectional LSTM layer: inputs (B, time, ·) side by side → (B, time, H).
+
+    Runs on padded batches through `nn.LSTM` (oneDNN on a CPU, cuDNN on a GPU); packed sequences
+    leave that path and are slower in spite of skipping the padding. What follows a sentence's end
+    is noise that must be masked by its readers.
+
+    With `residual` the first input is added to the output (GNMT, section 3.1).
+    """
+
+    def __init__(
+        self, name: str, width: int, hidden: int, dropout: float, residual: bool, time: int
+    ) -> None:
+        super().__init__(name)
+        self.lstm = nn.LSTM(width, hidden, batch_first=True)
+        self.dropout = dropout
+        self.residual = residual
+        self.time = time
+
+    def forward(
+        self, inputs: Sequence[Tensor], state: State, within: ForwardPass
+    ) -> tuple[Tensor, State]:
+        """(x (B, time, H), more (B, time, ·) …), state (h, c) each (B, H) or empty →
+        (B, time, H), (h, c)."""
+        x = torch.cat(list(inputs), -1) if len(inputs) > 1 else inputs[0]
+        x = within.drop(x, self.name, self.dropout, self.time)
+        start = (state[0][None], state[1][None]) if state else None
+        output, (h, c) = self.lstm(x, start)
+        if self.residual:
+            output = output + inputs[0]
+        return output, (h[0], c[0])
+
+
+class ReversedLstmLayer(LstmLayer):
+    """The right-to-left half of a bidirectional layer over padded input.
+
+    Each sentence is reversed by index from its own end, so that reading begins at its last token
+    and padding comes last; no packing needed.
+    """
+
+    def forward(
+        self, inputs: Sequence[Tensor], state: State, within: ForwardPass
+    ) -> tuple[Tensor, State]:
+        """(x (B, S, H), lengths (B,)) → (B, S, H), no state: it cannot be cut along time."""
+        x, lengths = inputs
+        index = reversal_index(lengths, x.shape[1])[:, :, None]
+        output, _ = super().forward([x.gather(1, index.expand_as(x))], (), within)
+        return output.gather(1, index.expand_as(output)), ()
+
+
+def reversal_index(lengths: Tensor, longest: int) -> Tensor:
+    """(B,) → (B, longest): position i of a sentence of length n maps to n - 1 - i, padding to
+    itself. Applied twice it is the identity."""
+    positions = torch.arange(longest, device=lengths.device)[None, :]
+    lengths = lengths[:, None]
+    return torch.where(positions < lengths, lengths - 1 - positions, positions)

@@ -1,0 +1,1 @@
+"""Where each layer runs: plans and the planners that make them. Numbers in, plan out; no torch."""

@@ -1,0 +1,178 @@
+"""A plan: which layer runs on which device, and how a batch is cut. Plain data, saved as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from nmt.config import Settings, read
+from nmt.errors import ConfigurationError, PlanError
+
+
+class Plan(Settings):
+    """Layer → device, and the cuts of a batch."""
+
+    graph: str = Field(description="Name of the graph of layers that this plan is for.")
+    devices: list[str] = Field(min_length=1, description="Devices, such as cpu or cuda:0.")
+    placement: dict[str, int] = Field(description="Layer → position in `devices`.")
+    micro_batches: int = Field(default=1, ge=1, description="Pieces that a batch is cut into.")
+    chunks: Literal[1] = Field(default=1, description="Pieces that time is cut into.")
+    schedule: Literal["sequential", "1f1b"] = Field(
+        default="sequential", description="Order of the work: one process, or DeepSpeed's engine."
+    )
+    costs: dict[str, float] = Field(
+        default_factory=dict, description="Measured seconds of each layer, forward and backward."
+    )
+
+    def device_of(self, layer: str) -> str:
+        """The device that runs `layer`."""
+        return self.devices[self.placement[layer]]
+
+    def validate_against(self, graph: str, layers: Sequence[str]) -> None:
+        """Check that every layer of the graph has a device.
+
+        Raises:
+            PlanError: naming the layer or device that does not fit.
+        """
+        if self.graph != graph:
+            raise PlanError(
+                f"The plan must be for `{graph}`, but is for `{self.graph}` instead; make a new one."
+            )
+        missing = [layer for layer in layers if layer not in self.placement]
+        unknown = [layer for layer in self.placement if layer not in set(layers)]
+        if missing or unknown:
+            problem = f"gives `{missing[0]}` no device" if missing else f"names `{unknown[0]}`"
+            raise PlanError(f"The plan must place each layer of `{graph}` once, but {problem}.")
+        for layer, device in self.placement.items():
+            if not 0 <= device < len(self.devices):
+                raise PlanError(
+                    f"The plan must put `{layer}` on one of its {len(self.devices)} devices, "
+                    f"but puts it on number {device} instead."
+                )
+
+    def stages(self, layers: Sequence[str]) -> list[list[str]]:
+        """The layers of each device, where each device has one contiguous run of `layers`.
+
+        Raises:
+            PlanError: the plan is not contiguous, or leaves a device without layers.
+        """
+        order = [self.placement[layer] for layer in layers]
+        if order != sorted(order) or set(order) != set(range(len(self.devices))):
+            raise PlanError(
+                "A plan for `parallel.executor=deepspeed` must give each device one contiguous run "
+                "of layers, in the devices' order, but this one does not."
+            )
+        return [
+            [layer for layer, d in zip(layers, order, strict=True) if d == device]
+            for device in range(len(self.devices))
+        ]
+
+    def table(self) -> str:
+        """The plan for people: a line for each device."""
+        lines = [f"{self.graph}: {self.micro_batches} micro-batches, {self.schedule}"]
+        total = sum(self.costs.values())
+        for i, device in enumerate(self.devices):
+            layers = [layer for layer, place in self.placement.items() if place == i]
+            share = sum(self.costs.get(layer, 0.0) for layer in layers)
+            cost = f" {share / total:4.0%} of the time" if total else ""
+            lines.append(f"  {i} {device}:{cost} {' '.join(layers)}")
+        return "\n".join(lines)
+
+    def save(self, file: Path) -> None:
+        """Write JSON."""
+        file.write_text(json.dumps(self.model_dump(mode="json"), indent=2) + "\n", "utf-8")
+
+    @classmethod
+    def load(cls, file: Path | str) -> Plan:
+        """Read JSON.
+
+        Raises:
+            PlanError: the file is missing or not a plan.
+        """
+        try:
+            values: Any = json.loads(Path(file).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise PlanError(f"`{file}` must be a plan, but there is no such file.") from None
+        except OSError as error:
+            raise PlanError(f"`{file}` must be a plan, but cannot be read: {error}") from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise PlanError(f"`{file}` must be a plan in JSON, but is not: {error}") from None
+        if not isinstance(values, dict):
+            raise PlanError(f"`{file}` must be a plan, but holds {values!r} instead.")
+        try:
+            return read(cls, values)
+        except ConfigurationError as error:
+            raise PlanError(f"`{file}` is not a plan: {error}") from None
+
+
+def single_device(graph: str, layers: Sequence[str], device: str, micro_batches: int = 1) -> Plan:
+    """All layers on one device."""
+    return Plan(
+        graph=graph,
+        devices=[device],
+        placement=dict.fromkeys(layers, 0),
+        micro_batches=micro_batches,
+    )
+
+
+def contiguous(
+    graph: str, costs: Mapping[str, float], devices: Sequence[str], micro_batches: int
+) -> Plan:
+    """One contiguous run of layers for each device, the costliest run as cheap as possible.
+
+    `costs` are seconds of each layer, in the graph's order. Exact: dynamic programming over
+    (layers done, devices used).
+
+    Raises:
+        PlanError: fewer layers than devices.
+    """
+    layers = list(costs)
+    bounds = balanced_bounds(list(costs.values()), len(devices))
+    placement = {
+        layer: device
+        for device, (first, end) in enumerate(zip(bounds, bounds[1:], strict=False))
+        for layer in layers[first:end]
+    }
+    return Plan(
+        graph=graph,
+        devices=list(devices),
+        placement=placement,
+        micro_batches=micro_batches,
+        schedule="1f1b" if len(devices) > 1 else "sequential",
+        costs=dict(costs),
+    )
+
+
+def balanced_bounds(costs: Sequence[float], parts: int) -> list[int]:
+    """Positions 0 = b₀ < b₁ < … < b_parts = n that make the largest part's sum least.
+
+    Raises:
+        PlanError: fewer costs than parts.
+    """
+    n = len(costs)
+    if parts > n:
+        raise PlanError(
+            f"`parallel.stages` must be at most {n}, the number of layers, but is {parts} instead."
+        )
+    sums = [0.0]
+    for cost in costs:
+        sums.append(sums[-1] + cost)
+    # best[k][i]: least largest part when the first i layers are in k parts; cut[k][i]: where the
+    # last of them begins.
+    best = [[float("inf")] * (n + 1) for _ in range(parts + 1)]
+    cut = [[0] * (n + 1) for _ in range(parts + 1)]
+    best[0][0] = 0.0
+    for k in range(1, parts + 1):
+        for i in range(k, n + 1):
+            for j in range(k - 1, i):
+                largest = max(best[k - 1][j], sums[i] - sums[j])
+                if largest < best[k][i]:
+                    best[k][i], cut[k][i] = largest, j
+    bounds = [n]
+    for k in range(parts, 0, -1):
+        bounds.append(cut[k][bounds[-1]])
+    return bounds[::-1]
