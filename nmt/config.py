@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from nmt.errors import ConfigurationError
@@ -28,7 +29,7 @@ Text = Annotated[str, Field(min_length=1)]
 class Settings(BaseModel):
     """Base of all groups: unknown keys are errors, values are never converted silently."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class ModelConfig(Settings):
@@ -295,27 +296,28 @@ class TrainConfig(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> TrainConfig:
+        mistakes = []
         pieces = self.parallel.copies * self.parallel.micro_batches
         if self.data.batch.multiple % pieces:
-            raise ValueError(
+            mistakes.append(
                 f"`data.batch.multiple` must be a multiple of `parallel.copies` × "
                 f"`parallel.micro_batches` ({pieces}), but is {self.data.batch.multiple} instead."
             )
-        if self.parallel.executor == "local" and (self.parallel.stages, self.parallel.copies) != (
-            1,
-            1,
-        ):
-            raise ValueError(
+        processes = (self.parallel.stages, self.parallel.copies)
+        if self.parallel.executor == "local" and processes != (1, 1):
+            mistakes.append(
                 "`parallel.stages` and `parallel.copies` must be 1 with `parallel.executor=local`, "
                 f"but are {self.parallel.stages} and {self.parallel.copies} instead; "
                 "use `parallel=deepspeed` for more."
             )
         limits = (self.training.max_steps, self.training.max_epochs, self.training.max_minutes)
         if all(limit is None for limit in limits):
-            raise ValueError(
+            mistakes.append(
                 "one of `training.max_steps`, `training.max_epochs` and `training.max_minutes` "
                 "must be set."
             )
+        if mistakes:
+            raise ValueError("\n".join(mistakes))
         return self
 
 
@@ -426,7 +428,10 @@ class ServeConfig(Settings):
     host: Text = Field(description="Address to listen on; loopback unless told otherwise.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(description="Port; 0: any free one.")
     max_body_bytes: PositiveInt = Field(description="Largest request body.")
-    max_sentences: PositiveInt = Field(description="Most texts in one request.")
+    max_sentences: PositiveInt = Field(description="Most texts, and most lines, in one request.")
+    max_characters: PositiveInt = Field(
+        description="Longest line of a text: one is translated in one piece."
+    )
     decode: DecodeConfig
 
 
@@ -440,7 +445,8 @@ def read(kind: type[SomeSettings], values: Mapping[str, Any]) -> SomeSettings:
     try:
         return kind.model_validate(_lists_to_tuples(values))
     except ValidationError as error:
-        mistakes = [_sentence(detail) for detail in error.errors(include_url=False)]
+        details = error.errors(include_url=False)
+        mistakes = [line for detail in details for line in _sentence(detail).splitlines()]
         raise ConfigurationError(mistakes) from None
 
 
@@ -480,6 +486,10 @@ def _sentence(detail: ErrorDetails) -> str:
             return where + str(context["error"])
         case "string_too_short" | "too_short":
             return f"`{path}` must not be empty."
+        case "too_long":
+            return f"`{path}` must have at most {context['max_length']} items, {given}"
+        case "model_type":
+            return f"`{path}` must be a group of settings, {given}"
         case _:
             expected = detail["msg"].removeprefix("Input should be ")
             return f"`{path}` must be {expected}, {given}"
@@ -487,4 +497,14 @@ def _sentence(detail: ErrorDetails) -> str:
 
 def describe(kind: type[Settings]) -> Sequence[tuple[str, str]]:
     """Every field of a group with its sentence, for documentation and tests."""
-    return [(name, field.description or "") for name, field in kind.model_fields.items()]
+    return [
+        (name, field.description or _summary(field)) for name, field in kind.model_fields.items()
+    ]
+
+
+def _summary(field: FieldInfo) -> str:
+    """What a field's class says of itself, after the name of its folder."""
+    kind = field.annotation
+    assert isinstance(kind, type), "only a group of settings may have no description"
+    first = (kind.__doc__ or "").split("\n\n")[0].removeprefix("conf/").split(": ", 1)[-1]
+    return first[:1].upper() + " ".join(first[1:].split())

@@ -15,7 +15,9 @@ from nmt.model.graph import Layer, State
 class Embedding(Layer):
     """Pieces (B, time) → vectors (B, time, H), scaled so that they have unit variance."""
 
-    def __init__(self, name: str, vocabulary: int, width: int, drop_words: float, time: int) -> None:
+    def __init__(
+        self, name: str, vocabulary: int, width: int, drop_words: float, time: int
+    ) -> None:
         super().__init__(name)
         self.weight = nn.Parameter(torch.empty(vocabulary, width))
         self.drop_words = drop_words

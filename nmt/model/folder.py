@@ -62,6 +62,8 @@ def write_model_folder(
     (new / DESCRIPTION).write_text(
         yaml.safe_dump(description.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
     )
+    # safetensors lets only the owner read its file; a model is for whoever may read the others.
+    shutil.copymode(new / DESCRIPTION, new / WEIGHTS)
     shutil.copyfile(vocabulary, new / VOCABULARY)
     (new / CARD).write_text(card, encoding="utf-8")
     replace_folder(new, folder, old)

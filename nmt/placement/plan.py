@@ -11,6 +11,7 @@ from pydantic import Field
 
 from nmt.config import Settings, read
 from nmt.errors import ConfigurationError, PlanError
+import itertools
 
 
 class Plan(Settings):
@@ -40,7 +41,8 @@ class Plan(Settings):
         """
         if self.graph != graph:
             raise PlanError(
-                f"The plan must be for `{graph}`, but is for `{self.graph}` instead; make a new one."
+                f"The plan must be for `{graph}`, but is for `{self.graph}` instead; "
+                "make a new one."
             )
         missing = [layer for layer in layers if layer not in self.placement]
         unknown = [layer for layer in self.placement if layer not in set(layers)]
@@ -134,7 +136,7 @@ def contiguous(
     bounds = balanced_bounds(list(costs.values()), len(devices))
     placement = {
         layer: device
-        for device, (first, end) in enumerate(zip(bounds, bounds[1:], strict=False))
+        for device, (first, end) in enumerate(itertools.pairwise(bounds))
         for layer in layers[first:end]
     }
     return Plan(

@@ -1,0 +1,59 @@
+# Everything starts from here; each target sets up what it needs by itself.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+NAME   ?= demo
+RUN    := runs/$(NAME)
+
+.PHONY: help setup demo test check format bench serve wheel clean
+
+help:  ## what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(READY)  ## an environment in .venv with all that is needed
+
+# torch first: building deepspeed looks for it.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch numpy setuptools
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## train on the sample corpus with two pipeline stages, report BLEU, translate
+	rm -rf $(RUN)
+	$(BIN)/nmt-train data=sample model=tiny parallel=deepspeed parallel.stages=2 name=$(NAME) runs=runs $(DEMO)
+	$(BIN)/nmt-evaluate translator.folder=$(RUN)/best data=sample split=test output=$(RUN) minimum_bleu=60
+	@echo
+	@printf '%s\n' $(SENTENCES) | $(BIN)/nmt-translate translator.folder=$(RUN)/best format=pairs
+
+# Two and a half minutes on two cores.
+DEMO = training.max_epochs=20
+
+SENTENCES = 'The old baker does not give the girl the red apple.' \
+            'Tomorrow we will visit the small museum.' \
+            'The children laugh because the dog is sleeping on the table.'
+
+test: $(READY)  ## all tests
+	$(BIN)/python -m pytest
+
+check: $(READY)  ## formatting, lint, strict types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(READY)  ## put the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)  ## measure (only=train, pipeline, decode); writes runs/bench/bench.json
+	$(BIN)/python -m tests.benchmarks $(if $(only),only=$(only)) $(ARGUMENTS)
+
+serve: $(READY)  ## serve the demo's model on http://127.0.0.1:8000
+	$(BIN)/nmt-serve translator.folder=$(RUN)/best
+
+wheel: $(READY)  ## a wheel in dist/
+	$(BIN)/python -m build --wheel
+
+clean:  ## remove what was built; runs/ stays
+	rm -rf $(VENV) .bench-venv dist build .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""A small grammar of English, German and French, for the sample corpus."""

@@ -1,0 +1,131 @@
+"""One step of beam search, as pure functions over scores.
+
+The search is GNMT's: of all continuations of a sentence's K hypotheses, the best 2K by log
+probability are looked at. Those among the first K that end the sentence are finished; the best K
+that do not end it go on. With K = 1 this is greedy search.
+
+Ties are broken by the earlier hypothesis, then by the lower piece, so that a translation does not
+depend on how a sort happens to order equals.
+
+B sentences, K hypotheses of each, V vocabulary, N = 2K candidates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nmt.model.batch import BOS, EOS, PAD, UNK
+
+NEVER = float("-inf")
+BLOCK = 32  # scores of which only the largest is looked at first
+assert (PAD, UNK, BOS, EOS) == (0, 1, 2, 3), "the pieces below EOS are never written"
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Continuations, the best first; each (B, N)."""
+
+    scores: Tensor  # log probability of the hypothesis with its new piece
+    beams: Tensor  # the hypothesis that goes on
+    pieces: Tensor  # its new piece
+
+    def to(self, device: str) -> Candidates:
+        """The same on another device."""
+        return Candidates(self.scores.to(device), self.beams.to(device), self.pieces.to(device))
+
+
+@dataclass(frozen=True)
+class Split:
+    """What becomes of the candidates."""
+
+    finished: Tensor  # (B, N) true where a candidate ends its sentence and ranks among the first K
+    going_on: Tensor  # (B, K) places of the candidates that are the next hypotheses
+
+
+def best_candidates(
+    logits: Tensor, running: Tensor, banned: tuple[Tensor, Tensor] | None = None
+) -> Candidates:
+    """The best 2K continuations of each sentence's hypotheses (the best one if K is 1).
+
+    `logits` (B, K, V) in fp32, written over; `running` (B, K) log probabilities so far, -inf for
+    hypotheses that do not exist; `banned` rows (of B * K) and pieces that must not be chosen.
+    """
+    B, K, V = logits.shape
+    offsets = running - logits.logsumexp(-1)  # (B, K); what makes logits scores
+    logits[..., :EOS] = NEVER
+    if banned is not None:
+        logits.view(B * K, V)[banned] = NEVER
+    if K == 1:
+        best, piece = logits[:, 0].max(-1, keepdim=True)
+        return Candidates(best + offsets, torch.zeros_like(piece), piece)
+    scores, places = _largest(logits, offsets, min(2 * K, K * V))
+    return Candidates(scores, places // V, places % V)
+
+
+def split(candidates: Candidates, beams: int) -> Split:
+    """Which candidates are finished translations, and which are the next hypotheses."""
+    ends = candidates.pieces == EOS
+    finished = ends & (candidates.scores > NEVER)
+    finished[:, beams:] = False
+    going_on = ends.to(torch.uint8).argsort(dim=1, stable=True)[:, :beams]
+    return Split(finished, going_on)
+
+
+def _largest(logits: Tensor, offsets: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` largest of logits (B, K, V) + offsets (B, K) in each sentence, sorted → values
+    and places in K * V, each (B, count)."""
+    values, places = _shortlist(logits, offsets, count)
+    some = min(count + 1, values.shape[1])
+    top, chosen = values.topk(some)
+    if some > count:
+        tied = (top[:, count - 1] == top[:, count]) & (top[:, count] > NEVER)
+        if bool(tied.any()):
+            return _largest_stable(logits, offsets, count)
+    top, places = top[:, :count], places.gather(1, chosen[:, :count])
+    order = places.argsort(1)
+    top, places = top.gather(1, order), places.gather(1, order)
+    order = top.argsort(dim=1, descending=True, stable=True)
+    return top.gather(1, order), places.gather(1, order)
+
+
+def _shortlist(logits: Tensor, offsets: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Some scores (B, M) that have the `count` + 1 largest among them, and their places in K * V.
+
+    Selecting from all K * V scores is slow. The n largest are in the n blocks with the largest
+    maxima, and those are found in a list a 32nd as long.
+    """
+    B, K, V = logits.shape
+    blocks = V // BLOCK
+    if K * blocks <= 4 * count:
+        scores = (logits + offsets[..., None]).view(B, K * V)
+        return scores, torch.arange(K * V, device=logits.device).expand(B, -1)
+    whole = blocks * BLOCK
+    in_blocks = logits[..., :whole].unflatten(-1, (blocks, BLOCK))
+    maxima = (in_blocks.amax(-1) + offsets[..., None]).view(B, K * blocks)
+    chosen = maxima.topk(count + 1).indices  # (B, count + 1)
+    starts = chosen // blocks * V + chosen % blocks * BLOCK
+    within = torch.arange(BLOCK, device=logits.device)
+    places = (starts[..., None] + within).flatten(1)
+    if whole < V:
+        rest = torch.arange(K, device=logits.device)[:, None] * V
+        rest = (rest + torch.arange(whole, V, device=logits.device)).flatten()
+        places = torch.cat([places, rest.expand(B, -1)], 1)
+    scores = logits.view(B, K * V).gather(1, places) + offsets.gather(1, places // V)
+    return scores, places
+
+
+def _largest_stable(logits: Tensor, offsets: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """`_largest` where several scores are equal to the last one: those with lower places win."""
+    scores = (logits + offsets[..., None]).flatten(1)
+    last = scores.topk(count).values[:, -1:]
+    wanted = scores > last
+    ties = scores == last
+    missing = count - wanted.sum(1, keepdim=True)
+    wanted |= ties & (ties.cumsum(1) <= missing)
+    places = wanted.nonzero()[:, 1].view(-1, count)
+    values = scores.gather(1, places)
+    order = values.argsort(dim=1, descending=True, stable=True)
+    return values.gather(1, order), places.gather(1, order)

@@ -1,0 +1,304 @@
+"""The running batch: sentences join and leave it at any decoding step (continuous batching).
+
+Each step reads one piece of every hypothesis of every sentence, however far each has come. Python
+works on sentences that finish only; all else is a fixed number of tensor operations.
+
+A sentence is done when K of its hypotheses are finished, when the best that are still open cannot
+overtake the `n_best` best finished ones (an open hypothesis' log probability cannot rise, and its
+length penalty is at most that of the longest translation allowed), or at that longest length. Then
+open hypotheses stand behind all finished ones, cut off and marked `truncated`.
+
+B sentences, K hypotheses of each, R = B * K rows, S longest source, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from nmt.config import DecodeConfig
+from nmt.decoding.beam import NEVER, Candidates, best_candidates, split
+from nmt.decoding.history import Histories
+from nmt.decoding.penalties import CoveragePenalty, LengthPenalty, RepetitionGuard
+from nmt.decoding.state import DecoderState
+from nmt.decoding.stepper import Stepper
+from nmt.model.batch import BOS
+
+
+@dataclass(frozen=True)
+class Request:
+    """One sentence to translate."""
+
+    id: Hashable  # unlike that of any other sentence in the batch
+    source: Sequence[int]  # pieces without special ones
+    n_best: int | None = None  # None: as the engine's settings say
+    longest: int | None = None  # pieces of the translation, its end included; None likewise
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One translation of a sentence."""
+
+    pieces: list[int]  # without special ones
+    score: float  # log probability with both penalties
+    log_probability: float
+    truncated: bool  # cut off at the longest length allowed
+    alignment: Tensor | None  # (T, S) rows summing to 1; S includes the source's end
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A sentence that left the batch: its translations, the best first."""
+
+    id: Hashable
+    hypotheses: list[Hypothesis]
+
+
+@dataclass
+class _Sentence:
+    """What is kept of a sentence beside tensors."""
+
+    request: Request
+    n_best: int
+    finished: list[Hypothesis] = field(default_factory=list)  # the best first
+
+    def add(self, hypothesis: Hypothesis) -> None:
+        self.finished.append(hypothesis)
+        self.finished.sort(key=lambda one: -one.score)  # stable: equals stay in order
+
+    @property
+    def threshold(self) -> float:
+        """The score that an open hypothesis has to beat to matter."""
+        enough = len(self.finished) >= self.n_best
+        return self.finished[self.n_best - 1].score if enough else NEVER
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """How far the sentences are. On the CPU."""
+
+    last: Tensor  # (B, K) the piece that each hypothesis reads next
+    running: Tensor  # (B, K) log probabilities; -inf: there is no such hypothesis
+    longest: Tensor  # (B,) pieces that a translation may have, its end included
+    repeats: Tensor  # (B,) how often an n-gram may occur
+    finished: Tensor  # (B,) finished hypotheses
+    threshold: Tensor  # (B,) see _Sentence
+
+    @classmethod
+    def start(cls, beams: int, longest: Sequence[int], repeats: Sequence[int]) -> _Standing:
+        """Sentences of which nothing is written."""
+        sentences = len(longest)
+        running = torch.full((sentences, beams), NEVER)
+        running[:, 0] = 0.0  # all rows are equal at first: one is enough
+        return cls(
+            last=torch.full((sentences, beams), BOS),
+            running=running,
+            longest=torch.tensor(longest, dtype=torch.int64),
+            repeats=torch.tensor(repeats, dtype=torch.int64),
+            finished=torch.zeros(sentences, dtype=torch.int64),
+            threshold=torch.full((sentences,), NEVER),
+        )
+
+    def join(self, other: _Standing) -> _Standing:
+        """These sentences and then the others."""
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return _Standing(*(torch.cat(pair) for pair in pairs))
+
+    def select(self, sentences: Tensor) -> _Standing:
+        """Some of the sentences."""
+        return _Standing(*(values[sentences] for values in vars(self).values()))
+
+
+class Engine:
+    """Owns the running batch. Not for use from several threads at a time."""
+
+    def __init__(self, stepper: Stepper, decode: DecodeConfig, alignments: bool = False) -> None:
+        self._stepper = stepper
+        self._decode = decode
+        self._beams = decode.beam_size
+        self._length_penalty = LengthPenalty(decode.length_penalty)
+        self._coverage_penalty = CoveragePenalty(decode.coverage_penalty)
+        self._guard = RepetitionGuard(decode.no_repeat_ngram, decode.max_repeats)
+        self._sentences: list[_Sentence] = []
+        self._standing = _Standing.start(self._beams, [], [])
+        self._histories = Histories(self._beams, alignments)
+        self._state: DecoderState | None = None  # None: there are no sentences
+
+    def __len__(self) -> int:
+        return len(self._sentences)
+
+    @property
+    def longest_source(self) -> int:
+        """S: positions that every source in the batch is padded to."""
+        return 0 if self._state is None else self._state.sources.bias.shape[1]
+
+    @torch.inference_mode()
+    def admit(self, requests: Sequence[Request]) -> None:
+        """Encode sentences and let them join the batch."""
+        if not requests:
+            return
+        known = {sentence.request.id for sentence in self._sentences}
+        known.update(request.id for request in requests)
+        assert len(known) == len(self) + len(requests), "ids of one batch differ"
+        coverage = self._decode.coverage_penalty > 0
+        sources = [request.source for request in requests]
+        state = self._stepper.start(sources, self._beams, coverage)
+        self._state = state if self._state is None else self._state.join(state)
+        for request in requests:
+            n_best = request.n_best or self._decode.n_best
+            assert n_best <= self._beams, "a beam gives at most its size"
+            self._sentences.append(_Sentence(request, n_best))
+        new = _Standing.start(
+            self._beams,
+            [self._longest(request) for request in requests],
+            [self._guard.limit(source) for source in sources],
+        )
+        self._standing = self._standing.join(new)
+        self._histories.admit(len(requests), self.longest_source)
+
+    @torch.inference_mode()
+    def step(self) -> list[Finished]:
+        """Write one piece of every hypothesis → the sentences that are done and have left."""
+        if self._state is None:
+            return []
+        B, K = len(self), self._beams
+        result = self._stepper.step(self._state, self._standing.last.flatten())
+        self._state = result.state
+        candidates = best_candidates(
+            result.logits.view(B, K, -1),
+            self._standing.running.to(result.logits.device),
+            self._banned(result.logits.device),
+        ).to("cpu")
+        parts = split(candidates, K)
+        self._take_finished(candidates, parts.finished)
+        parents = candidates.beams.gather(1, parts.going_on)
+        pieces = candidates.pieces.gather(1, parts.going_on)
+        self._standing = replace(
+            self._standing, last=pieces, running=candidates.scores.gather(1, parts.going_on)
+        )
+        self._histories.append(parents, pieces, result.attention)
+        done = self._done()
+        rows = (torch.arange(B)[:, None] * K + parents).flatten()
+        leaving = [self._leave(i, rows) for i in done.nonzero()[:, 0].tolist()]
+        if leaving:
+            self._keep((~done).nonzero()[:, 0], rows)
+        elif K > 1:
+            self._state = self._state.reorder(rows)
+        return leaving
+
+    @torch.inference_mode()
+    def cancel(self, request_id: Hashable) -> bool:
+        """Take a sentence out of the batch; false if it is not in it."""
+        ids = [sentence.request.id for sentence in self._sentences]
+        if request_id not in ids:
+            return False
+        place = ids.index(request_id)
+        others = torch.tensor([i for i in range(len(ids)) if i != place], dtype=torch.int64)
+        self._keep(others, torch.arange(len(ids) * self._beams))
+        return True
+
+    def _longest(self, request: Request) -> int:
+        if request.longest is not None:
+            return max(1, request.longest)
+        ratio, offset = self._decode.max_length_ratio, self._decode.max_length_offset
+        return max(1, int(ratio * (len(request.source) + 1)) + offset)
+
+    def _banned(self, device: torch.device) -> tuple[Tensor, Tensor] | None:
+        if self._guard.size == 0:
+            return None
+        K = self._beams
+        rows, pieces = self._guard.banned(
+            self._histories.pieces.flatten(0, 1),
+            self._histories.lengths.repeat_interleave(K),
+            self._standing.repeats.repeat_interleave(K),
+        )
+        return (rows.to(device), pieces.to(device)) if len(rows) else None
+
+    def _take_finished(self, candidates: Candidates, finished: Tensor) -> None:
+        """Keep the hypotheses that end here, as they stand before this step's piece."""
+        places = finished.nonzero()
+        if len(places) == 0:
+            return
+        sentences, ranks = places[:, 0], places[:, 1]
+        beams = candidates.beams[sentences, ranks]
+        coverage = self._coverage(sentences * self._beams + beams)
+        log_probabilities = candidates.scores[sentences, ranks].tolist()
+        for i, beam, log_probability, penalty in zip(
+            sentences.tolist(), beams.tolist(), log_probabilities, coverage, strict=True
+        ):
+            length = int(self._histories.lengths[i]) + 1
+            self._sentences[i].add(
+                self._hypothesis(i, beam, log_probability, length, penalty, truncated=False)
+            )
+        self._standing = replace(
+            self._standing,
+            finished=self._standing.finished + finished.sum(1),
+            threshold=torch.tensor([sentence.threshold for sentence in self._sentences]),
+        )
+
+    def _done(self) -> Tensor:
+        """(B,) whether each sentence has all that it can get."""
+        at_end = self._histories.lengths >= self._standing.longest
+        enough = self._standing.finished >= self._beams
+        if self._beams == 1:
+            return at_end | enough
+        penalty = ((5 + self._standing.longest) / 6) ** self._length_penalty.alpha
+        best_possible = self._standing.running.amax(1) / penalty  # coverage adds nothing positive
+        return at_end | enough | (self._standing.threshold >= best_possible)
+
+    def _leave(self, i: int, rows: Tensor) -> Finished:
+        """Sentence i's result. `rows` (R,) says where each hypothesis came from in this step."""
+        sentence, K = self._sentences[i], self._beams
+        best = sentence.finished[: sentence.n_best]
+        missing = sentence.n_best - len(best)
+        if missing:
+            length = int(self._histories.lengths[i])
+            coverage = self._coverage(rows[i * K : (i + 1) * K])
+            open_ones = [
+                self._hypothesis(i, beam, log_probability, length, coverage[beam], truncated=True)
+                for beam, log_probability in enumerate(self._standing.running[i].tolist())
+                if log_probability > NEVER
+            ]
+            best = best + sorted(open_ones, key=lambda one: -one.score)[:missing]
+        return Finished(sentence.request.id, best)
+
+    def _hypothesis(
+        self,
+        i: int,
+        beam: int,
+        log_probability: float,
+        length: int,
+        coverage: float,
+        truncated: bool,
+    ) -> Hypothesis:
+        alignment = self._histories.alignment(i, beam)
+        if alignment is not None:
+            assert self._state is not None, "there is a sentence"
+            alignment = alignment[:, : int(self._state.sources.lengths[i])]
+        score = log_probability / self._length_penalty(length) + coverage
+        pieces = self._histories.written(i, beam)
+        return Hypothesis(pieces, score, log_probability, truncated, alignment)
+
+    def _coverage(self, rows: Tensor) -> list[float]:
+        """The coverage penalty of hypotheses as they stood before this step's piece."""
+        assert self._state is not None, "there is a sentence"
+        attended = self._state.attended
+        if attended is None:
+            return [0.0] * len(rows)
+        lengths = self._state.sources.lengths[rows // self._beams].to(attended.device)
+        penalties: list[float] = self._coverage_penalty(
+            attended[rows.to(attended.device)], lengths
+        ).tolist()
+        return penalties
+
+    def _keep(self, sentences: Tensor, rows: Tensor) -> None:
+        """Drop all but these sentences, whose hypotheses go on from `rows` (of all, R)."""
+        assert self._state is not None, "there is a sentence"
+        rows = rows.view(-1, self._beams)[sentences].flatten()
+        self._state = self._state.select(sentences, rows) if len(sentences) else None
+        self._histories.select(sentences, self.longest_source)
+        self._standing = self._standing.select(sentences)
+        self._sentences = [self._sentences[i] for i in sentences.tolist()]

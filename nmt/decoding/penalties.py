@@ -1,0 +1,83 @@
+"""What corrects a hypothesis' log probability: length, coverage (GNMT, section 7) and repetition.
+
+R hypotheses, S source positions, C capacity of the histories.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+UNSEEN = 1e-10  # least attention that a position counts with: log 0 would outweigh everything
+
+
+@dataclass(frozen=True)
+class LengthPenalty:
+    """GNMT's lp(Y) = ((5 + |Y|) / 6) ** alpha, by which log P(Y | X) is divided."""
+
+    alpha: float
+
+    def __call__(self, length: int) -> float:
+        """|Y|, the number of pieces with the end of the sentence → lp(Y)."""
+        return float(((5 + length) / 6) ** self.alpha)
+
+
+@dataclass(frozen=True)
+class CoveragePenalty:
+    """GNMT's cp(X, Y) = beta * sum_i log(min(sum_j p_ij, 1)): never positive, 0 where every source
+    position was fully attended to."""
+
+    beta: float
+
+    def __call__(self, attended: Tensor, lengths: Tensor) -> Tensor:
+        """Sums of attention over the target (R, S), source lengths (R,) → (R,)."""
+        outside = torch.arange(attended.shape[1], device=attended.device) >= lengths[:, None]
+        logs = attended.clamp(UNSEEN, 1).log()
+        return self.beta * logs.masked_fill(outside, 0).sum(1)
+
+
+@dataclass(frozen=True)
+class RepetitionGuard:
+    """No n-gram of `size` pieces occurs more than `most` times; 0: no guard.
+
+    A source that itself repeats an n-gram more often (a row of zeros, a dashed line) raises the
+    limit to its own number, so that it can be copied.
+    """
+
+    size: int
+    most: int
+
+    def limit(self, source: Sequence[int]) -> int:
+        """How often an n-gram may occur in the translation of `source`."""
+        if self.size == 0:
+            return self.most
+        shifted = [source[i:] for i in range(self.size)]
+        return max([self.most, *Counter(zip(*shifted, strict=False)).values()])
+
+    def banned(self, pieces: Tensor, lengths: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
+        """The pieces that would complete an n-gram once too often.
+
+        Histories (R, C), how much of each is written (R,), limits (R,) → rows and pieces (N,),
+        a pair for each ban.
+        """
+        nothing = torch.empty(0, dtype=torch.int64)
+        n, longest = self.size, int(lengths.max()) if len(lengths) else 0
+        windows = longest - n + 1  # n-grams already written, by the longest hypothesis
+        if n == 0 or windows < int(limits.min()):
+            return nothing, nothing
+        starts = torch.arange(windows)
+        same = starts[None, :] <= (lengths - n)[:, None]  # (R, windows)
+        for k in range(n - 1):
+            last = pieces.gather(1, (lengths - n + 1 + k).clamp(min=0)[:, None])
+            same = same & (pieces[:, k : k + windows] == last)
+        rows = torch.nonzero(same.sum(1) >= limits)[:, 0]
+        if len(rows) == 0:
+            return nothing, nothing
+        places = torch.nonzero(same[rows])
+        owners, ends = rows[places[:, 0]], pieces[rows[places[:, 0]], places[:, 1] + n - 1]
+        pairs, counts = torch.stack([owners, ends], 1).unique(dim=0, return_counts=True)
+        return tuple(pairs[counts >= limits[pairs[:, 0]]].T)  # type: ignore[return-value]

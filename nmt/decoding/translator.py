@@ -1,0 +1,254 @@
+"""`Translator`: a model folder that turns text into text, for commands, server and Python alike."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from nmt.config import DecodeConfig
+from nmt.corpus.vocabulary import Vocabulary
+from nmt.decoding.engine import Engine, Hypothesis, Request
+from nmt.decoding.stepper import Stepper
+from nmt.errors import InputError, ModelFolderError, PlanError
+from nmt.model.folder import VOCABULARY, ModelDescription, read_description, read_weights
+from nmt.model.graph import LayerGraph
+from nmt.placement.plan import Plan
+from nmt.precision.bf16 import require_bf16
+
+# Used where no settings are given: those of conf/decode/beam5.yaml (a test compares them).
+DEFAULT = DecodeConfig(
+    beam_size=5,
+    length_penalty=0.6,
+    coverage_penalty=0.1,
+    n_best=1,
+    max_length_ratio=2.0,
+    max_length_offset=20,
+    no_repeat_ngram=4,
+    max_repeats=3,
+    batch_sentences=64,
+)
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# New sentences are encoded together: not before a quarter of the batch is free.
+REFILL = 4
+# A batch of sentences longer than this has fewer of them, so that its memory is bounded.
+USUAL_LENGTH = 128
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """One more translation of the same text."""
+
+    text: str
+    score: float
+    log_probability: float
+    tokens: list[str]
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class Translation:
+    """The best translation of one text."""
+
+    text: str
+    score: float  # log probability, corrected for length and coverage; more is better
+    log_probability: float
+    tokens: list[str]  # pieces of the translation
+    source_tokens: list[str]  # pieces of the source
+    # Where each of `tokens` looked in `source_tokens`, if asked for. Rows sum to at most 1: what is
+    # missing went to the end of the source.
+    alignment: list[list[float]] | None
+    alternatives: list[Alternative]  # the next best of `n_best`, without this one
+    truncated: bool  # cut off at the longest length allowed
+
+
+class Translator:
+    """A loaded model. Not for use from several threads at a time."""
+
+    def __init__(
+        self,
+        description: ModelDescription,
+        vocabulary: Vocabulary,
+        stepper: Stepper,
+        decode: DecodeConfig = DEFAULT,
+    ) -> None:
+        self.description = description
+        self.vocabulary = vocabulary
+        self.stepper = stepper
+        self.decode = decode
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        plan: Plan | str | Path | None = None,
+        device: str = "auto",
+        precision: Literal["fp32", "bf16"] = "fp32",
+        emulate: bool = False,
+        threads: int | None = None,
+        decode: DecodeConfig | None = None,
+    ) -> Translator:
+        """Read a model folder, such as runs/demo/best.
+
+        A `plan`, or the file of one, puts layers on several devices, all driven by this process;
+        without one all are on `device` ("auto": CUDA where there is one). `emulate` allows bf16 on
+        a CPU without instructions for it. `threads` sets the CPU threads of the whole process.
+
+        Raises:
+            ModelFolderError: the folder is not complete, or its files do not fit each other.
+            PlanError: the plan is not for this model.
+            InputError: a device that this machine does not have.
+            ConfigurationError: bf16 on a device without it.
+        """
+        folder = Path(folder)
+        description = read_description(folder)
+        graph = description.graph()
+        device_of = _devices(graph, plan, device)
+        for name in {device_of(layer) for layer in graph.names}:
+            if precision == "bf16":
+                require_bf16(name, emulate)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        vocabulary = Vocabulary.load(folder / VOCABULARY)
+        if len(vocabulary) != description.vocabulary_size:
+            raise ModelFolderError(
+                f"`{folder / VOCABULARY}` must have {description.vocabulary_size} pieces, as the "
+                f"model, but has {len(vocabulary)} instead; get the folder again."
+            )
+        weights = read_weights(folder, description)
+        stepper = Stepper(graph, weights, device_of, DTYPES[precision])
+        return cls(description, vocabulary, stepper, decode or DEFAULT)
+
+    @property
+    def source_language(self) -> str:
+        """Code of the language that it reads."""
+        return self.description.source_language
+
+    @property
+    def target_language(self) -> str:
+        """Code of the language that it writes."""
+        return self.description.target_language
+
+    def translate(
+        self,
+        texts: Sequence[str],
+        decode: DecodeConfig | None = None,
+        *,
+        alignments: bool = False,
+    ) -> list[Translation]:
+        """Translate segments, in order. None of them is split; blank ones give a blank."""
+        decode = decode or self.decode
+        sources = self.vocabulary.encode_batch(texts)
+        found = self._search(sources, decode, alignments)
+        return [
+            self._translation(source, found[place]) if place in found else _blank(alignments)
+            for place, source in enumerate(sources)
+        ]
+
+    def translate_stream(
+        self,
+        lines: Iterable[str],
+        buffer: int,
+        decode: DecodeConfig | None = None,
+        *,
+        alignments: bool = False,
+    ) -> Iterator[Translation]:
+        """Translate any number of segments, in order, `buffer` of them in memory at a time."""
+        assert buffer >= 1, "a buffer holds a line"
+        waiting = iter(lines)
+        while texts := list(islice(waiting, buffer)):
+            yield from self.translate(texts, decode, alignments=alignments)
+
+    def _search(
+        self, sources: Sequence[Sequence[int]], decode: DecodeConfig, alignments: bool
+    ) -> dict[int, list[Hypothesis]]:
+        """Hypotheses for each source that is not empty, by its place.
+
+        The longest come first, so that sentences of the batch have about one length, and what does
+        not fit in memory shows at once. The batch is kept full while there are any.
+        """
+        engine = Engine(self.stepper, decode, alignments)
+        places = (place for place, source in enumerate(sources) if source)
+        waiting = deque(sorted(places, key=lambda place: -len(sources[place])))
+        found: dict[int, list[Hypothesis]] = {}
+        while waiting or len(engine):
+            if waiting:
+                longest = max(engine.longest_source, len(sources[waiting[0]]) + 1)
+                most = min(decode.batch_sentences, _most(decode.batch_sentences, longest))
+                room = most - len(engine)
+                if room >= max(1, most // REFILL) or not len(engine):
+                    some = [waiting.popleft() for _ in range(min(room, len(waiting)))]
+                    engine.admit([Request(place, sources[place]) for place in some])
+            for finished in engine.step():
+                assert isinstance(finished.id, int), "places are the ids here"
+                found[finished.id] = finished.hypotheses
+        return found
+
+    def _translation(self, source: Sequence[int], hypotheses: list[Hypothesis]) -> Translation:
+        best, *others = [self._alternative(hypothesis) for hypothesis in hypotheses]
+        alignment = hypotheses[0].alignment
+        return Translation(
+            text=best.text,
+            score=best.score,
+            log_probability=best.log_probability,
+            tokens=best.tokens,
+            source_tokens=self.vocabulary.pieces(source),
+            alignment=None if alignment is None else alignment[:, :-1].tolist(),
+            alternatives=others,
+            truncated=best.truncated,
+        )
+
+    def _alternative(self, hypothesis: Hypothesis) -> Alternative:
+        return Alternative(
+            text=self.vocabulary.decode(hypothesis.pieces),
+            score=hypothesis.score,
+            log_probability=hypothesis.log_probability,
+            tokens=self.vocabulary.pieces(hypothesis.pieces),
+            truncated=hypothesis.truncated,
+        )
+
+
+def _blank(alignments: bool) -> Translation:
+    return Translation("", 0.0, 0.0, [], [], [] if alignments else None, [], False)
+
+
+def _most(sentences: int, longest: int) -> int:
+    """How many sentences of that length are decoded together."""
+    return max(1, sentences * USUAL_LENGTH // max(longest, USUAL_LENGTH))
+
+
+def _devices(
+    graph: LayerGraph, plan: Plan | str | Path | None, device: str
+) -> Callable[[str], str]:
+    """Layer → device, each checked to be there."""
+    if plan is None:
+        device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        _check_device(device, InputError)
+        return lambda _: device
+    if not isinstance(plan, Plan):
+        plan = Plan.load(plan)
+    plan.validate_against(graph.name, graph.names)
+    for name in plan.devices:
+        _check_device(name, PlanError)
+    return plan.device_of
+
+
+def _check_device(name: str, kind: type[InputError] | type[PlanError]) -> None:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise kind(f"A device must be cpu, cuda or cuda:N, but is {name!r} instead.") from None
+    here = torch.cuda.device_count() if device.type == "cuda" else 1
+    if device.type not in ("cpu", "cuda"):
+        raise kind(f"A device must be cpu, cuda or cuda:N, but is {name!r} instead.")
+    if (device.index or 0) >= here and device.type == "cuda":
+        raise kind(
+            f"The device must be there, but `{name}` is not: this machine has {here} CUDA devices; "
+            "use `device=cpu`."
+        )

@@ -1,0 +1,181 @@
+"""`nmt-evaluate`: score a model folder on a test set, or a file of translations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nmt.command import run_command
+from nmt.config import EvaluateConfig, FilesConfig, TranslatorConfig
+from nmt.corpus.lines import read_lines, read_parallel
+from nmt.errors import InputError
+from nmt.evaluation.bleu import check_lengths, score, sentence_scores
+from nmt.evaluation.report import (
+    Report,
+    Segment,
+    Translating,
+    make_folder,
+    score_table,
+    write_report,
+)
+
+if TYPE_CHECKING:
+    from nmt.decoding import Translation, Translator
+
+
+def main() -> None:
+    """The console script."""
+    run_command("nmt-evaluate", EvaluateConfig, evaluate, "evaluate")
+
+
+def evaluate(config: EvaluateConfig) -> None:
+    """Read or make the translations, score them, write the report and print its table.
+
+    Raises:
+        CorpusError, InputError: a file is missing, empty or damaged, or two differ in lines.
+        ConfigurationError: the report's folder cannot be written to.
+    """
+    test_set = read_test_set(config)
+    folder = Path(config.output.replace("{name}", test_set.name))
+    make_folder(folder)
+    files = test_set.files
+    translating: Translating | None = None
+    translations: Sequence[Translation | None] = [None] * len(test_set.reference)
+    if config.hypothesis is not None:
+        files = {**files, "hypothesis": config.hypothesis}
+        hypotheses = list(read_lines(config.hypothesis))
+        check_lengths(len(hypotheses), len(test_set.reference))
+    else:
+        translating, made = translate(config, test_set)
+        hypotheses, translations = [one.text for one in made], made
+    scores = score(hypotheses, test_set.reference, bootstrap=config.bootstrap, seed=config.seed)
+    segments = make_segments(test_set, hypotheses, translations)
+    write_report(folder, Report(test_set.name, files, scores, segments, translating))
+    print(f"{test_set.name}: {len(segments)} sentences\n\n{score_table(scores)}\n")
+    if translating is not None:
+        print(f"{len(segments) / translating.seconds:.1f} sentences per second")
+    print(f"Report: {folder / 'report.md'}", flush=True)
+
+
+@dataclass(frozen=True)
+class ReadTestSet:
+    """What is translated, and what it is compared with, line by line."""
+
+    name: str
+    files: dict[str, str]  # side → where it was read
+    source: Sequence[str] | None  # None if translations are scored without it
+    reference: Sequence[str]
+
+
+def read_test_set(config: EvaluateConfig) -> ReadTestSet:
+    """The lines of the files that the configuration names, checked to be parallel."""
+    if config.data is not None and config.split is not None:
+        name, files = f"{config.data.name}.{config.split}", config.data.splits[config.split]
+    else:
+        assert config.reference is not None, "the configuration has one without `data`"
+        name = Path(config.reference).name.removesuffix(".gz")
+        if config.source is None:
+            reference = list(read_lines(config.reference))
+            return ReadTestSet(
+                config.name or name, {"reference": config.reference}, None, reference
+            )
+        files = FilesConfig(source=[config.source], target=[config.reference])
+    pairs = list(read_parallel(files))
+    source, reference = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    where = {"source": ", ".join(files.source), "reference": ", ".join(files.target)}
+    return ReadTestSet(config.name or name, where, source, reference)
+
+
+def translate(
+    config: EvaluateConfig, test_set: ReadTestSet
+) -> tuple[Translating, list[Translation]]:
+    """Translate the test set with the model that the configuration names."""
+    # torch takes a second to import, which scoring a file need not wait for
+    from nmt.decoding import Translator
+
+    chosen = config.translator
+    assert chosen is not None, "the configuration has a model or a file of translations"
+    assert test_set.source is not None, "the configuration has a source with a model"
+    translator = Translator.load(
+        chosen.folder,
+        plan=chosen.plan,
+        device=chosen.device,
+        precision=chosen.precision.name,
+        emulate=chosen.precision.emulate,
+        threads=chosen.threads,
+        decode=config.decode,
+    )
+    check_languages(config, translator)
+    started = time.perf_counter()
+    translations = translator.translate(test_set.source)
+    seconds = time.perf_counter() - started
+    return Translating(
+        model=describe_model(chosen, translator),
+        decode=config.decode,
+        seconds=seconds,
+        source_tokens=sum(len(one.source_tokens) for one in translations),
+        tokens=sum(len(one.tokens) for one in translations),
+        truncated=sum(one.truncated for one in translations),
+    ), translations
+
+
+def check_languages(config: EvaluateConfig, translator: Translator) -> None:
+    """A corpus knows its languages, so that a model for others is a mistake.
+
+    Raises:
+        InputError: they differ.
+    """
+    model = translator.source_language, translator.target_language
+    if config.data is None:
+        return
+    data = config.data.source_language, config.data.target_language
+    if data != model:
+        raise InputError(
+            f"`data={config.data.name}` must be in the model's languages ({' → '.join(model)}), "
+            f"but is {' → '.join(data)} instead; choose another corpus or model."
+        )
+
+
+def describe_model(chosen: TranslatorConfig, translator: Translator) -> dict[str, str]:
+    """The model's part of the report."""
+    description = translator.description
+    size = description.model
+    return {
+        "folder": chosen.folder,
+        "languages": f"{translator.source_language} → {translator.target_language}",
+        "architecture": f"{size.architecture} {size.name}: {size.encoder_layers} + "
+        f"{size.decoder_layers} layers of {size.hidden_size}, "
+        f"vocabulary {description.vocabulary_size}",
+        "trained in": description.precision,
+        "translated in": chosen.precision.name,
+        "device": chosen.plan or chosen.device,
+        "threads": str(chosen.threads or "PyTorch's choice"),
+    }
+
+
+def make_segments(
+    test_set: ReadTestSet, hypotheses: Sequence[str], translations: Sequence[Translation | None]
+) -> list[Segment]:
+    """Every line of the test set with what is known of it."""
+    nothing: list[str | None] = [None] * len(hypotheses)
+    sources = nothing if test_set.source is None else test_set.source
+    sentences = sentence_scores(hypotheses, test_set.reference)
+    rows = zip(sources, test_set.reference, hypotheses, sentences, translations, strict=True)
+    return [
+        Segment(
+            source=source,
+            reference=reference,
+            hypothesis=hypothesis,
+            sentence=sentence,
+            model_score=None if translation is None else translation.score,
+            truncated=None if translation is None else translation.truncated,
+        )
+        for source, reference, hypothesis, sentence, translation in rows
+    ]
+
+
+if __name__ == "__main__":
+    main()

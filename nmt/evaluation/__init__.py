@@ -1,0 +1,1 @@
+"""Scores of translations with their uncertainty, and the report of an evaluation."""

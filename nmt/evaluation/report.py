@@ -1,0 +1,230 @@
+"""The report of an evaluation: report.json for programs, report.md for people, segments.jsonl for
+whoever wants to see every sentence."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from nmt.config import DecodeConfig
+from nmt.errors import ConfigurationError
+from nmt.evaluation.bleu import LABELS, Scores, SentenceScore
+
+EXAMPLES = 5  # segments shown in each table of examples
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One line of the test set. What only a model can tell is None for a scored file."""
+
+    source: str | None
+    reference: str
+    hypothesis: str
+    sentence: SentenceScore
+    model_score: float | None
+    truncated: bool | None
+
+
+@dataclass(frozen=True)
+class Translating:
+    """How the hypotheses were made, by which model."""
+
+    model: Mapping[str, str]  # folder, name, languages, precision and so on
+    decode: DecodeConfig
+    seconds: float  # of translating, without loading the model
+    source_tokens: int
+    tokens: int  # written by the model
+    truncated: int  # sentences that were cut at the longest length
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that the three files say."""
+
+    name: str
+    files: Mapping[str, str]  # source, reference, hypothesis → where they were read
+    scores: Scores
+    segments: Sequence[Segment]
+    translating: Translating | None  # None if a file of translations was scored
+
+
+def make_folder(folder: Path) -> None:
+    """Create the folder of a report; to be called before the work whose report it will hold.
+
+    Raises:
+        ConfigurationError: it cannot be a folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _no_folder(folder, error) from None
+
+
+def write_report(folder: Path, report: Report) -> None:
+    """Write report.json, report.md and segments.jsonl, each whole or not at all, over old ones.
+
+    Raises:
+        ConfigurationError: the folder cannot be written to.
+    """
+    make_folder(folder)
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    lines = (_json(_segment(number, segment)) for number, segment in enumerate(report.segments, 1))
+    try:
+        _write(folder / "segments.jsonl", "".join(f"{line}\n" for line in lines))
+        _write(folder / "report.md", markdown(report, created))
+        _write(folder / "report.json", _json(as_json(report, created), indent=2) + "\n")
+    except OSError as error:
+        raise _no_folder(folder, error) from None
+
+
+def score_table(scores: Scores) -> str:
+    """The scores as a Markdown table, with the signatures below it."""
+    rows = [
+        (
+            LABELS[name],
+            f"{score.score:.2f}",
+            "" if score.interval is None else "{:.2f} – {:.2f}".format(*score.interval),
+        )
+        for name, score in scores.items()
+    ]
+    signatures = [(LABELS[name], score.signature) for name, score in scores.items()]
+    return _table(("metric", "score", "95% interval"), rows) + "\n\n" + _facts(signatures)
+
+
+def as_json(report: Report, created: str) -> dict[str, Any]:
+    """The content of report.json: plain values only."""
+    return {
+        "name": report.name,
+        "created": created,
+        "sentences": len(report.segments),
+        "files": dict(report.files),
+        "scores": {name: asdict(score) for name, score in report.scores.items()},
+        "translating": None
+        if report.translating is None
+        else {
+            "model": dict(report.translating.model),
+            "decode": report.translating.decode.model_dump(mode="json"),
+            **_figures(report.translating, len(report.segments)),
+        },
+    }
+
+
+def markdown(report: Report, created: str) -> str:
+    """The content of report.md."""
+    facts = [("sentences", str(len(report.segments))), *report.files.items(), ("written", created)]
+    parts = [f"# Evaluation: {_text(report.name)}", score_table(report.scores), _facts(facts)]
+    if report.translating is not None:
+        figures = _figures(report.translating, len(report.segments))
+        decode = report.translating.decode.model_dump(mode="json")
+        parts += [
+            "## Model",
+            _facts(report.translating.model.items()),
+            "## Translating",
+            _facts((key.replace("_", " "), _number(value)) for key, value in figures.items()),
+            "## Decoding",
+            _facts((key, _number(value)) for key, value in decode.items()),
+        ]
+    # chrF, since the BLEU of one sentence is often 0 without being wrong
+    ranked = sorted(enumerate(report.segments, 1), key=lambda item: item[1].sentence.chrf)
+    for title, items in (
+        ("Worst", ranked[:EXAMPLES]),
+        ("Best", ranked[EXAMPLES:][: -EXAMPLES - 1 : -1]),
+    ):
+        if items:
+            parts += [f"## {title} segments by chrF", _examples(items)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _figures(translating: Translating, sentences: int) -> dict[str, float | int]:
+    return {
+        "seconds": translating.seconds,
+        "sentences_per_second": sentences / translating.seconds,
+        "tokens_per_second": translating.tokens / translating.seconds,
+        "source_tokens": translating.source_tokens,
+        "tokens": translating.tokens,
+        "truncated": translating.truncated,
+    }
+
+
+def _segment(number: int, segment: Segment) -> dict[str, Any]:
+    score = segment.model_score
+    return {
+        "index": number,
+        "source": segment.source,
+        "reference": segment.reference,
+        "hypothesis": segment.hypothesis,
+        "bleu": segment.sentence.bleu,
+        "chrf": segment.sentence.chrf,
+        # JSON knows no infinity, which is the score of what a model holds impossible
+        "model_score": None if score is None or not math.isfinite(score) else float(score),
+        "truncated": segment.truncated,
+    }
+
+
+def _examples(items: Sequence[tuple[int, Segment]]) -> str:
+    rows = [
+        (
+            str(number),
+            f"{segment.sentence.chrf:.1f}",
+            f"{segment.sentence.bleu:.1f}",
+            segment.source or "",
+            segment.reference,
+            segment.hypothesis,
+        )
+        for number, segment in items
+    ]
+    return _table(("line", "chrF", "BLEU", "source", "reference", "hypothesis"), rows)
+
+
+def _facts(items: Iterable[tuple[str, str]]) -> str:
+    plain = ((key, value.replace("`", "'")) for key, value in items)
+    return "\n".join(f"- {key}: `{value}`" for key, value in plain)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    cells = [list(head), *([_text(cell) for cell in row] for row in rows)]
+    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
+    cells.insert(1, ["-" * width for width in widths])
+    return "\n".join(
+        f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |"
+        for line in cells
+    )
+
+
+def _text(value: str) -> str:
+    """Text of a corpus in Markdown: on one line, and none of it taken as markup."""
+    return re.sub(r"([\\`*_|<\[\]])", r"\\\1", " ".join(value.split()))
+
+
+def _number(value: float | int) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+
+
+def _write(path: Path, content: str) -> None:
+    """Whoever looks sees either the old file or all of the new one."""
+    unfinished = path.with_name(f"{path.name}.{uuid4().hex[:8]}.tmp")
+    try:
+        unfinished.write_text(content, encoding="utf-8", newline="\n")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _no_folder(folder: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        [
+            f"`output` must be a folder that can be written to, but `{folder}` gives "
+            f"“{error.strerror}” instead."
+        ]
+    )

@@ -1,0 +1,101 @@
+"""The group of processes of a run, and what they tell one another outside of training steps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from nmt.errors import NmtError
+from nmt.parallel.launch import is_worker, world
+
+Value = TypeVar("Value")
+
+# The others wait while the main process translates the validation set or writes a checkpoint.
+# Workers that die are noticed at once, by whoever started them.
+TIMEOUT = timedelta(hours=2)
+
+
+def join(device: str) -> torch.device:
+    """Join the group of this run's processes, over NCCL or gloo → this process's device."""
+    place = world()
+    if device == "cuda":
+        torch.cuda.set_device(place.local_rank)
+    if not dist.is_initialized():
+        backend = "nccl" if device == "cuda" else "gloo"
+        # A lone process needs no rendezvous.
+        store = None if is_worker() else dist.HashStore()
+        os.environ.setdefault("LOCAL_RANK", str(place.local_rank))
+        dist.init_process_group(
+            backend, store=store, rank=place.rank, world_size=place.size, timeout=TIMEOUT
+        )
+    return torch.device(device, place.local_rank) if device == "cuda" else torch.device(device)
+
+
+def leave() -> None:
+    """Leave the group, if this process is in one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes files."""
+    return dist.get_rank() == 0
+
+
+def from_main(compute: Callable[[], Value]) -> Value:
+    """What the main process computes, on all of them.
+
+    Raises:
+        NmtError: what it raised there, on all of them too.
+    """
+    outcome: list[Any] = [None, None]
+    if is_main():
+        try:
+            outcome[0] = compute()
+        except NmtError as error:
+            outcome[1] = error
+    dist.broadcast_object_list(outcome, src=0)
+    value, error = outcome
+    if error is not None:
+        raise error
+    return value  # type: ignore[no-any-return]
+
+
+def agree(value: float, device: torch.device) -> float:
+    """The main process's value, on all of them."""
+    message = torch.tensor(value, dtype=torch.float64, device=device)
+    dist.broadcast(message, src=0)
+    return message.item()
+
+
+def total(value: float, device: torch.device, group: dist.ProcessGroup | None = None) -> float:
+    """The sum of all processes' values, on all of them."""
+    message = torch.tensor(value, dtype=torch.float64, device=device)
+    dist.all_reduce(message, group=group)
+    return message.item()
+
+
+def collect(mine: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Each process gives tensors under names of its own → all of them on the CPU of the main
+    process, and nothing on the others. Tensors go one by one from process to process."""
+    described = [(name, tuple(tensor.shape), tensor.dtype) for name, tensor in mine.items()]
+    if not is_main():
+        dist.gather_object(described, dst=0)
+        for tensor in mine.values():
+            dist.send(tensor.to(device).contiguous(), dst=0)
+        return {}
+    everything: list[Any] = [None] * dist.get_world_size()
+    dist.gather_object(described, everything, dst=0)
+    collected = {name: tensor.cpu() for name, tensor in mine.items()}
+    for rank, descriptions in enumerate(everything[1:], start=1):
+        for name, shape, dtype in descriptions:
+            buffer = torch.empty(shape, dtype=dtype, device=device)
+            dist.recv(buffer, src=rank)
+            collected[name] = buffer.cpu()
+    return collected

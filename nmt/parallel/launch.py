@@ -1,0 +1,204 @@
+"""Starting worker processes, watching them, and stopping all when one fails."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NamedTuple
+
+from nmt.errors import WorkerError
+
+GRACE = 5.0  # seconds between asking a worker to end and killing it
+LINUX = sys.platform.startswith("linux")
+
+# Runs before the worker in its process: when the parent dies, whatever the reason, the kernel kills
+# the worker. (A preexec_fn would do the same, but may deadlock in a parent that has threads.)
+GUARD = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; kept over exec
+if os.getppid() == int(sys.argv[1]):
+    os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
+class World(NamedTuple):
+    """This process among the workers."""
+
+    rank: int
+    local_rank: int  # among those on this machine
+    size: int
+    local_size: int
+
+
+def is_worker() -> bool:
+    """Whether this process was started by `run_workers`, torchrun or the deepspeed launcher."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def world() -> World:
+    """This process's place; that of a lone process where it is no worker."""
+    if not is_worker():
+        return World(0, 0, 1, 1)
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    local_size = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or size
+    return World(rank, int(os.environ.get("LOCAL_RANK", rank)), size, int(local_size))
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if LINUX else os.cpu_count() or 1
+
+
+def run_workers(command: Sequence[str], processes: int, threads: int | None) -> None:
+    """Run `processes` copies of `command` as ranks of one group and wait until all are done.
+
+    They inherit stdout and stderr. Each gets `threads` CPU threads, or else its share of the cores.
+    SIGINT and SIGTERM stop the workers first.
+
+    Raises:
+        WorkerError: a worker failed; the others have been stopped.
+    """
+    from torch.distributed import TCPStore
+
+    # The parent holds the store through which the workers find each other, so that its port is
+    # never free for others to take. Workers connect to it as they do under torchrun.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    own_threads = str(threads or max(1, cores() // processes))
+    environment = os.environ | {
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(store.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "OMP_NUM_THREADS": own_threads,
+    }
+    workers: list[subprocess.Popen[bytes]] = []
+    with _signals() as received:
+        try:
+            for rank in range(processes):
+                place = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+                workers.append(_start(command, environment | place))
+            _wait(workers, received)
+        finally:
+            _stop(workers)
+    if received:
+        _pass_on(received[0])
+
+
+def _start(command: Sequence[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    if LINUX:
+        command = [sys.executable, "-S", "-c", GUARD, str(os.getpid()), *command]
+    # A session of its own: Ctrl-C reaches the parent alone, which passes it on once, and a worker
+    # can be stopped together with what it started.
+    return subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+    )
+
+
+def _wait(workers: Sequence[subprocess.Popen[bytes]], received: Sequence[int]) -> None:
+    """Wait for all, or for the first that fails, or for a signal."""
+    ended: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
+
+    def watch(rank: int) -> None:
+        # One thread each, so that workers are reported in the order in which they end: those that
+        # lose their peer fail a moment after it.
+        ended.put((rank, workers[rank].wait()))
+
+    for rank in range(len(workers)):
+        threading.Thread(target=watch, args=(rank,), daemon=True).start()
+    running = len(workers)
+    while running and not received:
+        try:
+            rank, code = ended.get(timeout=0.2)
+        except queue.Empty:
+            continue
+        running -= 1
+        if code:
+            raise WorkerError(
+                f"All {len(workers)} workers must end well, but worker {rank} {_how(code)}; "
+                "the others were stopped. Its own message is above."
+            )
+
+
+def _how(code: int) -> str:
+    if code > 0:
+        return f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    memory = " (out of memory?)" if -code == signal.SIGKILL else ""
+    return f"was killed by {name}{memory}"
+
+
+def _stop(workers: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End the workers that still run: politely, then by force, with whatever they started."""
+    running = [worker for worker in workers if worker.poll() is None]
+    for worker in running:
+        _kill(worker, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE
+    while any(worker.poll() is None for worker in running) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    for worker in running:
+        _kill(worker, signal.SIGKILL)
+    for worker in running:
+        worker.wait()
+
+
+def _kill(worker: subprocess.Popen[bytes], number: int) -> None:
+    try:
+        os.killpg(worker.pid, number)
+    except (ProcessLookupError, PermissionError):  # gone already
+        return
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The list of SIGINT and SIGTERM received, instead of their usual effect."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received  # only the main thread may handle signals
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as Python calls it
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _pass_on(number: int) -> None:
+    """Have the usual effect of a signal after all."""
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    os.kill(os.getpid(), number)
+
+
+def keep_memory() -> None:
+    """Make glibc keep freed memory for the next step instead of giving it back to the system.
+
+    By default each large tensor gets fresh pages from the system, which it must clear first; a
+    training step on the CPU spends over a third of its time there. Elsewhere it does nothing.
+    """
+    if not LINUX:
+        return
+    mallopt: Any = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:  # another C library
+        return
+    trim_threshold, top_pad, mmap_max = -1, -2, -4  # names of malloc.h: M_TRIM_THRESHOLD, …
+    mallopt(mmap_max, 0)  # no tensor in a mapping of its own
+    mallopt(trim_threshold, -1)  # never shrink the heap
+    mallopt(top_pad, 64 << 20)  # grow it in steps of 64 MiB

@@ -1,0 +1,153 @@
+"""The executor for one process: the reference that the others are compared with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nmt.model.batch import Batch, length_mask
+from nmt.model.dropout import EVALUATION, ForwardPass, Randomness
+from nmt.model.graph import LayerGraph
+from nmt.parallel.executor import Loss, OptimizerFactory, StepResult
+from nmt.precision.master_weights import MasterWeights
+
+PARAMETER, OPTIMIZER = "parameter/", "optimizer/"
+
+
+def labels(batch: Batch) -> Tensor:
+    """The target tokens in the order of the output layer's rows: (N,)."""
+    return batch.target_output[length_mask(batch.target_lengths, batch.target_output.shape[1])]
+
+
+class LocalExecutor:
+    """All layers in this process on one device; micro-batches one after the other."""
+
+    is_main = True
+
+    def __init__(
+        self,
+        graph: LayerGraph,
+        *,
+        seed: int,
+        device: str,
+        micro_batches: int,
+        loss: Loss,
+        optimizer: OptimizerFactory,
+        clip_norm: float | None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self._device, self._micro_batches = device, micro_batches
+        self._loss, self._clip_norm = loss, clip_norm
+        self._randomness = Randomness(seed)
+        # bf16 computes with rounded copies of fp32 parameters, which alone are updated.
+        double = dtype == torch.float64
+        self._stack = graph.build(graph.names, seed, torch.float64 if double else torch.float32)
+        self._stack.to(device)
+        self._masters = MasterWeights(self._stack) if dtype == torch.bfloat16 else None
+        self._parameters = (
+            self._masters.parameters if self._masters else self._stack.canonical_parameters()
+        )
+        self._optimizer = optimizer(list(self._parameters.values()))
+
+    def train_step(self, batch: Batch, step: int, learning_rate: float) -> StepResult:
+        """One optimizer step on the global batch."""
+        start = time.perf_counter()
+        tokens = batch.tokens
+        self._randomness.begin_step(step)
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), dtype=torch.float64)
+        for piece in batch.to(self._device).cut(self._micro_batches):
+            loss = self._piece_loss(piece, ForwardPass.of(piece, self._randomness)) / tokens
+            loss.backward()
+            total += loss.detach().cpu()
+        norm = clip(list(self._parameters.values()), self._clip_norm)
+        self._optimizer.step()
+        if self._masters:
+            self._masters.publish()
+        return StepResult(float(total), norm, tokens, time.perf_counter() - start)
+
+    def _piece_loss(self, piece: Batch, within: ForwardPass) -> Tensor:
+        return self._loss(self._stack(piece, within), labels(piece))
+
+    @torch.no_grad()
+    def validation_loss(self, batches: Iterable[Batch]) -> float:
+        """Mean loss of a target token, nothing dropped."""
+        total, tokens = 0.0, 0
+        for batch in batches:
+            total += float(self._piece_loss(batch.to(self._device), EVALUATION))
+            tokens += batch.tokens
+        return total / tokens
+
+    def gather_parameters(self) -> dict[str, Tensor]:
+        """All parameters by canonical name; views."""
+        return {name: parameter.detach() for name, parameter in self._parameters.items()}
+
+    def gather_gradients(self) -> dict[str, Tensor]:
+        """The gradients of the last step, after clipping; views."""
+        return {name: p.grad for name, p in self._parameters.items() if p.grad is not None}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Parameters and the optimizer's state, by canonical name; views."""
+        return local_state(self._parameters, self._optimizer)
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a state."""
+        load_local_state(self._parameters, self._optimizer, state)
+        if self._masters:
+            self._masters.publish()
+
+    def agree(self, value: float) -> float:
+        """The same value: there is only one process."""
+        return value
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def clip(parameters: list[nn.Parameter], largest: float | None) -> float:
+    """Scale the gradients so that their common norm is at most `largest`; return the norm."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if largest is not None:
+        torch.nn.utils.clip_grads_with_norm_(parameters, largest, norm)
+    return float(norm)
+
+
+def local_state(
+    parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
+) -> dict[str, Tensor]:
+    """Parameters and their optimizer state as a flat dictionary."""
+    state = {PARAMETER + name: p.detach() for name, p in parameters.items()}
+    for name, parameter in parameters.items():
+        fields: dict[str, Any] = optimizer.state.get(parameter, {})
+        for key, value in fields.items():
+            state[f"{OPTIMIZER}{key}/{name}"] = torch.as_tensor(value)
+    return state
+
+
+@torch.no_grad()
+def load_local_state(
+    parameters: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    state: Mapping[str, Tensor],
+) -> None:
+    """The inverse of `local_state`, for the parameters that this process has."""
+    for name, parameter in parameters.items():
+        parameter.copy_(state[PARAMETER + name])
+        fields = {
+            key.removeprefix(OPTIMIZER).removesuffix(f"/{name}"): value
+            for key, value in state.items()
+            if key.startswith(OPTIMIZER) and key.split("/", 2)[2] == name
+        }
+        optimizer.state.pop(parameter, None)
+        if fields:
+            optimizer.state[parameter] = {
+                field: value.to(parameter.device, copy=True) for field, value in fields.items()
+            }

@@ -1,0 +1,96 @@
+"""One stage of a pipeline: a run of layers, and what crosses the boundaries on either side.
+
+A boundary is crossed by two tensors: the outputs of earlier layers that later ones read, packed
+into one row of floats, and one row of integers that says which micro-batch they belong to and what
+their shapes are. The same layout at every boundary is what DeepSpeed's receive buffers need, and
+one float tensor means one backward pass.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from nmt.model.batch import Batch
+from nmt.model.dropout import ForwardPass, Randomness
+from nmt.model.graph import LayerGraph
+
+Message = tuple[Tensor, Tensor]  # packed outputs, header
+
+
+class Stage(nn.Module):
+    """Some consecutive layers of a graph, fed by the stage before them.
+
+    Every process knows the whole batch, so `pieces` is set to this step's micro-batches before it,
+    and only their numbers travel along the pipeline.
+    """
+
+    def __init__(
+        self,
+        graph: LayerGraph,
+        names: Sequence[str],
+        seed: int,
+        dtype: torch.dtype,
+        randomness: Randomness,
+    ) -> None:
+        super().__init__()
+        first = graph.names.index(names[0])
+        self.stack = graph.build(names, seed, dtype)
+        self.pieces: Sequence[Batch] = ()
+        self._received = graph.live_after(first)
+        self._sent = graph.live_after(first + len(names))
+        self._randomness = randomness
+
+    def forward(self, message: Tensor | Message) -> Tensor | Message:
+        """The number of a micro-batch (first stage) or the message of the stage before → the
+        message for the stage behind, or the logits (last stage)."""
+        if isinstance(message, Tensor):
+            index, outputs = int(message), {}
+        else:
+            index, outputs = unpack(self._received, message)
+        piece = self.pieces[index]
+        within = ForwardPass.of(piece, self._randomness if self.training else None)
+        logits = self.stack.compute(outputs, piece, within)
+        return pack(index, {name: outputs[name] for name in self._sent}) if self._sent else logits
+
+
+def pack(index: int, outputs: Mapping[str, Tensor]) -> Message:
+    """Micro-batch number and outputs → (floats (N,), header (M,)). Differentiable."""
+    tensors = list(outputs.values())
+    header = [index]
+    for tensor in tensors:
+        header += [tensor.dim(), *tensor.shape]
+    floats = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    return floats, torch.tensor(header, device=floats.device)
+
+
+def unpack(names: Sequence[str], message: Message) -> tuple[int, dict[str, Tensor]]:
+    """The inverse of `pack`, for the outputs called `names`."""
+    floats, header = message
+    index, *numbers = header.tolist()
+    shapes = []
+    for _ in names:
+        dimensions, *numbers = numbers
+        shapes.append(numbers[:dimensions])
+        numbers = numbers[dimensions:]
+    parts = floats.split([prod(shape) for shape in shapes])
+    return index, {
+        name: part.view(shape) for name, part, shape in zip(names, parts, shapes, strict=True)
+    }
+
+
+def parameters_on_several(
+    graph: LayerGraph, stages: Sequence[Sequence[str]]
+) -> dict[str, tuple[int, ...]]:
+    """Tied parameters that more than one stage has → those stages, in order."""
+    stage_of = {name: i for i, names in enumerate(stages) for name in names}
+    holders: dict[str, set[int]] = defaultdict(set)
+    for node in graph.nodes:
+        for other in node.shares.values():
+            owner = next(name for name in graph.names if other.startswith(f"{name}."))
+            holders[other] |= {stage_of[node.name], stage_of[owner]}
+    return {name: tuple(sorted(s)) for name, s in sorted(holders.items()) if len(s) > 1}

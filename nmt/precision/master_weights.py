@@ -1,0 +1,46 @@
+"""Training in bf16: layers compute with rounded copies of fp32 parameters, which alone are updated.
+
+The copies are made once a step, not once a micro-batch; the gradients of micro-batches are summed
+in fp32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from nmt.model.graph import LayerStack
+
+
+class MasterWeights:
+    """The fp32 parameters behind a stack of bf16 layers."""
+
+    def __init__(self, stack: LayerStack) -> None:
+        self._working = stack.canonical_parameters()
+        self.parameters = {
+            name: nn.Parameter(parameter.detach().clone())
+            for name, parameter in self._working.items()
+        }
+        for name, parameter in self._working.items():
+            parameter.data = parameter.data.to(torch.bfloat16)
+            parameter.register_post_accumulate_grad_hook(self._moving_into(self.parameters[name]))
+
+    @staticmethod
+    def _moving_into(master: nn.Parameter) -> Callable[[Tensor], None]:
+        def move(parameter: Tensor) -> None:
+            assert parameter.grad is not None
+            if master.grad is None:
+                master.grad = parameter.grad.float()
+            else:
+                master.grad += parameter.grad
+            parameter.grad = None
+
+        return move
+
+    @torch.no_grad()
+    def publish(self) -> None:
+        """Round the updated parameters into the layers."""
+        for name, parameter in self._working.items():
+            parameter.copy_(self.parameters[name])

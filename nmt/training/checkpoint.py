@@ -1,0 +1,96 @@
+"""Checkpoints: everything that a run needs to go on, written whole or not at all.
+
+`checkpoints/step-00001000/` holds `state.safetensors` (the executor's state, and the averaged
+weights if there are any) and `progress.json`. No pickle.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from nmt.errors import CheckpointError
+
+STATE, PROGRESS = "state.safetensors", "progress.json"
+
+
+@dataclass
+class Progress:
+    """Where a run is. JSON-serialisable."""
+
+    step: int = 0  # optimizer steps done
+    epoch: float = 0.0  # passes over the data done
+    target_tokens: int = 0  # trained on, with repetition
+    seconds: float = 0.0  # of all sessions together
+    best_score: float | None = None
+    best_step: int = 0
+    without_improvement: int = 0  # validations
+    data: dict[str, Any] | None = None  # the batch iterator's position
+    identity: dict[str, Any] | None = None  # what a resumed run must have in common
+
+
+class Checkpoints:
+    """The checkpoints of one run, oldest first."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self._folder = folder
+        self._keep = keep
+
+    def all(self) -> list[Path]:
+        """The complete checkpoints, oldest first."""
+        paths = (path for path in self._folder.glob("step-*") if path.name[5:].isdigit())
+        return sorted(paths, key=lambda path: int(path.name[5:]))
+
+    def write(self, progress: Progress, state: Mapping[str, Tensor]) -> None:
+        """Write a checkpoint and delete those that are too old."""
+        folder = self._folder / f"step-{progress.step:08d}"
+        new = folder.with_suffix(".new")
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        save_file({name: value.contiguous() for name, value in state.items()}, new / STATE)
+        (new / PROGRESS).write_text(json.dumps(asdict(progress), indent=1), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        new.replace(folder)
+        for old in self.all()[: -self._keep]:
+            shutil.rmtree(old)
+
+    def read(self, folder: Path) -> tuple[Progress, dict[str, Tensor]]:
+        """Read a checkpoint.
+
+        Raises:
+            CheckpointError: naming the file that is missing or damaged.
+        """
+        return read_progress(folder), read_state(folder)
+
+
+def read_progress(folder: Path) -> Progress:
+    """Where the run was at a checkpoint."""
+    file = folder / PROGRESS
+    try:
+        return Progress(**json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"`{file}` must be a checkpoint's progress, but cannot be read ({error}); "
+            f"delete `{folder}` to go on from the one before."
+        ) from None
+
+
+def read_state(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint."""
+    file = folder / STATE
+    try:
+        state: dict[str, Tensor] = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"`{file}` must hold a checkpoint's tensors, but cannot be read ({error}); "
+            f"delete `{folder}` to go on from the one before."
+        ) from None
+    return state

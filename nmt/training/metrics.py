@@ -1,0 +1,81 @@
+"""What a run tells: metrics.jsonl, TensorBoard, a progress bar, and the log."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tqdm import tqdm
+
+logger = logging.getLogger(__name__)
+
+
+class Metrics:
+    """Writes a run's numbers as they come. Use as a context manager."""
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        # TensorBoard's import takes a second; only the process that writes pays for it.
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._file = folder / "metrics.jsonl"
+        truncate_metrics(self._file, first_step)
+        self._lines = self._file.open("a", encoding="utf-8")
+        # Events after the checkpoint that is resumed from are dropped here as well.
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
+        self._bar = tqdm(
+            total=100,
+            desc="training",
+            disable=not sys.stderr.isatty(),
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
+        )
+
+    def __enter__(self) -> Metrics:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.close()
+        self._lines.close()
+        self._board.close()
+
+    def write(self, step: int, kind: str, values: dict[str, Any]) -> None:
+        """One line of metrics.jsonl, and the numbers among `values` to TensorBoard."""
+        self._lines.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
+        self._lines.flush()
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                self._board.add_scalar(f"{kind}/{name}", value, step)
+
+    def show(self, progress: float, loss: float, tokens_per_second: float) -> None:
+        """Move the progress bar. `progress` is the part of the run that is done."""
+        self._bar.n = min(100.0, round(100 * progress, 1))
+        self._bar.set_postfix_str(f"loss {loss:.3f}, {tokens_per_second:,.0f} tokens/s")
+
+    def say(self, text: str) -> None:
+        """A line in the log that does not break the progress bar."""
+        self._bar.clear()
+        logger.info(text)
+
+
+def truncate_metrics(file: Path, last_step: int) -> None:
+    """Drop the lines after `last_step`, which a resumed run will write again."""
+    if not file.exists():
+        return
+    kept = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= last_step:
+                kept.append(line + "\n")
+        except (ValueError, TypeError, KeyError):
+            continue  # the last line of a run that was killed while writing it
+    new = file.with_suffix(".new")
+    new.write_text("".join(kept), encoding="utf-8")
+    new.replace(file)

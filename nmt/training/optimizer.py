@@ -1,0 +1,49 @@
+"""The update rule and the learning rate over time."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from nmt.config import OptimizerConfig, ScheduleConfig
+from nmt.parallel.executor import OptimizerFactory
+
+
+def optimizer_factory(config: OptimizerConfig) -> OptimizerFactory:
+    """What makes the optimizer of a list of parameters, in whichever process they are."""
+
+    def adam(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(
+            parameters,
+            lr=config.learning_rate,
+            betas=config.betas,
+            eps=config.epsilon,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+
+    def sgd(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.SGD(
+            parameters, lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+
+    factories: dict[str, OptimizerFactory] = {"adam": adam, "sgd": sgd}
+    return factories[config.name]
+
+
+def learning_rate_factor(config: ScheduleConfig, step: int, progress: float) -> float:
+    """The factor of the peak rate for `step` (from 0), when `progress` (0 to 1) of the run is
+    done. Depends on steps and data alone, never on the clock, so that runs can be repeated.
+    """
+    warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    if config.name == "constant":
+        return warm
+    if config.name == "inverse_sqrt":
+        base = max(config.warmup_steps, 1)
+        return warm * math.sqrt(base / max(step + 1, base))
+    assert config.name == "cosine", config.name
+    late = max(0.0, min(1.0, (progress - config.decay_start) / (1 - config.decay_start)))
+    decay = 0.5 * (1 + math.cos(math.pi * late))
+    return warm * (config.final_factor + (1 - config.final_factor) * decay)

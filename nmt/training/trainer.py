@@ -1,0 +1,314 @@
+"""The training loop. It does not know which executor runs the model, nor on how many devices."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from nmt.config import TrainConfig
+from nmt.corpus.batching import PairBatch, ordered_batches
+from nmt.corpus.prepare import PreparedData
+from nmt.errors import CheckpointError
+from nmt.model.batch import Batch
+from nmt.model.folder import ModelDescription
+from nmt.parallel.executor import Executor, StepResult
+from nmt.training.average import RunningAverage, mean_of_checkpoints
+from nmt.training.checkpoint import Checkpoints, Progress, read_progress
+from nmt.training.metrics import Metrics
+from nmt.training.optimizer import learning_rate_factor
+from nmt.training.validation import Candidate, Scores, discard, publish, score_candidate
+
+logger = logging.getLogger(__name__)
+
+VALIDATION_ROWS = 64  # sentences of a batch for the validation loss
+
+
+@dataclass
+class _Recent:
+    """Sums since the last line of metrics."""
+
+    loss: float = 0.0
+    tokens: int = 0
+    seconds: float = 0.0
+
+    def add(self, result: StepResult) -> None:
+        self.loss += result.loss * result.tokens
+        self.tokens += result.tokens
+        self.seconds += result.seconds
+
+
+class Trainer:
+    """Trains one model in one run folder. Every process of a parallel run has one; they take the
+    same decisions, and only the main one writes."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: PreparedData,
+        executor: Executor,
+        description: ModelDescription,
+        started: float,
+    ) -> None:
+        self._config, self._settings = config, config.training
+        self._data, self._batches = data, data.batches()
+        self._executor, self._description = executor, description
+        self._checkpoints = Checkpoints(
+            config.folder / "checkpoints",
+            max(self._settings.keep_checkpoints, self._settings.average.checkpoints)
+            if self._settings.average.kind == "checkpoints"
+            else self._settings.keep_checkpoints,
+        )
+        self._average = (
+            RunningAverage(self._settings.average.decay)
+            if self._settings.average.kind == "weights"
+            else None
+        )
+        self._progress = Progress()
+        self._started = started
+        self._recent = _Recent()
+        self._metrics: Metrics | None = None
+
+    def run(self) -> Progress:
+        """Train until a limit is reached or the scores stop improving."""
+        self._resume()
+        with ExitStack() as stack:
+            if self._executor.is_main:
+                self._metrics = stack.enter_context(
+                    Metrics(self._config.folder, self._progress.step)
+                )
+            while not self._finished():
+                self._step(next(self._batches))
+                step = self._progress.step
+                if step % self._settings.validate_every == 0 and step >= max(
+                    1, self._settings.validate_first
+                ):
+                    self._validate()
+                if step % self._settings.checkpoint_every == 0:
+                    self._checkpoint()
+            self._end()
+        return self._progress
+
+    def _step(self, pairs: PairBatch) -> None:
+        progress, settings = self._progress, self._settings
+        rate = self._config.optimizer.learning_rate * learning_rate_factor(
+            self._config.schedule, progress.step, self._part_done()
+        )
+        batch = Batch.from_rows(pairs.source, pairs.target)
+        result = self._executor.train_step(batch, progress.step, rate)
+        progress.step += 1
+        progress.epoch = pairs.epoch
+        progress.target_tokens += result.tokens
+        self._recent.add(result)
+        if self._average and progress.step % settings.average.every == 0:
+            self._average.update(self._executor.gather_parameters())
+        if progress.step % settings.log_every == 0:
+            self._log(result, rate)
+
+    def _log(self, result: StepResult, rate: float) -> None:
+        recent, self._recent = self._recent, _Recent()
+        if not self._metrics:
+            return
+        speed, loss = recent.tokens / recent.seconds, recent.loss / recent.tokens
+        self._metrics.write(
+            self._progress.step,
+            "train",
+            {
+                "loss": loss,
+                "gradient_norm": result.gradient_norm,
+                "learning_rate": rate,
+                "tokens_per_second": speed,
+                "epoch": self._progress.epoch,
+                "target_tokens": self._progress.target_tokens,
+                "seconds": self._seconds(),
+            },
+        )
+        self._metrics.show(self._part_done(), loss, speed)
+
+    def _part_done(self) -> float:
+        """The part of the run that is done, by steps and passes; never by the clock, so that a
+        resumed or repeated run has the same learning rates."""
+        parts = [0.0]
+        if self._settings.max_steps:
+            parts.append(self._progress.step / self._settings.max_steps)
+        if self._settings.max_epochs:
+            parts.append(self._progress.epoch / self._settings.max_epochs)
+        return max(parts)
+
+    def _seconds(self) -> float:
+        return self._progress.seconds + time.monotonic() - self._started
+
+    def _finished(self) -> bool:
+        settings, progress = self._settings, self._progress
+        if self._part_done() >= 1:
+            return True
+        if settings.patience is not None and progress.without_improvement >= settings.patience:
+            return True
+        if settings.max_minutes is None or progress.step % settings.log_every:
+            return False
+        return self._executor.agree(self._seconds()) >= 60 * settings.max_minutes
+
+    def _validate(self, weights: Mapping[str, Tensor] | None = None) -> None:
+        """Score the weights (the average where there is one) and keep them if they are the best."""
+        loss = self._validation_loss()
+        if weights is None:
+            weights = self._weights()
+        score = 0.0
+        if self._executor.is_main:
+            candidate = Candidate(self._config, self._data, self._description, weights)
+            scores = score_candidate(candidate, loss)
+            score = scores.quality(self._settings.best_by)
+            self._report(scores)
+        score = self._executor.agree(score)
+        progress = self._progress
+        if progress.best_score is None or score > progress.best_score:
+            progress.best_score, progress.best_step = score, progress.step
+            progress.without_improvement = 0
+            if self._executor.is_main:
+                publish(candidate, scores, progress, self._seconds())
+        else:
+            progress.without_improvement += 1
+            if self._executor.is_main:
+                discard(candidate)
+
+    def _report(self, scores: Scores) -> None:
+        assert self._metrics
+        values = scores.as_dict()
+        self._metrics.write(self._progress.step, "validation", values)
+        self._metrics.say(
+            f"step {self._progress.step}, pass {self._progress.epoch:.1f}, "
+            f"{self._seconds() / 60:.1f} min: loss {scores.loss:.3f}, "
+            f"perplexity {math.exp(min(scores.loss, 20)):.2f}, BLEU {scores.bleu:.2f}, "
+            f"chrF {scores.chrf:.2f}",
+        )
+
+    def _validation_loss(self) -> float:
+        rows = ordered_batches(
+            self._data.valid_source_ids, self._data.valid_target_ids, VALIDATION_ROWS
+        )
+        return self._executor.validation_loss(
+            Batch.from_rows(batch.source, batch.target) for batch in rows
+        )
+
+    def _weights(self) -> Mapping[str, Tensor]:
+        average = self._average.weights if self._average else {}
+        return average or self._executor.gather_parameters()
+
+    def _checkpoint(self) -> None:
+        state = self._executor.state_dict()
+        if not self._executor.is_main:
+            return
+        progress = Progress(**vars(self._progress))
+        progress.seconds = self._seconds()
+        progress.data = self._batches.state_dict()
+        progress.identity = run_identity(self._config, self._data)
+        average = self._average.state_dict() if self._average else {}
+        self._checkpoints.write(progress, {**state, **average})
+
+    def _resume(self) -> None:
+        folder = find_checkpoint(self._config)
+        if folder is None:
+            return
+        progress, state = self._checkpoints.read(folder)
+        assert progress.data is not None, "every checkpoint has the position in the data"
+        self._batches.load_state_dict(progress.data)
+        self._executor.load_state_dict(state)
+        if self._average:
+            self._average.load_state_dict(state)
+        self._progress = progress
+        logger.info("going on from step %d (%s)", progress.step, folder)
+
+    def _end(self) -> None:
+        progress = self._progress
+        step = progress.step
+        last = self._checkpoints.all()
+        if not last or read_progress(last[-1]).step != step:
+            if step % self._settings.validate_every or progress.best_score is None:
+                self._validate()
+            self._checkpoint()
+        if self._settings.average.kind == "checkpoints":
+            folders = self._checkpoints.all()[-self._settings.average.checkpoints :]
+            self._validate(mean_of_checkpoints(folders) if self._executor.is_main else {})
+        if self._executor.is_main:
+            progress.seconds = self._seconds()
+            self._started = time.monotonic()
+            write_summary(self._config, progress)
+
+
+def find_checkpoint(config: TrainConfig) -> Path | None:
+    """The checkpoint that the run goes on from; None where it starts anew.
+
+    Raises:
+        CheckpointError: `resume` asks for a checkpoint and there is none, or the other way round.
+    """
+    found = Checkpoints(config.folder / "checkpoints", config.training.keep_checkpoints).all()
+    if config.resume == "never" and found:
+        raise CheckpointError(
+            f"`resume=never` needs a new run, but `{config.folder}` has checkpoints; "
+            "choose another `name`, or delete the folder."
+        )
+    if config.resume == "must" and not found:
+        raise CheckpointError(
+            f"`resume=must` needs a checkpoint in `{config.folder}`, but there is none; "
+            "start with `resume=auto`."
+        )
+    return found[-1] if found else None
+
+
+def check_continuation(config: TrainConfig, data: PreparedData) -> None:
+    """A run goes on only with what it began with. Looks, and changes nothing.
+
+    Raises:
+        CheckpointError: naming the first thing that differs.
+    """
+    folder = find_checkpoint(config)
+    if folder is None:
+        return
+    progress = read_progress(folder)
+    before = progress.identity or {}
+    for name, value in run_identity(config, data).items():
+        if before.get(name) != value:
+            raise CheckpointError(
+                f"`{name}` must be {before.get(name)!r} to go on with the run in "
+                f"`{config.folder}`, but is {value!r} instead; choose another `name` for a new run."
+            )
+    data.batches().load_state_dict(progress.data or {})
+
+
+def run_identity(config: TrainConfig, data: PreparedData) -> dict[str, Any]:
+    """What must not change between a run and its continuation."""
+    return {
+        "model": config.model.model_dump(mode="json"),
+        "seed": config.seed,
+        "optimizer.name": config.optimizer.name,
+        "data.vocabulary": data.vocabulary.fingerprint,
+        "training.average.kind": config.training.average.kind,
+    }
+
+
+def write_summary(config: TrainConfig, progress: Progress) -> None:
+    """summary.json: how the run ended."""
+    summary = {
+        "name": config.name,
+        "steps": progress.step,
+        "epochs": progress.epoch,
+        "target_tokens": progress.target_tokens,
+        "seconds": progress.seconds,
+        "tokens_per_second": progress.target_tokens / max(progress.seconds, 1e-9),
+        "best_by": config.training.best_by,
+        "best_score": progress.best_score,
+        "best_step": progress.best_step,
+        "best": str(config.folder / "best"),
+        "seed": config.seed,
+    }
+    new = config.folder / "summary.json.new"
+    new.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    new.replace(config.folder / "summary.json")

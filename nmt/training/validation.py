@@ -1,0 +1,94 @@
+"""Scoring a model while it is trained, exactly as its user will meet it: as a model folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+from torch import Tensor
+
+from nmt.config import TrainConfig
+from nmt.corpus.prepare import PreparedData
+from nmt.decoding.translator import Translator
+from nmt.model.folder import CARD, VOCABULARY, ModelDescription, replace_folder, write_model_folder
+from nmt.training.card import model_card
+from nmt.training.checkpoint import Progress
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Weights that may become the best model."""
+
+    config: TrainConfig
+    data: PreparedData
+    description: ModelDescription
+    weights: Mapping[str, Tensor]
+
+    @property
+    def folder(self) -> Path:
+        """Where it is until it is published or replaced by the next one."""
+        return self.config.folder / "candidate"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One validation."""
+
+    loss: float  # mean of a target token, of the last weights; smoothed as in training
+    bleu: float
+    chrf: float
+    bleu_signature: str
+    chrf_signature: str
+    sentences: int
+
+    def quality(self, by: str) -> float:
+        """The number by which models are compared; more is better."""
+        return {"bleu": self.bleu, "chrf": self.chrf, "loss": -self.loss}[by]
+
+    def as_dict(self) -> dict[str, float | str]:
+        """For metrics.jsonl and the model card."""
+        return asdict(self)
+
+
+def score_candidate(candidate: Candidate, loss: float) -> Scores:
+    """Write the candidate's folder, translate a part of the validation set with it, and score."""
+    config, data = candidate.config, candidate.data
+    config.folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = config.folder / VOCABULARY
+    data.vocabulary.save(vocabulary)
+    write_model_folder(
+        candidate.folder, candidate.description, candidate.weights, vocabulary, card=""
+    )
+    count = config.training.validate_sentences
+    translator = Translator.load(candidate.folder, device=config.parallel.device)
+    translations = translator.translate(data.valid_source[:count], config.decode)
+    hypotheses = [translation.text for translation in translations]
+    references = [data.valid_target[:count]]
+    bleu, chrf = BLEU(), CHRF()
+    return Scores(
+        loss,
+        bleu.corpus_score(hypotheses, references).score,
+        chrf.corpus_score(hypotheses, references).score,
+        str(bleu.get_signature()),
+        str(chrf.get_signature()),
+        len(hypotheses),
+    )
+
+
+def discard(candidate: Candidate) -> None:
+    """Another model stays the best."""
+    shutil.rmtree(candidate.folder)
+
+
+def publish(candidate: Candidate, scores: Scores, progress: Progress, seconds: float) -> None:
+    """Make the candidate the run's best model."""
+    progress = Progress(**{**vars(progress), "seconds": seconds})
+    parameters = sum(weight.numel() for weight in candidate.weights.values())
+    card = model_card(candidate.config, candidate.data, parameters, progress, scores.as_dict())
+    (candidate.folder / CARD).write_text(card, encoding="utf-8")
+    best = candidate.config.folder / "best"
+    replace_folder(candidate.folder, best, best.with_name("best.old"))

@@ -1,0 +1,108 @@
+"""`nmt-translate`: translate lines of a file or of stdin, in order, any number of them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from nmt.command import run_command
+from nmt.config import TranslateConfig
+from nmt.corpus.lines import read_lines
+from nmt.errors import InputError
+
+if TYPE_CHECKING:
+    from nmt.decoding.translator import Translation
+
+
+def main() -> None:
+    """The console script."""
+    run_command("nmt-translate", TranslateConfig, translate, "translate")
+
+
+def translate(config: TranslateConfig) -> None:
+    """Read lines, translate them a buffer at a time, and write each as soon as it is ready.
+
+    Raises:
+        InputError: the input is not UTF-8, or the output cannot be written.
+        CorpusError: the input file is missing or damaged.
+    """
+    # torch takes a second to import, which `--help` and mistakes in the settings need not wait for
+    from nmt.decoding.translator import Translator
+
+    chosen = config.translator
+    lines = read_lines(config.input) if config.input is not None else stdin_lines(sys.stdin.buffer)
+    translator = Translator.load(
+        chosen.folder,
+        plan=chosen.plan,
+        device=chosen.device,
+        precision=chosen.precision.name,
+        emulate=chosen.precision.emulate,
+        threads=chosen.threads,
+        decode=config.decode,
+    )
+    jsonl = config.format == "jsonl"
+    translations = translator.translate_stream(lines, config.buffer, alignments=jsonl)
+    with opened(config.output) as output:
+        write((as_json(one) if jsonl else one.text for one in translations), output)
+
+
+def stdin_lines(stream: BinaryIO) -> Iterator[str]:
+    """The lines of a binary stream, cut at "\\n" as those of a file are.
+
+    Raises:
+        InputError: a line is not UTF-8.
+    """
+    for number, raw in enumerate(stream, 1):
+        try:
+            yield raw.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"stdin must be UTF-8, but line {number} is not valid UTF-8: it has byte "
+                f"0x{raw[error.start]:02x} at position {error.start + 1} instead; convert it, "
+                "for instance with iconv."
+            ) from None
+
+
+def as_json(translation: Translation) -> str:
+    """One line of JSON: all that is known of a translation."""
+    values = asdict(translation)
+    if translation.alignment is not None:
+        values["alignment"] = [[round(p, 4) for p in row] for row in translation.alignment]
+    return json.dumps(values, ensure_ascii=False)
+
+
+@contextmanager
+def opened(path: str | None) -> Iterator[BinaryIO]:
+    """The output file, or stdout.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    if path is None:
+        yield sys.stdout.buffer
+        return
+    try:
+        file = Path(path).open("wb")  # noqa: SIM115 - only opening it is tried here
+    except OSError as error:
+        raise InputError(
+            f"`output` must be a file that can be written, but `{path}` gives "
+            f"“{error.strerror}” instead; correct the path or its permissions."
+        ) from None
+    with file:
+        yield file
+
+
+def write(lines: Iterable[str], output: BinaryIO) -> None:
+    """A line each, flushed at once: whoever reads a pipe should not wait for the next ones."""
+    for line in lines:
+        output.write(line.encode("utf-8") + b"\n")
+        output.flush()
+
+
+if __name__ == "__main__":
+    main()

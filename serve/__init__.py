@@ -1,0 +1,1 @@
+"""The translation server: HTTP in front of one `Translator`."""

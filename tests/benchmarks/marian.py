@@ -1,0 +1,157 @@
+"""Marian as a peer: an environment of its own, training and decoding.
+
+It reads the very pieces that our model reads, written as numbers with a vocabulary of numbers, so
+that both have the same sentences, the same vocabulary and the same count of tokens.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nmt.corpus.prepare import PreparedData
+
+RELEASE = "pymarian==1.12.42"
+PEER = f"marian ({RELEASE}, fp32, 2 CPU threads, asynchronous)"
+MODEL, FIXED = "model.npz", "fixed_length.npz"
+SIZES = {"small": (4, 512), "tiny": (2, 256)}  # layers on either side, units
+END = 0  # Marian's </s>
+LABELS = re.compile(r"after ([\d,]+) : Time ([\d.]+)s")
+WALL = re.compile(r"Total time: ([\d.]+)s wall")
+
+# What our training does too. (Marian's first decoder layer has two cells with attention between
+# them; its upper layers do not read the context.)
+RECIPE = """
+    --type s2s --enc-type bi-unidirectional --enc-cell lstm --dec-cell lstm --skip
+    --mini-batch 64 --maxi-batch 1000 --maxi-batch-sort trg --max-length 1000
+    --dropout-rnn 0.2 --label-smoothing 0.1 --clip-norm 1 --cost-type ce-sum
+    --optimizer adam --optimizer-params 0.9 0.98 1e-9 --learn-rate 0.002
+    --cpu-threads 2 --disp-freq 2u --workspace 3000 --sigterm exit-immediately --overwrite
+"""
+SEARCH = (
+    "--cpu-threads 2 --mini-batch 64 --maxi-batch 100 --maxi-batch-sort src --max-length-factor 1"
+)
+
+
+class Marian:
+    """Marian on our data, with its files in `folder`."""
+
+    def __init__(self, venv: Path, folder: Path, data: PreparedData) -> None:
+        self._program, self._folder = install(venv), folder
+        self.commands: list[str] = []  # the last of each kind
+        folder.mkdir(parents=True, exist_ok=True)
+        (store,) = data.train.values()
+        self._write("train.source", (store.source(i) for i in range(len(store))))
+        self._write("train.target", (store.target(i) for i in range(len(store))))
+        entries = [f'"{i}": {i}\n' for i in range(2, len(data.vocabulary))]
+        (folder / "vocabulary.yml").write_text("</s>: 0\n<unk>: 1\n" + "".join(entries), "utf-8")
+
+    def tokens_per_second(self, model: str, seconds: float, warm_up: float, seed: int) -> float:
+        """Speed of training: target tokens, EOS included, as Marian counts them too."""
+        waited = counted = 0.0
+        first = None
+        for tokens, duration in self._progress(model, ["--seed", str(seed)]):
+            if first is None:
+                waited += duration
+                first = tokens if waited >= warm_up else None
+                continue
+            counted += duration
+            if counted >= seconds:
+                return (tokens - first) / counted
+        raise RuntimeError(f"Marian stopped by itself; try `{self.commands[-1]}`.")
+
+    def output_tokens_per_second(
+        self, model: str, source: Iterable[Sequence[int]], beam: int
+    ) -> float:
+        """Speed of decoding with weights that hardly learned, where no translation ends before
+        its batch's longest source. The model is loaded already."""
+        file = self._fixed_length_model(model)
+        self._write("test.source", source)
+        source_file, output_file = self._folder / "test.source", self._folder / "test.output"
+        arguments = [*self._vocabularies(), *SEARCH.split(), "--beam-size", str(beam)]
+        files = ["--models", str(file), "--input", str(source_file), "--output", str(output_file)]
+        output = self._run(["decode", *files, *arguments])
+        found = WALL.search(output)
+        assert found, "Marian always says how long it took"
+        return len(output_file.read_text("utf-8").split()) / float(found[1])
+
+    def _fixed_length_model(self, model: str) -> Path:
+        """A model after one update, without hope of an end of sentence."""
+        folder = self._folder / model
+        if not (folder / FIXED).exists():
+            self._run([*self._training(model), "--after", "1u"])
+            weights = dict(np.load(folder / MODEL))
+            weights["decoder_ff_logit_l2_b"][..., END] = -1e4
+            np.savez(folder / FIXED, **weights)
+        return folder / FIXED
+
+    def _progress(self, model: str, arguments: Sequence[str]) -> Iterator[tuple[int, float]]:
+        """All tokens so far and the seconds since the line before, for each line of the log."""
+        process = self._start([*self._training(model), *arguments])
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                if found := LABELS.search(line):
+                    yield int(found[1].replace(",", "")), float(found[2])
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)  # a session of its own: this process alone
+            process.wait()
+
+    def _training(self, model: str) -> list[str]:
+        layers, units = SIZES[model]
+        folder = self._folder / model
+        shutil.rmtree(folder, ignore_errors=True)  # or it would go on where it was
+        folder.mkdir()
+        sets = [str(self._folder / f"train.{side}") for side in ("source", "target")]
+        return [
+            *("train", "--train-sets", *sets, *self._vocabularies(), *RECIPE.split()),
+            *("--enc-depth", str(layers), "--dec-depth", str(layers)),
+            *("--dim-emb", str(units), "--dim-rnn", str(units)),
+            *("--model", str(folder / MODEL), "--tempdir", str(folder)),
+        ]
+
+    def _vocabularies(self) -> list[str]:
+        return ["--vocabs", *[str(self._folder / "vocabulary.yml")] * 2]
+
+    def _write(self, name: str, rows: Iterable[Iterable[int]]) -> None:
+        with (self._folder / name).open("w", encoding="utf-8") as stream:
+            stream.writelines(" ".join(str(int(i)) for i in row) + "\n" for row in rows)
+
+    def _start(self, arguments: Sequence[str]) -> subprocess.Popen[str]:
+        command = [str(self._program), *arguments]
+        self.commands.append(" ".join(command))
+        return subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def _run(self, arguments: Sequence[str]) -> str:
+        process = self._start(arguments)
+        output, _ = process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"`{self.commands[-1]}` failed:\n{output[-2000:]}")
+        return output
+
+
+def install(venv: Path) -> Path:
+    """The program in its environment, which is made if it is not there."""
+    program = venv / "bin" / "pymarian"
+    if not program.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+        pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+        # torch first, and our release of it, which is likely to be at hand.
+        subprocess.run([*pip, f"torch=={torch.__version__.partition('+')[0]}"], check=True)
+        subprocess.run([*pip, RELEASE], check=True)
+    return program.absolute()

@@ -1,0 +1,82 @@
+"""nmt set up as its commands set it up, for a measurement in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import torch
+from hydra import compose, initialize_config_dir
+
+from nmt.command import configuration_folder, plain_values
+from nmt.config import TrainConfig, read
+from nmt.corpus.lines import read_parallel
+from nmt.corpus.prepare import PreparedData, prepare
+from nmt.model.batch import Batch
+from nmt.model.build import build_graph
+from nmt.parallel.executor import Executor
+from nmt.parallel.launch import keep_memory
+from nmt.train import make_executor
+from nmt.training.optimizer import learning_rate_factor
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def in_new_process(
+    function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+) -> Result:
+    """Call it where no earlier measurement has left threads, memory or caches behind."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *args, **kwargs).result()
+
+
+def training_config(overrides: Sequence[str], folder: Path) -> TrainConfig:
+    """conf/train.yaml for Multi30k with `overrides`; runs write into `folder`."""
+    with initialize_config_dir(str(configuration_folder()), version_base="1.3"):
+        values = compose(
+            "train", ["data=multi30k", "parallel.device=cpu", f"runs={folder}", *overrides]
+        )
+    return read(TrainConfig, plain_values(values))
+
+
+def batches_of(sentences: int) -> list[str]:
+    """Overrides for batches of so many sentences of similar length."""
+    return ["data.batch.tokens=null", f"data.batch.sentences={sentences}"]
+
+
+def prepared(config: TrainConfig) -> PreparedData:
+    """The process as nmt-train sets it up, and its data."""
+    keep_memory()
+    if config.parallel.threads:
+        torch.set_num_threads(config.parallel.threads)
+    return prepare(config.data, config.seed)
+
+
+def test2016(count: int) -> tuple[list[str], list[str]]:
+    """Sources and references of the first lines of test2016."""
+    pairs = list(read_parallel(training_config([], Path("runs")).data.test["test2016"]))[:count]
+    return [source for source, _ in pairs], [reference for _, reference in pairs]
+
+
+class Steps:
+    """Training steps on real batches, one after the other."""
+
+    def __init__(self, config: TrainConfig, data: PreparedData) -> None:
+        graph = build_graph(config.model, len(data.vocabulary))
+        self.executor: Executor = make_executor(config, graph, data, "cpu")
+        self._config, self._batches = config, data.batches()
+
+    def __iter__(self) -> Iterator[tuple[int, float]]:
+        """Target tokens, EOS included, and the loss of each step."""
+        for step, pairs in enumerate(self._batches):
+            factor = learning_rate_factor(self._config.schedule, step, 0.0)
+            result = self.executor.train_step(
+                Batch.from_rows(pairs.source, pairs.target),
+                step,
+                self._config.optimizer.learning_rate * factor,
+            )
+            yield result.tokens, result.loss

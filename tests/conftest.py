@@ -1,0 +1,67 @@
+"""A model folder that any test can load: random weights behind a small real vocabulary."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from nmt.config import ModelConfig, VocabularyConfig
+from nmt.corpus.vocabulary import Vocabulary
+from nmt.model.batch import EOS
+from nmt.model.folder import ModelDescription, write_model_folder
+
+LINES = [
+    "A man is sleeping on a bench in the park.",
+    "Two dogs play with a red ball near the water.",
+    "The woman reads a book while her children draw.",
+    "Ein Mann schläft auf einer Bank im Park.",
+    "Zwei Hunde spielen am Wasser mit einem roten Ball.",
+    "Die Frau liest ein Buch, während ihre Kinder malen.",
+]
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Models this small only lose time by waiting for a second thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that knows nothing: 2+2 layers of 16 units, random but decided in what it says."""
+    folder = tmp_path_factory.mktemp("model")
+    config = VocabularyConfig(
+        size=330, kind="unigram", character_coverage=1.0, sample_lines=1000, model=None
+    )
+    vocabulary = Vocabulary.train(LINES, config, folder / "trained.model")
+    description = ModelDescription(
+        format=1,
+        model=ModelConfig(
+            name="random",
+            architecture="gnmt",
+            encoder_layers=2,
+            decoder_layers=2,
+            hidden_size=16,
+            dropout=0.0,
+            embedding_dropout=0.0,
+            tie="none",
+        ),
+        vocabulary_size=len(vocabulary),
+        source_language="en",
+        target_language="de",
+        precision="fp32",
+    )
+    graph = description.graph()
+    weights = {
+        name: parameter.detach().clone() * 3
+        for name, parameter in graph.build(graph.names, seed=5).canonical_parameters().items()
+    }
+    weights["output.bias"][EOS] = 4.0  # so that sentences end
+    write_model_folder(
+        folder / "best", description, weights, folder / "trained.model", card="# A test\n"
+    )
+    return folder / "best"

@@ -1,0 +1,105 @@
+import pytest
+import torch
+from torch import Tensor
+
+from nmt.decoding.state import DecoderState
+from nmt.decoding.stepper import AttentionStep, Stepper
+from nmt.model.attention import Attention
+from nmt.model.batch import BOS
+from tests.decoding.conftest import MakeModel, Model
+
+SOURCES = [[4, 5, 6, 7, 8], [9], [5, 5, 7], []]
+TARGETS = [[5, 6, 7], [8, 4, 4], [9, 10, 11], [4, 5, 4]]
+
+
+def step_by_step(
+    stepper: Stepper, state: DecoderState, targets: list[list[int]], beams: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Log probabilities (B, T, V) and attention (B, T, S) with the same target in each beam."""
+    rows = torch.tensor([[BOS, *target] for target in targets]).repeat_interleave(beams, 0)
+    log_probabilities, attention = [], []
+    for t in range(rows.shape[1]):
+        result = stepper.step(state, rows[:, t])
+        state = result.state
+        log_probabilities.append(result.logits.log_softmax(-1))
+        attention.append(result.attention.flatten(0, 1))
+    return torch.stack(log_probabilities, 1), torch.stack(attention, 1)
+
+
+def check(model: Model, stepper: Stepper, beams: int, tolerance: float) -> None:
+    state = stepper.start(SOURCES, beams)
+    got, attention = step_by_step(stepper, state, TARGETS, beams)
+    for i, (source, target) in enumerate(zip(SOURCES, TARGETS, strict=True)):
+        expected, weights = model.full_pass(source, target)
+        for row in range(i * beams, (i + 1) * beams):
+            torch.testing.assert_close(got[row], expected, rtol=0, atol=tolerance)
+            S = len(source) + 1
+            torch.testing.assert_close(attention[row, :, :S], weights, rtol=0, atol=tolerance)
+            assert not attention[row, :, S:].any()
+
+
+@pytest.mark.parametrize("tie", ["none", "target", "all"])
+@pytest.mark.parametrize(("encoder", "decoder", "beams"), [(2, 2, 1), (4, 3, 2), (2, 4, 3)])
+def test_step_by_step_equals_the_full_pass(
+    make_model: MakeModel, tie: str, encoder: int, decoder: int, beams: int
+) -> None:
+    model = make_model(tie=tie, encoder_layers=encoder, decoder_layers=decoder, scale=1.5)
+    check(model, model.stepper, beams, 1e-5)
+
+
+@pytest.mark.parametrize("tie", ["none", "all"])
+def test_layers_on_several_devices_give_the_same(make_model: MakeModel, tie: str) -> None:
+    model = make_model(tie=tie, encoder_layers=3, scale=1.5)
+    devices = {name: ("cpu", "cpu:0")[i % 2] for i, name in enumerate(model.graph.names)}
+    check(model, Stepper(model.graph, model.weights, devices.__getitem__), 2, 1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("encoder_device", ["cpu", "cuda:0"])
+def test_cuda_gives_the_same(make_model: MakeModel, encoder_device: str) -> None:
+    model = make_model(tie="all", scale=1.5)
+
+    def device_of(layer: str) -> str:
+        return encoder_device if layer.startswith("encoder") else "cuda:0"
+
+    check(model, Stepper(model.graph, model.weights, device_of), 2, 1e-4)
+
+
+def test_bf16_keeps_the_cell_and_the_logits_in_fp32(make_model: MakeModel) -> None:
+    model = make_model(scale=1.0)
+    stepper = Stepper(model.graph, model.weights, lambda _: "cpu", torch.bfloat16)
+    result = stepper.step(stepper.start(SOURCES, 1), torch.full((4,), BOS))
+    for h, c in result.state.recurrent.values():
+        assert (h.dtype, c.dtype) == (torch.bfloat16, torch.float32)
+    assert result.logits.dtype == result.attention.dtype == torch.float32
+    check(model, stepper, 1, 0.1)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 10.0, 1000.0])
+def test_attention_without_tanh_equals_attention_with_it(scale: float) -> None:
+    torch.manual_seed(0)
+    layer = Attention("attention", 6, 6)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.copy_(torch.randn_like(parameter))
+        queries, keys = torch.randn(2, 1, 6) * scale, torch.randn(2, 5, 6) * scale
+        mask = torch.tensor([[True] * 5, [True] * 2 + [False] * 3])
+        expected = layer.weights(queries, keys, mask)
+        step = AttentionStep(layer, torch.float32)
+        sources = step.sources(keys, torch.randn(2, 5, 6), mask.sum(1))
+        _, got = step(queries[:, 0], sources)
+    torch.testing.assert_close(got.sum(-1), torch.ones(2, 1))
+    if scale < 100:  # beyond 43, which LSTMs do not reach, the sum of two is not exact
+        torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
+
+
+def test_the_state_of_one_request_does_not_reach_another(make_model: MakeModel) -> None:
+    model = make_model()
+    first = model.stepper.start(SOURCES[:2], 2, coverage=True)
+    before = {name: (h.clone(), c.clone()) for name, (h, c) in first.recurrent.items()}
+    model.stepper.step(first, torch.full((4,), BOS))
+    for name, (h, c) in first.recurrent.items():
+        assert torch.equal(h, before[name][0])
+        assert torch.equal(c, before[name][1])
+    assert first.attended is not None
+    assert not first.attended.any()

@@ -1,0 +1,61 @@
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from nmt.config import ModelConfig
+from nmt.model.batch import Batch
+
+MakeModel = Callable[..., ModelConfig]
+MakeBatch = Callable[..., Batch]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Models this small only lose time by waiting for a second thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def model_config() -> MakeModel:
+    """A small model's configuration, with changes."""
+
+    def make(**changes: Any) -> ModelConfig:
+        values: dict[str, Any] = {
+            "name": "test",
+            "architecture": "gnmt",
+            "encoder_layers": 3,
+            "decoder_layers": 3,
+            "hidden_size": 6,
+            "dropout": 0.0,
+            "embedding_dropout": 0.0,
+            "tie": "none",
+        }
+        return ModelConfig(**{**values, **changes})
+
+    return make
+
+
+@pytest.fixture
+def random_batch() -> MakeBatch:
+    """A ragged batch of random pieces."""
+
+    def make(
+        source_lengths: tuple[int, ...] = (5, 2, 7, 1),
+        target_lengths: tuple[int, ...] = (3, 6, 1, 4),
+        vocabulary: int = 20,
+        seed: int = 0,
+    ) -> Batch:
+        chance = np.random.default_rng(seed)
+
+        def rows(lengths: tuple[int, ...]) -> list[np.ndarray]:
+            return [chance.integers(4, vocabulary, length) for length in lengths]
+
+        return Batch.from_rows(rows(source_lengths), rows(target_lengths))
+
+    return make

@@ -1,0 +1,113 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from nmt.model.attention import Attention, AttentionKeys
+from nmt.model.batch import length_mask
+from nmt.model.dropout import EVALUATION
+
+B, S, T, H, A = 3, 5, 4, 6, 8
+LENGTHS = torch.tensor([5, 1, 3])
+
+
+def layers() -> tuple[AttentionKeys, Attention]:
+    torch.manual_seed(0)
+    both = AttentionKeys("keys", H, A).double(), Attention("attention", H, A).double()
+    with torch.no_grad():
+        for one in both:
+            for parameter in one.parameters():
+                parameter.normal_()
+    return both
+
+
+def data() -> tuple[Tensor, Tensor]:
+    torch.manual_seed(1)
+    return torch.randn(B, T, H, dtype=torch.float64), torch.randn(B, S, H, dtype=torch.float64)
+
+
+def slow_attention(
+    keys: AttentionKeys, attention: Attention, queries: Tensor, memory: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Bahdanau et al. 2015, appendix A.1.2, one position after the other."""
+    weights, contexts = torch.zeros(B, T, S).double(), torch.zeros(B, T, H).double()
+    for b in range(B):
+        for t in range(T):
+            energies = []
+            for s in range(int(LENGTHS[b])):
+                sum_ = (
+                    attention.query_weight @ queries[b, t]
+                    + keys.weight @ memory[b, s]
+                    + attention.bias
+                )
+                score = attention.score_weight[0].detach() @ sum_.detach().tanh()
+                energies.append(math.exp(float(score)))
+            for s, energy in enumerate(energies):
+                weights[b, t, s] = energy / sum(energies)
+                contexts[b, t] += weights[b, t, s] * memory[b, s]
+    return weights, contexts
+
+
+def test_equals_a_loop_over_positions() -> None:
+    keys, attention = layers()
+    queries, memory = data()
+    key_values, state = keys([memory], (), EVALUATION)
+    assert key_values.shape == (B, S, A)
+    assert state == ()
+    context, state = attention([queries, key_values, memory, LENGTHS], (), EVALUATION)
+    assert context.shape == (B, T, H)
+    assert state == ()
+    weights = attention.weights(queries, key_values, length_mask(LENGTHS, S))
+    expected_weights, expected_context = slow_attention(keys, attention, queries, memory)
+    torch.testing.assert_close(weights, expected_weights)
+    torch.testing.assert_close(context, expected_context)
+
+
+def test_rows_sum_to_one_and_padding_gets_nothing() -> None:
+    keys, attention = layers()
+    queries, memory = data()
+    mask = length_mask(LENGTHS, S)
+    weights = attention.weights(queries, keys([memory], (), EVALUATION)[0], mask)
+    assert weights.shape == (B, T, S)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(B, T).double())
+    assert (weights[~mask[:, None, :].expand_as(weights)] == 0).all()
+    assert (weights[1, :, 0] == 1).all(), "a source of one token gets all of it"
+
+
+def test_noise_in_the_padding_changes_nothing() -> None:
+    keys, attention = layers()
+    queries, memory = data()
+    noisy = torch.where(length_mask(LENGTHS, S)[..., None], memory, 1e3)
+    outputs = [
+        attention([queries, keys([m], (), EVALUATION)[0], m, LENGTHS], (), EVALUATION)[0]
+        for m in (memory, noisy)
+    ]
+    torch.testing.assert_close(outputs[0], outputs[1])
+
+
+@pytest.mark.parametrize("chunk", [1, 3])
+def test_targets_are_attended_one_by_one(chunk: int) -> None:
+    keys, attention = layers()
+    queries, memory = data()
+    key_values, _ = keys([memory], (), EVALUATION)
+    whole, _ = attention([queries, key_values, memory, LENGTHS], (), EVALUATION)
+    pieces = [
+        attention([piece, key_values, memory, LENGTHS], (), EVALUATION)[0]
+        for piece in queries.split(chunk, 1)
+    ]
+    torch.testing.assert_close(torch.cat(pieces, 1), whole)
+
+
+def test_weights_are_in_fp32_at_least() -> None:
+    keys, attention = layers()
+    queries, memory = data()
+    keys.bfloat16()
+    attention.bfloat16()
+    queries, memory = queries.bfloat16(), memory.bfloat16()
+    key_values, _ = keys([memory], (), EVALUATION)
+    weights = attention.weights(queries, key_values, length_mask(LENGTHS, S))
+    assert weights.dtype == torch.float32
+    torch.testing.assert_close(weights.sum(-1), torch.ones(B, T))
+    context, _ = attention([queries, key_values, memory, LENGTHS], (), EVALUATION)
+    assert context.dtype == torch.bfloat16

@@ -1,0 +1,119 @@
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from nmt.model.batch import length_mask
+from nmt.model.dropout import EVALUATION
+from nmt.model.lstm import LstmLayer, ReversedLstmLayer, reversal_index
+import itertools
+
+LENGTHS = torch.tensor([5, 2, 7, 1])
+B, S, H = 4, 7, 6
+
+
+def layer(kind: type[LstmLayer], width: int = H, residual: bool = False) -> LstmLayer:
+    torch.manual_seed(0)
+    return kind("layer", width, H, 0.0, residual, 1).double()
+
+
+def inputs(width: int = H) -> Tensor:
+    return torch.randn(B, S, width, dtype=torch.float64, generator=torch.manual_seed(1))
+
+
+def slow_lstm(lstm: nn.LSTM, x: Tensor) -> Tensor:
+    """Hochreiter & Schmidhuber with forget gates, as written on paper: (time, ·) → (time, H)."""
+    W, U, b_W, b_U = lstm.parameters()
+    h = c = torch.zeros(H, dtype=x.dtype)
+    outputs = []
+    for x_t in x:
+        gates = W @ x_t + b_W + U @ h + b_U
+        i, f, g, o = gates.chunk(4)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * c.tanh()
+        outputs.append(h)
+    return torch.stack(outputs)
+
+
+def test_equals_the_equations() -> None:
+    forward, x = layer(LstmLayer), inputs()
+    output, (h, c) = forward([x], (), EVALUATION)
+    assert output.shape == (B, S, H)
+    assert h.shape == c.shape == (B, H)
+    assert torch.equal(h, output[:, -1])
+    for row in range(B):
+        torch.testing.assert_close(output[row], slow_lstm(forward.lstm, x[row]))
+
+
+def test_several_inputs_stand_side_by_side() -> None:
+    forward, x = layer(LstmLayer, 2 * H), inputs(2 * H)
+    both, _ = forward([x[..., :H], x[..., H:]], (), EVALUATION)
+    one, _ = forward([x], (), EVALUATION)
+    assert torch.equal(both, one)
+
+
+def test_residual_adds_the_first_input_alone() -> None:
+    x = inputs(2 * H)
+    plain, plain_state = layer(LstmLayer, 2 * H)([x[..., :H], x[..., H:]], (), EVALUATION)
+    with_residual = layer(LstmLayer, 2 * H, residual=True)
+    output, state = with_residual([x[..., :H], x[..., H:]], (), EVALUATION)
+    torch.testing.assert_close(output, plain + x[..., :H])
+    assert all(torch.equal(a, b) for a, b in zip(state, plain_state, strict=True))
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("bounds", [(0, 3, 7), (0, 1, 2, 3, 4, 5, 6, 7)])
+def test_chunks_of_time_with_the_state_handed_on_equal_the_whole(
+    bounds: tuple[int, ...], residual: bool
+) -> None:
+    forward, x = layer(LstmLayer, residual=residual), inputs()
+    whole, (h, c) = forward([x], (), EVALUATION)
+    state: tuple[Tensor, ...] = ()
+    chunks = []
+    for first, end in itertools.pairwise(bounds):
+        chunk, state = forward([x[:, first:end]], state, EVALUATION)
+        chunks.append(chunk)
+    torch.testing.assert_close(torch.cat(chunks, 1), whole)
+    torch.testing.assert_close(state[0], h)
+    torch.testing.assert_close(state[1], c)
+
+
+def test_gradients_flow_through_the_state() -> None:
+    forward, x = layer(LstmLayer), inputs().requires_grad_()
+    forward([x], (), EVALUATION)[0][:, -1].sum().backward()
+    whole, x.grad = x.grad, None
+    _, state = forward([x[:, :3]], (), EVALUATION)
+    forward([x[:, 3:]], state, EVALUATION)[0][:, -1].sum().backward()
+    assert whole is not None
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, whole)
+    assert whole[:, 0].abs().sum() > 0
+
+
+def test_reversed_equals_a_packed_bidirectional_layer() -> None:
+    backward, x = layer(ReversedLstmLayer), inputs()
+    reference = nn.LSTM(H, H, batch_first=True, bidirectional=True).double()
+    with torch.no_grad():
+        for name, value in backward.lstm.named_parameters():
+            getattr(reference, f"{name}_reverse").copy_(value)
+    packed = pack_padded_sequence(x, LENGTHS, batch_first=True, enforce_sorted=False)
+    expected, _ = pad_packed_sequence(reference(packed)[0], batch_first=True)
+    output, state = backward([x, LENGTHS], (), EVALUATION)
+    assert state == ()
+    mask = length_mask(LENGTHS, S)
+    torch.testing.assert_close(output[mask], expected[..., H:][mask])
+
+
+def test_reversed_equals_the_equations_on_each_reversed_sentence() -> None:
+    backward, x = layer(ReversedLstmLayer), inputs()
+    output, _ = backward([x, LENGTHS], (), EVALUATION)
+    for row, length in enumerate(LENGTHS.tolist()):
+        expected = slow_lstm(backward.lstm, x[row, :length].flip(0)).flip(0)
+        torch.testing.assert_close(output[row, :length], expected)
+
+
+def test_reversal_index_is_its_own_inverse() -> None:
+    index = reversal_index(LENGTHS, S)
+    assert index.tolist()[1] == [1, 0, 2, 3, 4, 5, 6]
+    assert index.tolist()[2] == [6, 5, 4, 3, 2, 1, 0]
+    assert torch.equal(index.gather(1, index), torch.arange(S).expand(B, S))

@@ -1,0 +1,299 @@
+"""Run by the tests in several processes: DeepSpeed's executor against the local one.
+
+`python pipeline_worker.py <file>` runs all jobs for its number of processes, since each start takes
+seconds. The main process writes what it measured as JSON: job → a list with an entry per case.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nmt.config import ModelConfig
+from nmt.errors import NmtError
+from nmt.model.batch import Batch
+from nmt.model.gnmt import gnmt
+from nmt.model.graph import LayerGraph
+from nmt.parallel import pipeline
+from nmt.parallel.executor import Executor, OptimizerFactory
+from nmt.parallel.launch import world
+from nmt.parallel.local import LocalExecutor
+from nmt.placement.plan import Plan, contiguous, single_device
+from nmt.training.loss import SmoothedCrossEntropy
+
+VOCABULARY, HIDDEN, SEED = 60, 12, 3
+LOSS = SmoothedCrossEntropy(0.1)
+
+
+@dataclass(frozen=True)
+class Case:
+    micro_batches: int = 2
+    dropout: float = 0.2
+    tie: str = "all"
+    dtype: torch.dtype = torch.float32
+    optimizer: str = "sgd"
+    steps: int = 1
+    clip_norm: float | None = 0.05  # below the norm, so that clipping matters
+    zero: int = 0
+
+
+def graph_of(case: Case) -> LayerGraph:
+    model = ModelConfig.model_validate(
+        {
+            "name": "tiny",
+            "architecture": "gnmt",
+            "encoder_layers": 2,
+            "decoder_layers": 3,
+            "hidden_size": HIDDEN,
+            "dropout": case.dropout,
+            "embedding_dropout": case.dropout / 2,
+            "tie": case.tie,
+        }
+    )
+    return gnmt(model, VOCABULARY)
+
+
+def batch_of(seed: int, rows: int = 17) -> Batch:
+    draw = np.random.default_rng(seed)
+
+    def sentences() -> list[np.ndarray]:
+        lengths = draw.integers(1, 9, rows)
+        return [draw.integers(4, VOCABULARY, n).astype(np.int32) for n in lengths]
+
+    return Batch.from_rows(sentences(), sentences())
+
+
+def factory(name: str) -> OptimizerFactory:
+    if name == "sgd":
+        return lambda parameters: torch.optim.SGD(parameters, lr=1.0)
+    return lambda parameters: torch.optim.AdamW(parameters, lr=1.0, weight_decay=0.01, fused=True)
+
+
+def local(case: Case, copies: int) -> LocalExecutor:
+    return LocalExecutor(
+        graph_of(case),
+        seed=SEED,
+        device="cpu",
+        micro_batches=case.micro_batches * copies,
+        loss=LOSS,
+        optimizer=factory(case.optimizer),
+        clip_norm=case.clip_norm,
+        dtype=case.dtype,
+    )
+
+
+def piped(
+    case: Case, copies: int, stages: int, plan: Plan | None = None
+) -> pipeline.DeepSpeedExecutor:
+    graph = graph_of(case)
+    costs = dict.fromkeys(graph.names, 1.0)
+    even = contiguous(graph.name, costs, ["cpu"] * stages, case.micro_batches)
+    return pipeline.DeepSpeedExecutor(
+        graph,
+        plan=plan or even,
+        copies=copies,
+        zero=case.zero,
+        seed=SEED,
+        device="cpu",
+        micro_batches=case.micro_batches,
+        loss=LOSS,
+        optimizer=factory(case.optimizer),
+        clip_norm=case.clip_norm,
+        dtype=case.dtype,
+        keep_gradients=True,
+    )
+
+
+def distance(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
+    """Largest distance of two tensors of the same name, relative to the second one's norm."""
+    assert a.keys() == b.keys(), a.keys() ^ b.keys()
+    return max(float((a[n] - b[n]).norm() / b[n].norm().clamp_min(1e-30)) for n in b)
+
+
+def train(executor: Executor, first: int, count: int) -> list[tuple[float, float, int]]:
+    """Loss, gradient norm and tokens of some steps."""
+    results = [executor.train_step(batch_of(i), i, 0.01) for i in range(first, first + count)]
+    return [(r.loss, r.gradient_norm, r.tokens) for r in results]
+
+
+def copied(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in values.items()}
+
+
+def compare(case: Case, copies: int, stages: int) -> dict[str, Any]:
+    """Train some steps both ways, and validate."""
+    ours = piped(case, copies, stages)
+    initial = copied(ours.gather_parameters())
+    results = train(ours, 0, case.steps)
+    valid = [batch_of(100 + i, rows=i + 1) for i in range(3)]
+    validation = ours.validation_loss(valid)
+    gradients, parameters = copied(ours.gather_gradients()), copied(ours.gather_parameters())
+    again = ours.train_step(batch_of(50), case.steps, 0.01).loss  # training goes on after it
+    if not ours.is_main:
+        assert not gradients, "gradients are gathered on the main process only"
+        return {}
+    reference = local(case, copies)
+    initial_error = distance(initial, reference.gather_parameters())
+    wanted = train(reference, 0, case.steps)
+    errors = np.abs(np.array(results) / np.array(wanted) - 1).max(axis=0)
+    wanted_validation = reference.validation_loss(valid)
+    gradient_error = distance(gradients, reference.gather_gradients())
+    parameter_error = distance(parameters, reference.gather_parameters())
+    wanted_again = reference.train_step(batch_of(50), case.steps, 0.01).loss
+    return {
+        "case": str(case),
+        "double": case.dtype == torch.float64,
+        "initial": initial_error,
+        "loss": errors[0],
+        "norm": errors[1],
+        "tokens": errors[2],
+        "gradients": gradient_error,
+        "parameters": parameter_error,
+        "validation": abs(validation / wanted_validation - 1),
+        "later": abs(again / wanted_again - 1),
+        "clipped": wanted[0][1] / (case.clip_norm or np.inf),
+    }
+
+
+def equality(stages: int) -> list[dict[str, Any]]:
+    """All kinds of cuts, in fp32, and in fp64 over several steps of Adam."""
+    cases = [
+        Case(micro_batches=m, dropout=dropout, tie=tie)
+        for m in (1, 2, 8)
+        for dropout in (0.0, 0.2)
+        for tie in ("none", "all")
+    ]
+    cases += [Case(tie="target"), Case(clip_norm=None), Case(micro_batches=3, clip_norm=100.0)]
+    cases += [
+        Case(micro_batches=m, dtype=torch.float64, optimizer="adam", steps=3) for m in (1, 2, 8)
+    ]
+    return [compare(case, 1, stages) for case in cases]
+
+
+def sharding(copies: int, stages: int) -> list[dict[str, Any]]:
+    """Data parallel copies, with and without ZeRO."""
+    cases = [Case()]
+    if stages == 1:  # ZeRO imports a compiler, which takes seconds in each process
+        cases += [Case(zero=1), Case(zero=1, tie="none", steps=2, micro_batches=3)]
+    return [compare(case, copies, stages) for case in cases]
+
+
+def bf16(copies: int, stages: int) -> list[dict[str, Any]]:
+    """bf16 with fp32 parameters behind it."""
+    return [compare(Case(dtype=torch.bfloat16, zero=copies - 1, steps=2), copies, stages)]
+
+
+def resumed(case: Case, copies: int, stages: int) -> dict[str, Any]:
+    """local → deepspeed → local, against going on undisturbed; and deepspeed twice from there."""
+    reference = local(case, copies)
+    train(reference, 0, 2)
+    state = copied(reference.state_dict())
+    ours = piped(case, copies, stages)
+    train(ours, 7, 1)  # leaves a state that must be forgotten
+    ours.load_state_dict(state)
+    there = copied(ours.state_dict())
+    undisturbed = train(ours, 2, 2)
+    after = copied(ours.state_dict())
+    again = piped(case, copies, stages)
+    again.load_state_dict(state)
+    repeated = train(again, 2, 2)
+    after_again = again.state_dict()
+    if not ours.is_main:
+        assert not there
+        assert not after
+        return {}
+    back = local(case, copies)
+    back.load_state_dict(there)
+    train(back, 2, 2)
+    train(reference, 2, 2)
+    return {
+        "case": str(case),
+        "through": equal(there, state),
+        "back": equal(back.state_dict(), reference.state_dict()),
+        "resumed": undisturbed == repeated and equal(after, after_again),
+        "keys": after.keys() == state.keys(),
+        "fields": sorted({key.split("/")[1] for key in after if key.startswith("optimizer/")}),
+    }
+
+
+def equal(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in b)
+
+
+def states(copies: int, stages: int) -> list[dict[str, Any]]:
+    """States go from executor to executor unchanged."""
+    cases = [
+        Case(optimizer="adam"),
+        Case(optimizer="adam", zero=1),
+        Case(optimizer="adam", zero=1, dtype=torch.bfloat16),
+    ]
+    return [resumed(case, copies, stages) for case in cases]
+
+
+def message(call: Callable[[], object]) -> str:
+    """What the call raises."""
+    try:
+        call()
+    except NmtError as error:
+        return str(error)
+    return ""
+
+
+def talking() -> list[dict[str, Any]]:
+    """What cannot be run, and what processes tell one another."""
+
+    def fail() -> None:
+        raise NmtError("only the main process knows")
+
+    executor = piped(Case(), 1, 2)
+    graph = graph_of(Case())
+    wrong = dict.fromkeys(graph.names, 0) | {graph.names[0]: 1}
+    scattered = Plan(graph=graph.name, devices=["cpu", "cpu"], placement=wrong)
+    other = single_device("another", graph.names, "cpu")
+    return [
+        {
+            "processes": message(lambda: piped(Case(), 1, 3)),
+            "bf16": message(lambda: piped(Case(dtype=torch.bfloat16), 2, 1)),
+            "scattered": message(lambda: piped(Case(), 1, 2, scattered)),
+            "other": message(lambda: piped(Case(), 1, 1, other)),
+            "from_main": pipeline.from_main(lambda: {"value": 3}),
+            "failing": message(lambda: pipeline.from_main(fail)),
+            "agreed": executor.agree(0.5 if executor.is_main else 7.0),
+        }
+    ]
+
+
+JOBS: dict[int, dict[str, Callable[[], list[dict[str, Any]]]]] = {
+    1: {"equality": partial(equality, 1)},
+    2: {
+        "equality": partial(equality, 2),
+        "sharding": partial(sharding, 2, 1),
+        "bf16 copies": partial(bf16, 2, 1),
+        "bf16 stages": partial(bf16, 1, 2),
+        "states": partial(states, 1, 2),
+        "states of copies": partial(states, 2, 1),
+        "talking": talking,
+    },
+    3: {"equality": partial(equality, 3)},
+    4: {"sharding": partial(sharding, 2, 2)},
+}
+
+
+def main() -> None:
+    pipeline.start("cpu")
+    results = {name: job() for name, job in JOBS[world().size].items()}
+    if pipeline.is_main():
+        Path(sys.argv[1]).write_text(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""The reference executor: cuts of the batch change nothing, and a state goes on where it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from nmt.config import ModelConfig
+from nmt.model.batch import Batch
+from nmt.model.dropout import EVALUATION
+from nmt.model.gnmt import gnmt
+from nmt.parallel.local import LocalExecutor, clip, labels
+from nmt.training.loss import SmoothedCrossEntropy
+
+VOCABULARY = 30
+
+
+def executor(
+    micro_batches: int = 1,
+    dtype: torch.dtype = torch.float32,
+    dropout: float = 0.2,
+    clip_norm: float | None = 0.05,
+) -> LocalExecutor:
+    model = ModelConfig.model_validate(
+        {
+            "name": "tiny",
+            "architecture": "gnmt",
+            "encoder_layers": 2,
+            "decoder_layers": 2,
+            "hidden_size": 8,
+            "dropout": dropout,
+            "embedding_dropout": 0.1,
+            "tie": "all",
+        }
+    )
+    return LocalExecutor(
+        gnmt(model, VOCABULARY),
+        seed=1,
+        device="cpu",
+        micro_batches=micro_batches,
+        loss=SmoothedCrossEntropy(0.1),
+        optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=1.0, fused=True),
+        clip_norm=clip_norm,
+        dtype=dtype,
+    )
+
+
+def batch_of(seed: int, rows: int = 11) -> Batch:
+    draw = np.random.default_rng(seed)
+
+    def sentences() -> list[np.ndarray]:
+        return [draw.integers(4, VOCABULARY, draw.integers(1, 9)) for _ in range(rows)]
+
+    return Batch.from_rows(sentences(), sentences())
+
+
+def copied(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in values.items()}
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+@pytest.mark.parametrize(
+    ("dtype", "bound"), [(torch.float32, 1e-4), (torch.float64, 1e-12)], ids=["fp32", "fp64"]
+)
+def test_micro_batches_change_nothing(dtype: torch.dtype, bound: float, dropout: float) -> None:
+    # fp32 gradients that nearly cancel out (attention.bias) lose digits by another order of sums.
+    whole = executor(1, dtype, dropout)
+    wanted = whole.train_step(batch_of(0), 0, 0.01)
+    for micro_batches in (2, 8):
+        cut = executor(micro_batches, dtype, dropout)
+        result = cut.train_step(batch_of(0), 0, 0.01)
+        assert result.tokens == wanted.tokens == batch_of(0).tokens
+        assert result.loss == pytest.approx(wanted.loss, rel=bound)
+        assert result.gradient_norm == pytest.approx(wanted.gradient_norm, rel=bound)
+        gradients = cut.gather_gradients()
+        for name, gradient in whole.gather_gradients().items():
+            assert (gradients[name] - gradient).norm() <= bound * gradient.norm(), name
+
+
+def test_loss_and_gradients_are_the_mean_over_tokens() -> None:
+    run = executor(3, torch.float64, dropout=0.0, clip_norm=None)
+    batch = batch_of(0)
+    with torch.no_grad():
+        logits = run._stack(batch, EVALUATION)
+    evaluated = float(SmoothedCrossEntropy(0.1)(logits, labels(batch)))
+    assert run.validation_loss([batch]) == pytest.approx(evaluated / batch.tokens, rel=1e-12)
+    both = run.validation_loss([batch, batch_of(1, rows=2)])
+    alone = run.validation_loss([batch_of(1, rows=2)])
+    tokens = batch.tokens, batch_of(1, rows=2).tokens
+    weighted = (evaluated + alone * tokens[1]) / sum(tokens)
+    assert both == pytest.approx(weighted, rel=1e-12)
+
+
+def test_gradients_are_clipped_after_their_norm_is_taken() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.tensor([3.0, 4.0])
+    assert clip([parameter], 1.0) == pytest.approx(5.0)
+    assert parameter.grad.norm() == pytest.approx(1.0)
+    assert clip([parameter], None) == pytest.approx(1.0)
+    assert clip([parameter], 10.0) == pytest.approx(1.0)
+    assert parameter.grad.norm() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_a_state_goes_on_bit_for_bit(dtype: torch.dtype) -> None:
+    run = executor(2, dtype)
+    for step in range(2):
+        run.train_step(batch_of(step), step, 0.01)
+    state = copied(run.state_dict())
+    resumed = executor(2, dtype)
+    resumed.train_step(batch_of(9), 0, 0.5)  # leaves a state that must be forgotten
+    resumed.load_state_dict(state)
+    for step in range(2, 4):
+        wanted = run.train_step(batch_of(step), step, 0.01)
+        result = resumed.train_step(batch_of(step), step, 0.01)
+        assert (result.loss, result.gradient_norm) == (wanted.loss, wanted.gradient_norm)
+    after = resumed.state_dict()
+    assert after.keys() == run.state_dict().keys()
+    assert all(torch.equal(after[key], value) for key, value in run.state_dict().items())
+
+
+def test_the_state_of_a_fresh_run_replaces_an_old_one() -> None:
+    fresh = copied(executor().state_dict())
+    run, undisturbed = executor(), executor()
+    run.train_step(batch_of(9), 0, 0.5)
+    run.load_state_dict(fresh)
+    results = [e.train_step(batch_of(0), 0, 0.01) for e in (run, undisturbed)]
+    assert results[0].loss == results[1].loss
+    after, wanted = run.state_dict(), undisturbed.state_dict()
+    assert all(torch.equal(after[key], value) for key, value in wanted.items())
+
+
+def test_bf16_layers_follow_fp32_parameters() -> None:
+    run, exact = executor(2, torch.bfloat16), executor(2)
+    for step in range(2):
+        rounded = run.train_step(batch_of(step), step, 0.01)
+        wanted = exact.train_step(batch_of(step), step, 0.01)
+        assert rounded.loss == pytest.approx(wanted.loss, rel=0.02)
+        assert rounded.gradient_norm == pytest.approx(wanted.gradient_norm, rel=0.1)
+    parameters = run.gather_parameters()
+    assert all(value.dtype == torch.float32 for value in parameters.values())
+    for name, working in run._stack.canonical_parameters().items():
+        assert working.dtype == torch.bfloat16
+        assert torch.equal(working, parameters[name].bfloat16()), name

@@ -1,0 +1,359 @@
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from nmt.config import (
+    DataConfig,
+    DecodeConfig,
+    OptimizerConfig,
+    Settings,
+    TrainConfig,
+    TrainingConfig,
+    read,
+)
+from nmt.errors import ConfigurationError, NmtError
+
+FILES = {"source": ["a.en"], "target": ["a.de"]}
+VALUES: dict[str, Any] = {
+    "name": "run",
+    "runs": "runs",
+    "seed": 1,
+    "resume": "auto",
+    "model": {
+        "name": "tiny",
+        "architecture": "gnmt",
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "hidden_size": 8,
+        "dropout": 0.2,
+        "embedding_dropout": 0.0,
+        "tie": "none",
+    },
+    "data": {
+        "name": "corpus",
+        "source_language": "en",
+        "target_language": "de",
+        "train": {"a": {**FILES, "weight": 2.0}},
+        "valid": FILES,
+        "test": {"test2016": FILES},
+        "vocabulary": {
+            "size": 300,
+            "kind": "bpe",
+            "character_coverage": 1.0,
+            "sample_lines": 10,
+            "model": None,
+        },
+        "filter": {"max_tokens": 10, "max_ratio": 2.0, "duplicates": True, "copies": True},
+        "batch": {"tokens": 10, "sentences": None, "multiple": 8, "pool": 10},
+        "cache": "cache",
+    },
+    "optimizer": {
+        "name": "adam",
+        "learning_rate": 0.1,
+        "betas": [0.9, 0.98],
+        "epsilon": 1e-9,
+        "weight_decay": 0.0,
+        "clip_norm": None,
+    },
+    "schedule": {
+        "name": "constant",
+        "warmup_steps": 0,
+        "decay_start": 0.0,
+        "final_factor": 0.0,
+    },
+    "parallel": {
+        "executor": "local",
+        "device": "cpu",
+        "stages": 1,
+        "copies": 1,
+        "micro_batches": 1,
+        "zero": 0,
+        "threads": None,
+        "plan": None,
+    },
+    "precision": {"name": "fp32", "emulate": False},
+    "decode": {
+        "beam_size": 5,
+        "length_penalty": 0.6,
+        "coverage_penalty": 0.2,
+        "n_best": 1,
+        "max_length_ratio": 2.0,
+        "max_length_offset": 10,
+        "no_repeat_ngram": 0,
+        "max_repeats": 1,
+        "batch_sentences": 8,
+    },
+    "training": {
+        "max_steps": 10,
+        "max_epochs": None,
+        "max_minutes": None,
+        "label_smoothing": 0.1,
+        "validate_every": 5,
+        "validate_sentences": 5,
+        "validate_first": 0,
+        "checkpoint_every": 5,
+        "keep_checkpoints": 2,
+        "best_by": "bleu",
+        "patience": None,
+        "log_every": 1,
+        "average": {"kind": "none", "checkpoints": 1, "decay": 0.9, "every": 1},
+    },
+}
+
+
+def with_changes(**changes: Any) -> dict[str, Any]:
+    """VALUES with `a__b=value` for `a.b: value`."""
+    values = copy.deepcopy(VALUES)
+    for path, value in changes.items():
+        *groups, last = path.split("__")
+        group = values
+        for name in groups:
+            group = group[name]
+        group[last] = value
+    return values
+
+
+def mistakes(values: dict[str, Any], kind: type[Settings] = TrainConfig) -> list[str]:
+    with pytest.raises(ConfigurationError) as raised:
+        read(kind, values)
+    assert str(raised.value) == "\n".join(raised.value.mistakes)
+    return raised.value.mistakes
+
+
+def test_right_values() -> None:
+    config = read(TrainConfig, VALUES)
+    assert str(config.folder) == "runs/run"
+    assert config.optimizer.betas == (0.9, 0.98)
+    assert config.data.splits.keys() == {"valid", "test2016"}
+    assert read(TrainConfig, VALUES) == config
+
+
+def test_what_is_saved_can_be_read_again() -> None:
+    config = read(TrainConfig, VALUES)
+    assert read(TrainConfig, config.model_dump(mode="json")) == config
+
+
+def test_every_mistake_is_reported_at_once() -> None:
+    values = with_changes(
+        seed=-1, model__hidden_size="8", model__hiden=3, optimizer__name="rmsprop"
+    )
+    del values["training"]["log_every"]
+    assert mistakes(values) == [
+        "`seed` must be at least 0, but is -1 instead.",
+        "`model.hidden_size` must be a valid integer, but is '8' instead.",
+        "`model.hiden` is not a setting; remove it or check its spelling.",
+        "`optimizer.name` must be one of 'adam' or 'sgd', but is 'rmsprop' instead.",
+        "`training.log_every` must be set, but is missing.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "sentence"),
+    [
+        ("seed", True, "`seed` must be a valid integer, but is True instead."),
+        ("seed", 1.0, "`seed` must be a valid integer, but is 1.0 instead."),
+        ("name", "", "`name` must not be empty."),
+        ("name", 3, "`name` must be a valid string, but is 3 instead."),
+        (
+            "model__dropout",
+            1.0,
+            "`model.dropout` must be less than 1.0, but is 1.0 instead.",
+        ),
+        (
+            "model__encoder_layers",
+            1,
+            "`model.encoder_layers` must be at least 2, but is 1 instead.",
+        ),
+        (
+            "optimizer__learning_rate",
+            0,
+            "`optimizer.learning_rate` must be greater than 0.0, but is 0 instead.",
+        ),
+        (
+            "optimizer__learning_rate",
+            float("inf"),
+            "`optimizer.learning_rate` must be a finite number, but is inf instead.",
+        ),
+        (
+            "optimizer__clip_norm",
+            float("nan"),
+            "`optimizer.clip_norm` must be a finite number, but is nan instead.",
+        ),
+        (
+            "optimizer__betas",
+            [0.9],
+            "`optimizer.betas.1` must be set, but is missing.",
+        ),
+        (
+            "optimizer__betas",
+            [0.9, 0.9, 0.9],
+            "`optimizer.betas` must have at most 2 items, but is (0.9, 0.9, 0.9) instead.",
+        ),
+        (
+            "optimizer__betas",
+            [0.9, 1.5],
+            "`optimizer.betas.1` must be less than 1.0, but is 1.5 instead.",
+        ),
+        (
+            "data__vocabulary__character_coverage",
+            1.1,
+            "`data.vocabulary.character_coverage` must be at most 1.0, but is 1.1 instead.",
+        ),
+        (
+            "data__train__a__source",
+            [],
+            "`data.train.a.source` must not be empty.",
+        ),
+        (
+            "data__train__a__weight",
+            0,
+            "`data.train.a.weight` must be greater than 0.0, but is 0 instead.",
+        ),
+        ("data__train", {}, "`data.train` must not be empty."),
+        ("model", None, "`model` must be a group of settings, but is None instead."),
+        (
+            "parallel__zero",
+            2,
+            "`parallel.zero` must be one of 0 or 1, but is 2 instead.",
+        ),
+        (
+            "decode__beam_size",
+            0,
+            "`decode.beam_size` must be at least 1, but is 0 instead.",
+        ),
+        (
+            "training__average__decay",
+            -0.5,
+            "`training.average.decay` must be at least 0.0, but is -0.5 instead.",
+        ),
+    ],
+)
+def test_a_sentence_names_path_value_and_what_is_allowed(
+    path: str, value: object, sentence: str
+) -> None:
+    assert mistakes(with_changes(**{path: value})) == [sentence]
+
+
+# Rules between settings
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "sentence"),
+    [
+        (
+            "data__train__a__target",
+            ["a.de", "b.de"],
+            "In `data.train.a`, `target` must name as many files as `source` (1), "
+            "but names 2 instead.",
+        ),
+        (
+            "data__batch__tokens",
+            None,
+            "In `data.batch`, exactly one of `tokens` and `sentences` must be set.",
+        ),
+        (
+            "data__batch__sentences",
+            8,
+            "In `data.batch`, exactly one of `tokens` and `sentences` must be set.",
+        ),
+        (
+            "data__test",
+            {"valid": FILES},
+            "In `data`, `test` must not name a set `valid`: that is the validation set.",
+        ),
+        (
+            "decode__n_best",
+            6,
+            "In `decode`, `n_best` must be at most `beam_size` (5), but is 6 instead.",
+        ),
+        (
+            "training__max_steps",
+            None,
+            "one of `training.max_steps`, `training.max_epochs` and `training.max_minutes` "
+            "must be set.",
+        ),
+        (
+            "parallel__micro_batches",
+            3,
+            "`data.batch.multiple` must be a multiple of `parallel.copies` × "
+            "`parallel.micro_batches` (3), but is 8 instead.",
+        ),
+        (
+            "parallel__stages",
+            2,
+            "`parallel.stages` and `parallel.copies` must be 1 with `parallel.executor=local`, "
+            "but are 2 and 1 instead; use `parallel=deepspeed` for more.",
+        ),
+        (
+            "parallel__copies",
+            2,
+            "`parallel.stages` and `parallel.copies` must be 1 with `parallel.executor=local`, "
+            "but are 1 and 2 instead; use `parallel=deepspeed` for more.",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together(path: str, value: object, sentence: str) -> None:
+    assert mistakes(with_changes(**{path: value})) == [sentence]
+
+
+def test_all_rules_between_settings_are_reported_at_once() -> None:
+    values = with_changes(parallel__stages=2, parallel__micro_batches=3, training__max_steps=None)
+    found = mistakes(values)
+    assert [sentence.split(" must")[0] for sentence in found] == [
+        "`data.batch.multiple`",
+        "`parallel.stages` and `parallel.copies`",
+        "one of `training.max_steps`, `training.max_epochs` and `training.max_minutes`",
+    ]
+
+
+@pytest.mark.parametrize("limit", ["max_epochs", "max_minutes"])
+def test_any_limit_will_do(limit: str) -> None:
+    read(TrainConfig, with_changes(training__max_steps=None, **{f"training__{limit}": 1}))
+
+
+def test_deepspeed_may_have_several_processes() -> None:
+    config = read(
+        TrainConfig,
+        with_changes(
+            parallel__executor="deepspeed",
+            parallel__stages=3,
+            parallel__copies=2,
+            parallel__micro_batches=4,
+        ),
+    )
+    assert config.parallel.copies * config.parallel.micro_batches == 8
+
+
+# Values stay as they are
+
+
+@pytest.mark.parametrize(
+    ("kind", "group"),
+    [
+        (DataConfig, lambda values: values["data"]),
+        (OptimizerConfig, lambda values: values["optimizer"]),
+        (DecodeConfig, lambda values: values["decode"]),
+        (TrainingConfig, lambda values: values["training"]),
+    ],
+)
+def test_a_group_alone(
+    kind: type[Settings], group: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    values = group(copy.deepcopy(VALUES))
+    read(kind, values)
+    assert values == group(VALUES), "reading must not change what is read"
+    assert mistakes({**values, "surplus": 1}, kind) == [
+        "`surplus` is not a setting; remove it or check its spelling."
+    ]
+
+
+def test_settings_cannot_be_changed() -> None:
+    config = read(TrainConfig, VALUES)
+    with pytest.raises(ValueError, match="frozen"):
+        config.seed = 2  # type: ignore[misc]
+
+
+def test_it_is_an_error_of_the_user() -> None:
+    assert issubclass(ConfigurationError, NmtError)

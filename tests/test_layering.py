@@ -1,0 +1,266 @@
+"""The import rules: which package may know of which."""
+
+import ast
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Package → what of ours it may import. `errors` and `config` are below everything: each row of the
+# table stands above them.
+BELOW = ("nmt.errors", "nmt.config")
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "nmt.errors": (),
+    "nmt.config": ("nmt.errors",),
+    "nmt.rules": ("nmt.errors",),
+    "nmt.reinforce": ("nmt.errors",),
+    "nmt.corpus": BELOW,
+    "nmt.model": (*BELOW, "nmt.rules"),
+    "nmt.placement": (*BELOW, "nmt.reinforce"),
+    "nmt.precision": (*BELOW, "nmt.model"),
+    "nmt.parallel": (*BELOW, "nmt.model", "nmt.placement.plan", "nmt.precision"),
+    "nmt.decoding": (
+        *BELOW,
+        "nmt.corpus",
+        "nmt.model",
+        "nmt.precision",
+        "nmt.placement.plan",
+    ),
+    "nmt.evaluation": (*BELOW, "nmt.decoding"),
+    "nmt.training": (
+        *BELOW,
+        "nmt.corpus",
+        "nmt.model",
+        "nmt.parallel",
+        "nmt.precision",
+        "nmt.decoding",
+        "nmt.evaluation",
+        "nmt.rules",
+    ),
+    "nmt.search": (*BELOW, "nmt.rules", "nmt.reinforce"),
+    "nmt.command": BELOW,
+    "serve": BELOW,
+}
+COMMANDS = ("nmt.train", "nmt.evaluate", "nmt.translate", "nmt.place", "serve.__main__")
+HYDRA = ("hydra", "omegaconf")
+EXTRAS = {
+    "starlette": ("serve",),
+    "uvicorn": ("serve",),
+    "matplotlib": ("nmt.evaluation.plots", "nmt.evaluation.report"),
+    "httpx": (),
+    "hypothesis": (),
+    "pytest": (),
+    "optuna": ("nmt.search",),
+}
+
+
+@dataclass(frozen=True)
+class Import:
+    """`module` imports `name` (a module, or a name in one)."""
+
+    module: str
+    name: str
+    line: int
+    at_start: bool  # runs when the module is imported
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.line} imports {self.name}"
+
+
+def within(name: str, packages: tuple[str, ...]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def module_name(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {
+    module_name(file): file for folder in ("nmt", "serve") for file in (ROOT / folder).rglob("*.py")
+}
+
+
+def is_for_types(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def imports_of(module: str) -> list[Import]:
+    found: list[Import] = []
+
+    def visit(node: ast.AST, at_start: bool) -> None:
+        if isinstance(node, ast.Import):
+            found.extend(Import(module, a.name, node.lineno, at_start) for a in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}:{node.lineno} imports relatively"
+            assert node.module
+            for a in node.names:
+                # `from nmt import Translator` names a value, `from nmt.parallel import pipeline`
+                # a module.
+                full = f"{node.module}.{a.name}"
+                is_module = full in MODULES
+                found.append(
+                    Import(module, full if is_module else node.module, node.lineno, at_start)
+                )
+        inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.stmt) and is_for_types(child):
+                visit(child, False)
+            else:
+                visit(child, at_start and not inside)
+
+    visit(ast.parse(MODULES[module].read_text(encoding="utf-8")), True)
+    return found
+
+
+EVERY = [one for module in MODULES for one in imports_of(module)]
+
+
+def importers(*names: str) -> set[str]:
+    return {one.module for one in EVERY if within(one.name, names)}
+
+
+def package_of(module: str) -> str:
+    parts = module.split(".")
+    return "serve" if parts[0] == "serve" else ".".join(parts[:2])
+
+
+def may_import(module: str, name: str) -> bool:
+    package = package_of(module)
+    if module in COMMANDS or within(name, (package,)):
+        return True
+    if module == "nmt":  # its public names load lazily
+        return within(name, ("nmt.decoding",))
+    if package == "serve":  # the public names only
+        return name in ("nmt.decoding", *BELOW)
+    return within(name, ALLOWED[package])
+
+
+def test_the_rules_are_about_files_that_exist() -> None:
+    assert len(MODULES) > 30
+    assert len(EVERY) > 200
+    assert {"nmt.model.graph", "nmt.training.trainer", "serve.app"} <= MODULES.keys()
+
+
+def test_every_package_has_a_rule() -> None:
+    unknown = {package_of(module) for module in MODULES} - ALLOWED.keys() - set(COMMANDS) - {"nmt"}
+    assert not unknown, "give it a line in ALLOWED"
+
+
+def test_the_rules_have_an_order() -> None:
+    """No package may import one whose line stands below its own."""
+    order = list(ALLOWED)
+    for place, package in enumerate(order):
+        for name in ALLOWED[package]:
+            assert order.index(".".join(name.split(".")[:2])) < place
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_of_ours(module: str) -> None:
+    ours = [one for one in imports_of(module) if within(one.name, ("nmt", "serve"))]
+    assert [str(one) for one in ours if not may_import(module, one.name)] == []
+
+
+def test_nobody_imports_a_command() -> None:
+    assert importers(*COMMANDS) == set()
+
+
+def test_the_commands_share_one_file_that_nobody_else_imports() -> None:
+    assert importers("nmt.command") <= set(COMMANDS)
+
+
+def test_deepspeed_is_imported_in_one_file() -> None:
+    assert importers("deepspeed") == {"nmt.parallel.pipeline"}
+
+
+def test_that_file_is_imported_by_training_alone_and_late() -> None:
+    pipeline = [one for one in EVERY if within(one.name, ("nmt.parallel.pipeline",))]
+    assert {one.module for one in pipeline} == {"nmt.train"}
+    assert not any(one.at_start for one in pipeline)
+
+
+def test_hydra_is_imported_by_commands_and_search_alone() -> None:
+    users = importers(*HYDRA)
+    assert users
+    assert {user for user in users if not within(user, ("nmt.search",))} <= {
+        *COMMANDS,
+        "nmt.command",
+    }
+
+
+def test_the_model_knows_no_processes() -> None:
+    found = [one for one in EVERY if within(one.name, ("torch.distributed",))]
+    allowed = ("nmt.parallel",)
+    assert [str(one) for one in found if not within(one.module, allowed)] == []
+    for module, file in MODULES.items():
+        if within(module, ("nmt.model",)):
+            text = file.read_text(encoding="utf-8")
+            assert "distributed" not in text, module
+            assert "cuda." not in text, module
+
+
+@pytest.mark.parametrize("package", ["nmt.corpus", "nmt.placement", "nmt.rules", "nmt.config"])
+def test_these_need_no_torch(package: str) -> None:
+    users = importers("torch", "safetensors")
+    assert {user for user in users if within(user, (package,))} == set()
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_extras_stay_where_they_are_needed(extra: str) -> None:
+    found = [one for one in EVERY if within(one.name, (extra,))]
+    assert [str(one) for one in found if not within(one.module, EXTRAS[extra])] == []
+    outside = [one for one in found if not within(one.module, ("serve", "nmt.search"))]
+    assert [str(one) for one in outside if one.at_start] == [], "must be imported when needed"
+
+
+def test_no_file_unpickles() -> None:
+    assert importers("pickle", "dill", "cloudpickle", "joblib") == set()
+
+
+# What is loaded in fact
+
+
+def loaded_by(code: str) -> set[str]:
+    """The modules that a fresh interpreter has after running `code`."""
+    script = f"import sys\n{code}\nprint('\\n'.join(sys.modules))"
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(result.stdout.split())
+
+
+def test_import_nmt_is_light() -> None:
+    loaded = loaded_by("import nmt; nmt.__version__")
+    heavy = {"torch", "numpy", "pydantic", "deepspeed", "hydra", "omegaconf", "sentencepiece"}
+    assert loaded & heavy == set()
+    assert "nmt.decoding" not in loaded
+
+
+def test_a_translator_needs_nothing_of_training() -> None:
+    loaded = loaded_by("from nmt import Translator")
+    assert {"torch", "nmt.decoding.translator"} <= loaded
+    unwanted = {"deepspeed", "hydra", "omegaconf", "sacrebleu", "tensorboard", *EXTRAS}
+    assert loaded & unwanted == set()
+    ours = {package_of(name) for name in loaded if within(name, ("nmt",))} - {"nmt"}
+    assert ours <= {"nmt.decoding", *(".".join(n.split(".")[:2]) for n in ALLOWED["nmt.decoding"])}
+
+
+def test_no_attribute_that_is_not_there() -> None:
+    import nmt
+
+    with pytest.raises(AttributeError, match="module 'nmt' has no attribute 'Translater'"):
+        _ = nmt.Translater
+
+
+def test_planning_needs_no_torch() -> None:
+    loaded = loaded_by("import nmt.placement.plan, nmt.corpus.prepare, nmt.config")
+    assert loaded & {"torch", "deepspeed", "hydra"} == set()
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) & MODULES.keys()))
+def test_a_command_loads_neither_deepspeed_nor_hydra_before_it_runs(command: str) -> None:
+    assert loaded_by(f"import {command}") & {"deepspeed", "hydra", "matplotlib"} == set()

@@ -1,0 +1,118 @@
+"""A corpus of numbers spelled out, small models that learn it, and the runs of both."""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from nmt.command import configuration_folder, plain_values
+from nmt.config import TrainConfig, read
+
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+SIZES = {"train": 3000, "valid": 50, "test": 100}
+GROUP = """
+defaults: [base, _self_]
+name: digits
+source_language: digits
+target_language: words
+train:
+  digits: {{source: [{folder}/train.digits], target: [{folder}/train.words]}}
+valid: {{source: [{folder}/valid.digits], target: [{folder}/valid.words]}}
+test:
+  test: {{source: [{folder}/test.digits], target: [{folder}/test.words]}}
+# 256 byte pieces, 4 special ones, the digits, and the letters of the words, merged to whole words.
+vocabulary: {{size: 330, kind: bpe, character_coverage: 1.0}}
+batch: {{tokens: null, sentences: 32}}
+cache: {folder}/cache
+"""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The files of a corpus, and its configuration group beside them."""
+
+    folder: Path
+
+    @property
+    def conf(self) -> Path:
+        """For hydra's `--config-dir`: it has `data/digits.yaml`."""
+        return self.folder / "conf"
+
+    def lines(self, name: str) -> list[str]:
+        """The lines of a file, such as test.words."""
+        return (self.folder / name).read_text(encoding="utf-8").splitlines()
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """“3141” is translated to “three one four one”. No number occurs twice."""
+    corpus, chance = Corpus(tmp_path_factory.mktemp("digits")), random.Random(0)
+    numbers: dict[str, None] = {}
+    while len(numbers) < sum(SIZES.values()):
+        numbers["".join(chance.choices("0123456789", k=chance.randint(4, 7)))] = None
+    rest = iter(numbers)
+    for name, count in SIZES.items():
+        source = [next(rest) for _ in range(count)]
+        target = [" ".join(WORDS[int(digit)] for digit in number) for number in source]
+        for side, lines in (("digits", source), ("words", target)):
+            text = "".join(f"{line}\n" for line in lines)
+            (corpus.folder / f"{name}.{side}").write_text(text, encoding="utf-8")
+    (corpus.conf / "data").mkdir(parents=True)
+    group = GROUP.format(folder=corpus.folder)
+    (corpus.conf / "data" / "digits.yaml").write_text(group, encoding="utf-8")
+    return corpus
+
+
+MakeConfig = Callable[..., TrainConfig]
+
+# A model too small to learn anything, with everything that could depend on where a run was
+# interrupted: dropout, an average, validations and checkpoints at different steps.
+SMALL = (
+    "data=digits",
+    "schedule=constant",
+    "schedule.warmup_steps=4",
+    "model.hidden_size=8",
+    "model.embedding_dropout=0.1",
+    "model.tie=target",
+    "data.batch.sentences=16",
+    "data.batch.pool=160",
+    "parallel.device=cpu",
+    "parallel.threads=1",
+    "training.max_steps=24",
+    "training.max_epochs=null",
+    "training.validate_every=6",
+    "training.validate_sentences=3",
+    "training.checkpoint_every=5",
+    "training.keep_checkpoints=3",
+    "training.best_by=loss",
+    "training.log_every=1",
+    "training.average.every=2",
+    "decode.max_length_ratio=1.0",
+    "decode.max_length_offset=2",
+)
+
+
+@pytest.fixture
+def small(digits: Corpus, tmp_path: Path) -> MakeConfig:
+    """A small run's configuration from overrides, as the command line would give it."""
+
+    def make(*overrides: str) -> TrainConfig:
+        own = [f"hydra.searchpath=[{digits.conf}]", f"runs={tmp_path}/runs", "name=small"]
+        with initialize_config_dir(str(configuration_folder()), version_base="1.3"):
+            values = compose("train", [*own, *SMALL, *overrides])
+        return read(TrainConfig, plain_values(values))
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Models this small only lose time by waiting for a second thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

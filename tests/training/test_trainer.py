@@ -1,0 +1,485 @@
+"""Whole runs of models that are too small to learn anything, in this process."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from torch import Tensor
+
+from nmt.config import TrainConfig, read
+from nmt.decoding.translator import Translator
+from nmt.errors import CheckpointError
+from nmt.model.batch import Batch
+from nmt.parallel.executor import StepResult
+from nmt.parallel.local import LocalExecutor
+from nmt.placement.plan import Plan
+from nmt.train import train
+from nmt.training import trainer as trainer_module
+from nmt.training.checkpoint import Checkpoints, Progress
+
+MakeConfig = Callable[..., TrainConfig]
+CLOCK = {"seconds", "tokens_per_second"}
+
+
+def metrics(config: TrainConfig, kind: str | None = None) -> list[dict[str, Any]]:
+    text = (config.folder / "metrics.jsonl").read_text(encoding="utf-8")
+    lines: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
+    return [line for line in lines if kind in (None, line["kind"])]
+
+
+def summary(config: TrainConfig) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(
+        (config.folder / "summary.json").read_text(encoding="utf-8")
+    )
+    return values
+
+
+def checkpoints(config: TrainConfig) -> Checkpoints:
+    return Checkpoints(config.folder / "checkpoints", keep=1)
+
+
+def steps(config: TrainConfig) -> list[int]:
+    return [int(path.name.removeprefix("step-")) for path in checkpoints(config).all()]
+
+
+def last(config: TrainConfig) -> tuple[Progress, dict[str, Tensor]]:
+    return checkpoints(config).read(checkpoints(config).all()[-1])
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    """Bit for bit."""
+    return a.keys() == b.keys() and all(torch.equal(value, b[name]) for name, value in a.items())
+
+
+def outcome(config: TrainConfig) -> dict[str, Any]:
+    """Everything that a run leaves behind, without what the clock says."""
+    progress, _ = last(config)
+    return {
+        "progress": {k: v for k, v in vars(progress).items() if k not in CLOCK},
+        "metrics": [{k: v for k, v in line.items() if k not in CLOCK} for line in metrics(config)],
+        "summary": {k: v for k, v in summary(config).items() if k not in {*CLOCK, "name", "best"}},
+        "checkpoints": steps(config),
+    }
+
+
+def assert_same_run(a: TrainConfig, b: TrainConfig) -> None:
+    assert outcome(a) == outcome(b)
+    assert same(last(a)[1], last(b)[1])
+    weights = [load_file(config.folder / "best" / "model.safetensors") for config in (a, b)]
+    assert same(*weights)
+
+
+@pytest.fixture
+def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Make training stop in the middle of a step, once."""
+    original = LocalExecutor.train_step
+    at: set[int] = set()
+
+    def train_step(
+        self: LocalExecutor, batch: Batch, step: int, learning_rate: float
+    ) -> StepResult:
+        result = original(self, batch, step, learning_rate)
+        if step in at:
+            at.remove(step)
+            raise KeyboardInterrupt
+        return result
+
+    monkeypatch.setattr(LocalExecutor, "train_step", train_step)
+    return at.add
+
+
+# What a run leaves
+
+
+def test_a_run_folder(small: MakeConfig) -> None:
+    config = small()
+    train(config)
+    names = {path.name for path in config.folder.iterdir()}
+    assert names == {
+        "best",
+        "checkpoints",
+        "config.yaml",
+        "metrics.jsonl",
+        "plan.json",
+        "summary.json",
+        "tensorboard",
+        "vocabulary.model",
+    }
+    saved = yaml.safe_load((config.folder / "config.yaml").read_text(encoding="utf-8"))
+    assert read(TrainConfig, saved) == config
+    plan = Plan.load(config.folder / "plan.json")
+    assert plan.devices == ["cpu"]
+    assert steps(config) == [15, 20, 24]
+
+    lines = metrics(config, "train")
+    assert [line["step"] for line in lines] == list(range(1, 25))
+    rates = [line["learning_rate"] for line in lines]
+    assert rates == pytest.approx([0.0005, 0.001, 0.0015, *[0.002] * 21])
+    assert all(line["loss"] > 0 < line["gradient_norm"] for line in lines)
+    tokens = [line["target_tokens"] for line in lines]
+    assert tokens == sorted(tokens)
+    validations = metrics(config, "validation")
+    assert [line["step"] for line in validations] == [6, 12, 18, 24]
+    assert {line["sentences"] for line in validations} == {3}
+    assert validations[0]["bleu_signature"].startswith("nrefs:1|case:mixed|")
+
+    found = summary(config)
+    assert found["steps"] == 24
+    assert found["target_tokens"] == tokens[-1]
+    assert found["epochs"] == pytest.approx(24 * 16 / 3000, abs=1e-3)
+    assert found["best_score"] == max(-line["loss"] for line in validations)
+    assert found["best"] == str(config.folder / "best")
+    assert found["tokens_per_second"] == pytest.approx(tokens[-1] / found["seconds"])
+
+
+def test_the_best_model_is_a_complete_folder(small: MakeConfig) -> None:
+    config = small()
+    train(config)
+    best = config.folder / "best"
+    names = ["README.md", "model.safetensors", "model.yaml", "vocabulary.model"]
+    assert sorted(path.name for path in best.iterdir()) == names
+    elsewhere = best.rename(config.folder.parent / "elsewhere")
+    translator = Translator.load(elsewhere)
+    assert (translator.source_language, translator.target_language) == ("digits", "words")
+    assert len(translator.translate(["123", ""])) == 2
+
+    card = (elsewhere / "README.md").read_text(encoding="utf-8")
+    count = sum(w.numel() for w in load_file(elsewhere / "model.safetensors").values())
+    for expected in (
+        "# Translation from `digits` to `words`",
+        "A GNMT model (tiny: 2 encoder and 2 decoder LSTM layers of 8 units, "
+        f"{count:,} parameters) with a joint SentencePiece vocabulary of 330 pieces.",
+        "| digits | 3,000 of 3,000 |",
+        "24 steps, 0.1 passes,",
+        "seed 1, precision fp32.",
+        "The first 3 sentences",
+        r"| bleu_signature | nrefs:1\|case:mixed\|",
+    ):
+        assert expected in card
+
+
+def test_no_pickle_is_written(small: MakeConfig) -> None:
+    config = small()
+    train(config)
+    files = [path for path in config.folder.rglob("*") if path.is_file()]
+    kinds = {path.suffix for path in files if "tfevents" not in path.name}
+    assert kinds == {".safetensors", ".json", ".jsonl", ".yaml", ".model", ".md"}
+    assert not [path for path in files if path.read_bytes()[:2] in (b"\x80\x02", b"\x80\x04")]
+
+
+def test_a_run_can_be_repeated(small: MakeConfig) -> None:
+    configs = [small(f"name={name}") for name in "ab"]
+    for config in configs:
+        train(config)
+    assert_same_run(*configs)
+    other = small("name=c", "seed=2")
+    train(other)
+    assert not same(last(other)[1], last(configs[0])[1])
+
+
+# Interrupted and resumed
+
+
+@pytest.mark.parametrize("step", [0, 4, 5, 6, 11, 12, 17, 23])
+def test_an_interrupted_run_ends_as_if_it_had_not_been(
+    small: MakeConfig, interrupt_at: Callable[[int], None], step: int
+) -> None:
+    through, broken = small("name=through"), small("name=broken")
+    train(through)
+    interrupt_at(step)
+    with pytest.raises(KeyboardInterrupt):
+        train(broken)
+    train(broken)
+    assert_same_run(through, broken)
+
+
+@pytest.mark.parametrize("what", ["score_candidate", "publish", "discard", "write_summary"])
+@pytest.mark.parametrize("before", [True, False])
+def test_interrupted_while_validating(
+    small: MakeConfig, monkeypatch: pytest.MonkeyPatch, what: str, before: bool
+) -> None:
+    change = "optimizer.learning_rate=0.5" if what == "discard" else "seed=1"
+    through, broken = small("name=through", change), small("name=broken", change)
+    train(through)
+    original: Callable[..., object] = getattr(trainer_module, what)
+
+    def stopping(*arguments: object) -> None:
+        if not before:
+            original(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer_module, what, stopping)
+        with pytest.raises(KeyboardInterrupt):
+            train(broken)
+    train(broken)
+    assert_same_run(through, broken)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_interrupted_while_writing_a_checkpoint(
+    small: MakeConfig, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    through, broken = small("name=through"), small("name=broken")
+    train(through)
+    original = Path.replace
+
+    def stopping(self: Path, target: Path) -> Path:
+        if self.name != "step-00000010.new":
+            return original(self, target)
+        if not before:
+            original(self, target)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            train(broken)
+    assert steps(broken) == ([5] if before else [5, 10])
+    train(broken)
+    assert_same_run(through, broken)
+
+
+def test_a_run_in_several_parts_equals_one(small: MakeConfig) -> None:
+    through = small("name=through")
+    train(through)
+    for limit in (6, 12, 18, 24):  # where there is a validation anyway
+        part = small("name=parts", f"training.max_steps={limit}")
+        train(part)
+        assert last(part)[0].step == limit
+    assert outcome(part)["metrics"] == outcome(through)["metrics"]
+    assert same(last(part)[1], last(through)[1])
+    best = [load_file(c.folder / "best" / "model.safetensors") for c in (through, part)]
+    assert same(*best)
+
+
+@pytest.mark.parametrize("kind", ["none", "checkpoints", "weights"])
+def test_a_finished_run_stays_as_it_is(small: MakeConfig, kind: str) -> None:
+    config = small(f"training.average.kind={kind}")
+    train(config)
+    before, weights = outcome(config), load_file(config.folder / "best" / "model.safetensors")
+    train(config)
+    assert outcome(config) == before
+    assert same(load_file(config.folder / "best" / "model.safetensors"), weights)
+
+
+def test_time_is_counted_over_all_parts(
+    small: MakeConfig, interrupt_at: Callable[[int], None]
+) -> None:
+    config = small()
+    interrupt_at(12)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    before = last(config)[0].seconds
+    train(config)
+    assert 0 < before < last(config)[0].seconds <= summary(config)["seconds"]
+    seconds = [line["seconds"] for line in metrics(config, "train")]
+    assert seconds == sorted(seconds)
+
+
+# Refused
+
+
+def refused(config: TrainConfig) -> str:
+    """The message; the run's folder must stay as it is."""
+
+    def snapshot() -> dict[Path, bytes]:
+        files = [path for path in config.folder.rglob("*") if path.is_file()]
+        return {path: path.read_bytes() for path in files}
+
+    before = snapshot()
+    with pytest.raises(CheckpointError) as raised:
+        train(config)
+    assert snapshot() == before, "a refused run must change nothing"
+    return str(raised.value)
+
+
+@pytest.fixture
+def started(small: MakeConfig) -> TrainConfig:
+    config = small("training.max_steps=6")
+    train(config)
+    return config
+
+
+def test_never_on_a_run_that_exists(small: MakeConfig, started: TrainConfig) -> None:
+    assert refused(small("resume=never")) == (
+        f"`resume=never` needs a new run, but `{started.folder}` has checkpoints; "
+        "choose another `name`, or delete the folder."
+    )
+
+
+def test_never_on_a_new_run(small: MakeConfig) -> None:
+    train(small("resume=never", "training.max_steps=1"))
+
+
+def test_must_on_a_new_run(small: MakeConfig) -> None:
+    config = small("resume=must")
+    assert refused(config) == (
+        f"`resume=must` needs a checkpoint in `{config.folder}`, but there is none; "
+        "start with `resume=auto`."
+    )
+    assert not config.folder.exists()
+
+
+def test_must_on_a_run_that_exists(small: MakeConfig, started: TrainConfig) -> None:
+    train(small("resume=must"))
+    assert last(started)[0].step == 24
+
+
+@pytest.mark.parametrize(
+    ("change", "before", "now"),
+    [
+        ("model.hidden_size=16", "`model` must be {", "but is {"),
+        ("seed=2", "`seed` must be 1 ", "but is 2 instead"),
+        ("optimizer=sgd", "`optimizer.name` must be 'adam' ", "but is 'sgd' instead"),
+        ("data.vocabulary.size=320", "`data.vocabulary` must be '", "but is '"),
+        (
+            "training.average.kind=none",
+            "`training.average.kind` must be 'weights' ",
+            "but is 'none' instead",
+        ),
+    ],
+)
+def test_another_run_s_checkpoint(
+    small: MakeConfig, started: TrainConfig, change: str, before: str, now: str
+) -> None:
+    message = refused(small(change))
+    assert message.startswith(before)
+    assert f"to go on with the run in `{started.folder}`, {now}" in message
+    assert message.endswith("; choose another `name` for a new run.")
+
+
+@pytest.mark.usefixtures("started")
+def test_other_data(small: MakeConfig) -> None:
+    message = refused(small("data.batch.sentences=8"))
+    assert message.startswith("The setting of `data.batch` must be as in the checkpoint (")
+    assert message.endswith("; restore it, or start a new run.")
+
+
+@pytest.mark.parametrize("name", ["progress.json", "state.safetensors"])
+def test_a_damaged_checkpoint(small: MakeConfig, started: TrainConfig, name: str) -> None:
+    (folder,) = [path for path in checkpoints(started).all() if path.name == "step-00000006"]
+    (folder / name).write_bytes(b"{")
+    with pytest.raises(CheckpointError, match=f"delete `{folder}` to go on from the one before"):
+        train(small())
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+    train(small())
+    assert last(started)[0].step == 24
+
+
+def test_a_new_run_in_an_old_folder_has_its_own_vocabulary(
+    small: MakeConfig, interrupt_at: Callable[[int], None]
+) -> None:
+    """A run that was stopped between its first validation and its first checkpoint."""
+    interrupt_at(7)
+    with pytest.raises(KeyboardInterrupt):
+        train(small("training.checkpoint_every=20"))
+    config = small("data.vocabulary.size=320")
+    train(config)
+    Translator.load(config.folder / "best")
+
+
+# When a run ends, and with what
+
+
+def test_patience(small: MakeConfig) -> None:
+    never_better = ["training.best_by=bleu", "training.patience=2", "decode.max_length_offset=1"]
+    config = small(*never_better, "optimizer.learning_rate=1e-30")
+    train(config)
+    assert [line["step"] for line in metrics(config, "validation")] == [6, 12, 18]
+    found = summary(config)
+    assert (found["steps"], found["best_step"], found["best_by"]) == (18, 6, "bleu")
+    before = outcome(config)
+    train(config)
+    assert outcome(config) == before, "a run that has ended has ended"
+
+
+def test_a_limit_of_passes(small: MakeConfig) -> None:
+    config = small("training.max_steps=null", "training.max_epochs=0.05")
+    train(config)
+    assert summary(config)["steps"] == 10
+    assert summary(config)["epochs"] == pytest.approx(0.05, abs=0.006)
+
+
+def test_a_limit_of_time(small: MakeConfig) -> None:
+    config = small("training.max_minutes=0.000001")
+    train(config)
+    assert summary(config)["steps"] == 0
+    Translator.load(config.folder / "best")
+
+
+def test_the_first_validation_can_be_later(small: MakeConfig) -> None:
+    config = small("training.validate_first=13")
+    train(config)
+    assert [line["step"] for line in metrics(config, "validation")] == [18, 24]
+
+
+def test_the_last_weights_are_validated(small: MakeConfig) -> None:
+    config = small("training.max_steps=8")
+    train(config)
+    assert [line["step"] for line in metrics(config, "validation")] == [6, 8]
+    assert steps(config) == [5, 8]
+
+
+def test_log_lines_are_means(small: MakeConfig) -> None:
+    fine, coarse = small("name=fine"), small("name=coarse", "training.log_every=4")
+    train(fine)
+    train(coarse)
+    each = {line["step"]: line for line in metrics(fine, "train")}
+    tokens = {
+        step: line["target_tokens"] - each.get(step - 1, {"target_tokens": 0})["target_tokens"]
+        for step, line in each.items()
+    }
+    lines = metrics(coarse, "train")
+    assert [line["step"] for line in lines] == [4, 8, 12, 16, 20, 24]
+    for line in lines:
+        window = range(line["step"] - 3, line["step"] + 1)
+        total = sum(each[step]["loss"] * tokens[step] for step in window)
+        assert line["loss"] == pytest.approx(total / sum(tokens[step] for step in window))
+
+
+# Averages
+
+
+def test_the_running_average_is_what_is_kept(small: MakeConfig) -> None:
+    config = small("training.average.decay=0.5", "training.average.every=1")
+    train(config)
+    assert summary(config)["best_step"] == 24
+    _, state = last(config)
+    kept = load_file(config.folder / "best" / "model.safetensors")
+    mass = float(state["average_mass"])
+    for name, value in kept.items():
+        torch.testing.assert_close(value, state[f"average/{name}"] / mass)
+        assert not torch.equal(value, state[f"parameter/{name}"])
+
+
+def test_without_an_average_the_last_weights_are_kept(small: MakeConfig) -> None:
+    config = small("training.average.kind=none")
+    train(config)
+    _, state = last(config)
+    assert summary(config)["best_step"] == 24
+    for name, value in load_file(config.folder / "best" / "model.safetensors").items():
+        assert torch.equal(value, state[f"parameter/{name}"])
+
+
+def test_the_mean_of_checkpoints_competes_at_the_end(small: MakeConfig) -> None:
+    config = small("training.average.kind=checkpoints", "training.average.checkpoints=4")
+    train(config)
+    assert steps(config) == [10, 15, 20, 24], "as many as are averaged"
+    validations = metrics(config, "validation")
+    assert [line["step"] for line in validations] == [6, 12, 18, 24, 24]
+
+
+def test_micro_batches_change_nothing(small: MakeConfig) -> None:
+    whole, cut = small("name=whole"), small("name=cut", "parallel.micro_batches=4")
+    train(whole)
+    train(cut)
+    for a, b in zip(metrics(whole, "train"), metrics(cut, "train"), strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
