@@ -24,8 +24,9 @@ demo: $(READY)  ## train on the sample corpus with two pipeline stages, report B
 	rm -rf $(RUN)
 	$(BIN)/nmt-train data=sample model=tiny parallel=deepspeed parallel.stages=2 name=$(NAME) runs=runs $(DEMO)
 	$(BIN)/nmt-evaluate translator.folder=$(RUN)/best data=sample split=test output=$(RUN) minimum_bleu=60
-	@echo
-	@printf '%s\n' $(SENTENCES) | $(BIN)/nmt-translate translator.folder=$(RUN)/best format=pairs
+	@printf '%s\n' $(SENTENCES) > $(RUN)/examples.en
+	$(BIN)/nmt-translate translator.folder=$(RUN)/best input=$(RUN)/examples.en output=$(RUN)/examples.de
+	@paste -d '\n' $(RUN)/examples.en $(RUN)/examples.de
 
 # Two and a half minutes on two cores.
 DEMO = training.max_epochs=20
@@ -49,7 +50,7 @@ format: $(READY)  ## put the code into shape
 bench: $(READY)  ## measure (only=train, pipeline, decode); writes runs/bench/bench.json
 	$(BIN)/python -m tests.benchmarks $(if $(only),only=$(only)) $(ARGUMENTS)
 
-serve: $(READY)  ## serve the demo's model on http://127.0.0.1:8000
+serve: $(READY)  ## serve the demo's model on http://127.0.0.1:5000
 	$(BIN)/nmt-serve translator.folder=$(RUN)/best
 
 wheel: $(READY)  ## a wheel in dist/

@@ -60,7 +60,7 @@ def run_command(
             _exit_quietly()
 
     task.__module__ = name  # what hydra calls the application in its help
-    wants_traceback = os.environ.setdefault(FULL_ERROR, "0") not in ("", "0")
+    before = os.environ.get(FULL_ERROR, "0")
     os.environ[FULL_ERROR] = "1"
     try:
         decorate = hydra.main(
@@ -73,11 +73,13 @@ def run_command(
     except BrokenPipeError:
         _exit_quietly()
     except (HydraException, OmegaConfBaseException) as error:
-        if wants_traceback:
+        if before not in ("", "0"):
             raise
         _exit_with(name, _compact(str(error)))
     except NmtError as error:
         _exit_with(name, str(error))
+    finally:
+        os.environ[FULL_ERROR] = before
 
 
 def plain_values(values: Any) -> dict[str, Any]:

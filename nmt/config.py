@@ -363,6 +363,9 @@ class EvaluateConfig(Settings):
     )
     bootstrap: NonNegativeInt = Field(description="Resamples for the intervals; 0: none.")
     seed: NonNegativeInt = Field(description="Seed of the resamples.")
+    minimum_bleu: NonNegativeFloat | None = Field(
+        description="Fail, after writing the report, if BLEU is lower; null: any score is fine."
+    )
     decode: DecodeConfig
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from nmt.command import run_command
 from nmt.config import EvaluateConfig, FilesConfig, TranslatorConfig
 from nmt.corpus.lines import read_lines, read_parallel
 from nmt.errors import InputError
-from nmt.evaluation.bleu import check_lengths, score, sentence_scores
+from nmt.evaluation.bleu import Scores, check_lengths, score, sentence_scores
 from nmt.evaluation.report import (
     Report,
     Segment,
@@ -58,6 +58,20 @@ def evaluate(config: EvaluateConfig) -> None:
     if translating is not None:
         print(f"{len(segments) / translating.seconds:.1f} sentences per second")
     print(f"Report: {folder / 'report.md'}", flush=True)
+    check_quality(scores, config.minimum_bleu)
+
+
+def check_quality(scores: Scores, minimum: float | None) -> None:
+    """For scripts that must not go on with a bad model.
+
+    Raises:
+        InputError: the score is too low.
+    """
+    if minimum is not None and scores["bleu"].score < minimum:
+        raise InputError(
+            f"BLEU must be at least {minimum:g} (`minimum_bleu`), "
+            f"but is {scores['bleu'].score:.2f} instead."
+        )
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,8 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name: parameter.detach().clone() * 3
         for name, parameter in graph.build(graph.names, seed=5).canonical_parameters().items()
     }
-    weights["output.bias"][EOS] = 4.0  # so that sentences end
+    weights["output.bias"][EOS] = 0.0
+    weights["output.bias"][EOS + 1 : EOS + 257] = -20.0  # words rather than bytes
     write_model_folder(
         folder / "best", description, weights, folder / "trained.model", card="# A test\n"
     )

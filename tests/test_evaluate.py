@@ -203,3 +203,12 @@ def test_an_output_that_cannot_be_a_folder(mistake: Evaluate) -> None:
     assert "`output` must be a folder that can be written to, but `test.en/x` gives" in mistake(
         "translator=null", "hypothesis=test.de", "reference=test.de", "output=test.en/x"
     )
+
+
+def test_a_score_that_is_too_low(evaluate: Evaluate, mistake: Evaluate) -> None:
+    files = ["translator=null", "hypothesis=test.en", "reference=test.de", "bootstrap=0"]
+    evaluate(*files, "minimum_bleu=0.0")
+    assert "BLEU must be at least 60 (`minimum_bleu`), but is " in mistake(
+        *files, "minimum_bleu=60.0", "output=report"
+    )
+    assert report("report"), "the report tells why"

@@ -29,7 +29,7 @@ def join(device: str) -> torch.device:
     if not dist.is_initialized():
         backend = "nccl" if device == "cuda" else "gloo"
         # A lone process needs no rendezvous.
-        store = None if is_worker() else dist.HashStore()
+        store = None if is_worker() else dist.HashStore()  # type: ignore[attr-defined]
         os.environ.setdefault("LOCAL_RANK", str(place.local_rank))
         dist.init_process_group(
             backend, store=store, rank=place.rank, world_size=place.size, timeout=TIMEOUT
@@ -54,17 +54,17 @@ def from_main(compute: Callable[[], Value]) -> Value:
     Raises:
         NmtError: what it raised there, on all of them too.
     """
-    outcome: list[Any] = [None, None]
+    outcome: list[Any] = [None, None]  # value, error
     if is_main():
         try:
             outcome[0] = compute()
         except NmtError as error:
             outcome[1] = error
     dist.broadcast_object_list(outcome, src=0)
-    value, error = outcome
-    if error is not None:
-        raise error
-    return value  # type: ignore[no-any-return]
+    if outcome[1] is not None:
+        raise outcome[1]
+    value: Value = outcome[0]
+    return value
 
 
 def agree(value: float, device: torch.device) -> float:

@@ -67,7 +67,7 @@ def run_workers(command: Sequence[str], processes: int, threads: int | None) -> 
     Raises:
         WorkerError: a worker failed; the others have been stopped.
     """
-    from torch.distributed import TCPStore
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     # The parent holds the store through which the workers find each other, so that its port is
     # never free for others to take. Workers connect to it as they do under torchrun.

@@ -39,9 +39,9 @@ from nmt.model.graph import LayerGraph
 from nmt.parallel import group
 from nmt.parallel.executor import Loss, OptimizerFactory, StepResult
 from nmt.parallel.group import from_main, is_main
-from nmt.parallel.local import PARAMETER, labels, load_local_state, local_state
-from nmt.parallel.sharded import ShardedStore
+from nmt.parallel.local import PARAMETER, labels
 from nmt.parallel.stage import Stage, parameters_on_several
+from nmt.parallel.stores import Parameters, PlainStore, ShardedStore
 from nmt.placement.plan import Plan
 
 __all__ = ["DeepSpeedExecutor", "from_main", "is_main", "start"]
@@ -132,22 +132,25 @@ class DeepSpeedExecutor:
         with _quiet():
             module = _Module(build, stages, copies, parameters_on_several(graph, stages), self)
             self._stage, self._copy = module.stage, module.mpu().get_data_parallel_id()
-            self._parameters = self._stage.stack.canonical_parameters()
+            self._parameters: Parameters = self._stage.stack.canonical_parameters()
             initial = {n: p.detach().cpu().clone() for n, p in self._parameters.items()}
-            sharded = dtype == torch.bfloat16 or zero == 1
+            sharded = dtype == torch.bfloat16 or (zero == 1 and copies > 1)
             settings = _settings(micro_batches, dtype, sharded, clip_norm)
             self._engine = _Engine(module, optimizer, list(self._parameters.values()), settings)
         self._engine.before_step = self._before_step
-        if copies == 1 and not (sharded and dtype == torch.float32):
+        if copies == 1:
             self._engine.pipeline_enable_backward_allreduce = False  # nobody to average with
-        self._store = (
-            ShardedStore(self._engine.optimizer, self._engine.basic_optimizer, self._parameters)
-            if sharded
-            else None
-        )
+        self._store = self._make_store(sharded)
         if dtype == torch.bfloat16:
-            assert self._store is not None
+            assert isinstance(self._store, ShardedStore)
             self._store.set_parameters(initial)
+
+    def _make_store(self, sharded: bool) -> PlainStore | ShardedStore:
+        optimizer = self._engine.basic_optimizer
+        if sharded:
+            return ShardedStore(self._engine.optimizer, optimizer, self._parameters)
+        stages = self._engine.grid.get_model_parallel_group()
+        return PlainStore(optimizer, self._parameters, self._clip_norm, stages)
 
     @property
     def is_main(self) -> bool:
@@ -168,7 +171,7 @@ class DeepSpeedExecutor:
         self._engine.train_batch(feed)
         loss = self._sum_losses() / tokens
         norm = self._engine.gradient_norm
-        if self._engine.sharded and self._clip_norm is not None:
+        if isinstance(self._store, ShardedStore) and self._clip_norm is not None:
             clipped = min(1.0, self._clip_norm / (norm + 1e-6))
             self._gradients = {n: g * clipped for n, g in self._gradients.items()}
         return StepResult(loss, norm, tokens, time.perf_counter() - begin)
@@ -203,32 +206,15 @@ class DeepSpeedExecutor:
         return group.total(mine, self._device)
 
     def _before_step(self) -> None:
-        """Called by the engine when gradients are summed and, but for sharded ones, clipped."""
-        if not self._engine.sharded:
-            self._engine.gradient_norm = self._clip()
+        """Called by the engine when gradients are summed over micro-batches, stages and copies."""
+        if isinstance(self._store, PlainStore):
+            self._engine.gradient_norm = self._store.clip()
         if self._keep:
-            self._gradients = {
-                name: p.get_full_hp_grad() if self._engine.sharded else p.grad.clone()
-                for name, p in self._parameters.items()
-            }
-
-    def _clip(self) -> float:
-        """Clip by the norm of the whole model, tied parameters counted once → the norm."""
-        own = [p.grad for p in self._parameters.values() if not p.ds_pipe_replicated]
-        norm = float(torch.nn.utils.get_total_norm(own)) if own else 0.0
-        stages = self._engine.grid.get_model_parallel_group()
-        norm = group.total(norm**2, self._device, stages) ** 0.5
-        if self._clip_norm is not None:
-            parameters = list(self._parameters.values())
-            as_tensor = torch.tensor(norm, dtype=parameters[0].dtype, device=self._device)
-            torch.nn.utils.clip_grads_with_norm_(parameters, self._clip_norm, as_tensor)
-        return norm
+            self._gradients = self._store.gradients()
 
     def gather_parameters(self) -> dict[str, Tensor]:
         """All parameters in fp32 by canonical name, on the main process; empty on the others."""
-        if self._store:
-            return self._gather(self._store.parameters())
-        return self._gather({name: p.detach() for name, p in self._parameters.items()})
+        return self._gather(self._store.parameters())
 
     def gather_gradients(self) -> dict[str, Tensor]:
         """Likewise the gradients of the last step, after clipping; needs `keep_gradients`."""
@@ -245,20 +231,14 @@ class DeepSpeedExecutor:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Parameters and the optimizer's state, by canonical name, on the main process."""
-        if self._store:
-            state = self._store.state()
-        else:
-            state = local_state(self._parameters, self._engine.optimizer)
+        state = self._store.state()
         owned = {n for n, p in self._parameters.items() if self._owns(p)}
         mine = {key: value for key, value in state.items() if _parameter_of(key) in owned}
         return group.collect(mine, self._device)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state; every process is given the whole of it."""
-        if self._store:
-            self._store.load(state)
-        else:
-            load_local_state(self._parameters, self._engine.optimizer, state)
+        self._store.load(state)
 
     def agree(self, value: float) -> float:
         """The main process's value, on all of them."""
@@ -302,7 +282,7 @@ def _settings(
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": micro_batches,
         "gradient_clipping": (clip_norm or 0.0) if sharded else 0.0,
-        # bf16 with sums in fp32 needs the optimizer of stage 1; for one copy it shards nothing.
+        # Sums in fp32 under bf16 need the optimizer of stage 1; for one copy it shards nothing.
         "zero_optimization": {"stage": int(sharded), "reduce_bucket_size": 1 << 25},
         "zero_allow_untested_optimizer": True,
         "bf16": {"enabled": dtype == torch.bfloat16},
@@ -346,7 +326,7 @@ class _Module(PipelineModule):  # type: ignore[misc]
     def _index_tied_modules(self) -> dict[str, Any]:
         """Make a group for each tied parameter that several stages have. All processes take part
         in making each group, in the same order."""
-        own = self.stage.stack.canonical_parameters()
+        own: Parameters = self.stage.stack.canonical_parameters()
         for name, stages in self._shared.items():
             for copy in range(self._copies):
                 ranks = [self._grid.stage_to_global(stage_id=s, data=copy) for s in stages]
@@ -404,4 +384,5 @@ class _Engine(PipelineEngine):  # type: ignore[misc]
             self.gradient_norm = float(self.get_global_grad_norm())
 
     def _aggregate_total_loss(self) -> Tensor:
-        return self.loss  # the executor sums losses itself, in double precision
+        loss: Tensor = self.loss
+        return loss  # the executor sums losses itself, in double precision

@@ -48,8 +48,9 @@ class Stage(nn.Module):
     def forward(self, message: Tensor | Message) -> Tensor | Message:
         """The number of a micro-batch (first stage) or the message of the stage before → the
         message for the stage behind, or the logits (last stage)."""
+        outputs: dict[str, Tensor] = {}
         if isinstance(message, Tensor):
-            index, outputs = int(message), {}
+            index = int(message)
         else:
             index, outputs = unpack(self._received, message)
         piece = self.pieces[index]
@@ -77,7 +78,7 @@ def unpack(names: Sequence[str], message: Message) -> tuple[int, dict[str, Tenso
         dimensions, *numbers = numbers
         shapes.append(numbers[:dimensions])
         numbers = numbers[dimensions:]
-    parts = floats.split([prod(shape) for shape in shapes])
+    parts = torch.split(floats, [prod(shape) for shape in shapes])
     return index, {
         name: part.view(shape) for name, part, shape in zip(names, parts, shapes, strict=True)
     }

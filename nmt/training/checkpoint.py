@@ -33,6 +33,7 @@ class Progress:
     best_score: float | None = None
     best_step: int = 0
     without_improvement: int = 0  # validations
+    averaged_step: int = 0  # at which the mean of checkpoints was scored last
     data: dict[str, Any] | None = None  # the batch iterator's position
     identity: dict[str, Any] | None = None  # what a resumed run must have in common
 

@@ -234,9 +234,11 @@ class Trainer:
             if step % self._settings.validate_every or progress.best_score is None:
                 self._validate()
             self._checkpoint()
-        if self._settings.average.kind == "checkpoints":
+        if self._settings.average.kind == "checkpoints" and progress.averaged_step != step:
             folders = self._checkpoints.all()[-self._settings.average.checkpoints :]
             self._validate(mean_of_checkpoints(folders) if self._executor.is_main else {})
+            progress.averaged_step = step
+            self._checkpoint()  # once more, so that a continuation knows the best score
         if self._executor.is_main:
             progress.seconds = self._seconds()
             self._started = time.monotonic()

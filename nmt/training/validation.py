@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sacrebleu.metrics.bleu import BLEU
-from sacrebleu.metrics.chrf import CHRF
 from torch import Tensor
 
 from nmt.config import TrainConfig
 from nmt.corpus.prepare import PreparedData
 from nmt.decoding.translator import Translator
+from nmt.evaluation.bleu import score
 from nmt.model.folder import CARD, VOCABULARY, ModelDescription, replace_folder, write_model_folder
 from nmt.training.card import model_card
 from nmt.training.checkpoint import Progress
@@ -67,14 +66,15 @@ def score_candidate(candidate: Candidate, loss: float) -> Scores:
     translator = Translator.load(candidate.folder, device=config.parallel.device)
     translations = translator.translate(data.valid_source[:count], config.decode)
     hypotheses = [translation.text for translation in translations]
-    references = [data.valid_target[:count]]
-    bleu, chrf = BLEU(), CHRF()
+    scores = score(
+        hypotheses, data.valid_target[:count], bootstrap=0, seed=0, metrics=("bleu", "chrf")
+    )
     return Scores(
         loss,
-        bleu.corpus_score(hypotheses, references).score,
-        chrf.corpus_score(hypotheses, references).score,
-        str(bleu.get_signature()),
-        str(chrf.get_signature()),
+        scores["bleu"].score,
+        scores["chrf"].score,
+        scores["bleu"].signature,
+        scores["chrf"].signature,
         len(hypotheses),
     )
 

@@ -28,6 +28,9 @@ ALONE = 50  # sentences translated one by one
 NEVER = -1e4  # a logit without hope
 
 
+Lines = tuple[list[str], list[str]]  # sources, references
+
+
 @dataclass(frozen=True)
 class Speed:
     """What one run over the test set gave."""
@@ -37,55 +40,65 @@ class Speed:
 
 
 def run(options: Options, report: Report) -> None:
-    """Each model, each kind of search, the peer in turns with us."""
+    """The models of conf/model, and the trained one in the place of its namesake."""
     data = prepared(training_config([], options.output / "scratch"))
     marian = Marian(options.venv, options.output / "marian", data) if options.peers else None
-    trained = read_description(options.model).model.name if options.model else ""
+    trained = read_description(options.model).model.name if options.model else None
+    test = test2016(options.sentences)
     for model in options.models:
         folder = options.output / "scratch" / f"random-{model}"
         in_new_process(write_random_model, model, folder)
-        real = options.model if options.model and model == trained else None
         for search in BEAMS:
-            _offline(options, report, marian, f"decode.{model}.fp32.{search}", folder, real)
-        chosen = real or folder
-        alone = [in_new_process(milliseconds, chosen, real is None) for _ in range(options.repeats)]
-        report.add(f"decode.{model}.single_sentence_ms", "ms", alone)
-        report.notes.append(f"{model}: {f'the model {real}' if real else 'random weights'}")
+            _fixed_length(options.repeats, report, marian, model, search, folder, test)
+        if model != trained:
+            report.add(*_alone(model, folder, options.repeats, random=True))
+            report.notes.append(f"{model}: random weights, length fixed")
+    if options.model and trained:
+        _trained(options.repeats, report, options.model, trained, test)
     folder = options.model or options.output / "scratch" / f"random-{options.models[0]}"
     starts = [cold_start(folder) for _ in range(options.repeats)]
     report.add("translate.cold_start_seconds", "s", starts)
 
 
-def _offline(
-    options: Options,
+def _fixed_length(
+    repeats: int,
     report: Report,
     marian: Marian | None,
-    prefix: str,
-    random_model: Path,
-    real: Path | None,
+    model: str,
+    search: str,
+    folder: Path,
+    test: Lines,
 ) -> None:
-    """Sentences a second of the real model if there is one, and tokens a second beside Marian,
-    where both have the length fixed, since their translations could not be compared."""
-    model, search = prefix.split(".")[1], prefix.split(".")[3]
-    texts, references = test2016(options.sentences)
-    vocabulary = Vocabulary.load(random_model / VOCABULARY)
-    fixed, free, peers = [], [], []
-    for _ in range(options.repeats):
-        fixed.append(in_new_process(speed, random_model, search, texts, references))
-        if real:
-            free.append(in_new_process(speed, real, search, texts, None))
+    """Random weights beside Marian, in turns. Both have the length fixed, since what they write
+    could not be compared."""
+    ours: list[Speed] = []
+    peers: list[float] = []
+    sources = Vocabulary.load(folder / VOCABULARY).encode_batch(test[0])
+    for _ in range(repeats):
+        ours.append(in_new_process(speed, folder, search, *test))
         if marian:
-            sources = vocabulary.encode_batch(texts)
             peers.append(marian.output_tokens_per_second(model, sources, BEAMS[search]))
-    ours = [one.sentences for one in free or fixed]
-    report.add(f"{prefix}.{THREADS}threads.sentences_per_second", "sentences/s", ours)
-    report.add(
-        f"{prefix}.{THREADS}threads.output_tokens_per_second",
-        "output tokens/s",
-        [one.tokens for one in fixed],
-        PEER,
-        peers,
-    )
+    tokens = [one.tokens for one in ours]
+    name = f"decode.{model}.fp32.{search}.{THREADS}threads"
+    report.add(f"{name}.output_tokens_per_second", "output tokens/s", tokens, PEER, peers)
+    sentences = [one.sentences for one in ours]
+    report.add(f"{name}.sentences_per_second", "sentences/s", sentences)
+
+
+def _trained(repeats: int, report: Report, folder: Path, model: str, test: Lines) -> None:
+    """A trained model, whose translations end where it says."""
+    for search in BEAMS:
+        name = f"decode.{model}.fp32.{search}.{THREADS}threads.sentences_per_second"
+        speeds = [in_new_process(speed, folder, search, test[0], None) for _ in range(repeats)]
+        report.replace(name, "sentences/s", [one.sentences for one in speeds])
+    report.add(*_alone(model, folder, repeats, random=False))
+    pieces = read_description(folder).vocabulary_size
+    report.notes.append(f"{model}: sentences/s and ms of {folder}, {pieces} pieces")
+
+
+def _alone(model: str, folder: Path, repeats: int, *, random: bool) -> tuple[str, str, list[float]]:
+    times = [in_new_process(milliseconds, folder, random) for _ in range(repeats)]
+    return f"decode.{model}.single_sentence_ms", "ms", times
 
 
 def speed(folder: Path, search: str, texts: list[str], references: list[str] | None) -> Speed:

@@ -25,6 +25,9 @@ from nmt.training.optimizer import learning_rate_factor
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
+# What must not change with the defaults of conf/, for figures to be followed over time.
+CONDITIONS = ("data=multi30k", "data.vocabulary.size=8000", "parallel.device=cpu")
+
 
 def in_new_process(
     function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
@@ -35,11 +38,9 @@ def in_new_process(
 
 
 def training_config(overrides: Sequence[str], folder: Path) -> TrainConfig:
-    """conf/train.yaml for Multi30k with `overrides`; runs write into `folder`."""
+    """conf/train.yaml for Multi30k, 8,000 pieces, with `overrides`; runs write into `folder`."""
     with initialize_config_dir(str(configuration_folder()), version_base="1.3"):
-        values = compose(
-            "train", ["data=multi30k", "parallel.device=cpu", f"runs={folder}", *overrides]
-        )
+        values = compose("train", [*CONDITIONS, f"runs={folder}", *overrides])
     return read(TrainConfig, plain_values(values))
 
 

@@ -58,6 +58,11 @@ class Report:
         if peer_values:
             self.measured[name]["peer"] = _summary(peer_values)
 
+    def replace(self, name: str, unit: str, values: Sequence[float]) -> None:
+        """As `add`, in the place of a row of this name if there is one."""
+        self.rows = [row for row in self.rows if row.name != name]
+        self.add(name, unit, values)
+
     def compare(self, name: str, seconds: Sequence[float], peer: str, by: Sequence[float]) -> None:
         """How many times faster than the peer, from the seconds that both took."""
         ratio = median(by) / median(seconds)

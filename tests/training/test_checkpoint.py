@@ -15,6 +15,7 @@ PROGRESSES = Progress(
     best_score=12.25,
     best_step=6,
     without_improvement=2,
+    averaged_step=5,
     data={"pool": 1, "drawn": [3]},
     identity={"seed": 1},
 )

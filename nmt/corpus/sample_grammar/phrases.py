@@ -223,6 +223,8 @@ class Author:
             able = [verb for verb in able if self.can(subject, verb)]
         verb = self.pick(able)
         who = subject or self.subject(verb.subjects)
+        if verb.name == "belong":
+            who = known(who)
         clause = Clause(who, verb, tense=tense)
         if verb.objects:
             clause = replace(clause, object=self.object(verb, who, tense))

@@ -135,7 +135,8 @@ def _any_tense(author: Author) -> Tense:
 def dress(author: Author, clause: Clause, time: float = 0.4) -> Clause:
     """A clause with a time, a frequency or a negation, as its tense allows."""
     if clause.tense is Tense.HABIT:
-        return author.timed(clause) if author.chance(0.55) else author.often(clause)
+        timed = "clock" in clause.verb.traits or author.chance(0.55)
+        return author.timed(clause) if timed else author.often(clause)
     if clause.tense in (Tense.NOW, Tense.PAST) and can_be_negated(clause) and author.chance(0.18):
         return replace(clause, negated=True)
     share = {Tense.NOW: 0.3, Tense.FUTURE: 0.85}.get(clause.tense, time)

@@ -1,0 +1,154 @@
+"""What all commands share, tried on nmt-translate's settings."""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nmt.command import FULL_ERROR, configuration_folder, run_command
+from nmt.config import TrainConfig, TranslateConfig
+from nmt.errors import ConfigurationError, CorpusError
+
+Run = Callable[..., int]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(FULL_ERROR, "0")
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command with arguments → its exit code."""
+
+    def run_it(main: Callable[[TranslateConfig], None], *arguments: str) -> int:
+        monkeypatch.setattr("sys.argv", ["nmt-try", *arguments])
+        try:
+            run_command("nmt-try", TranslateConfig, main, "translate")
+        except SystemExit as stopped:
+            return int(stopped.code or 0)
+        return 0
+
+    return run_it
+
+
+def test_the_settings_arrive_with_the_overrides(run: Run, tmp_path: Path) -> None:
+    seen: list[TranslateConfig] = []
+    assert run(seen.append, "translator.folder=x", "decode=greedy", "buffer=7") == 0
+    assert (seen[0].translator.folder, seen[0].decode.beam_size, seen[0].buffer) == ("x", 1, 7)
+    assert list(tmp_path.iterdir()) == []  # hydra leaves nothing behind
+    assert Path.cwd() == tmp_path
+
+
+def test_own_configuration_folder(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "own" / "decode").mkdir(parents=True)
+    values = (configuration_folder() / "decode" / "beam5.yaml").read_text("utf-8")
+    own = tmp_path / "own" / "decode" / "mine.yaml"
+    own.write_text(values.replace("beam_size: 5", "beam_size: 9"), "utf-8")
+    seen: list[TranslateConfig] = []
+    assert run(seen.append, "--config-dir", "own", "translator.folder=x", "decode=mine") == 0
+    assert seen[0].decode.beam_size == 9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentences"),
+    [
+        (["translator.folder=x", "buffer=0"], ["`buffer` must be at least 1, but is 0 instead."]),
+        (
+            ["translator.folder=x", "buffer=0", "decode.beam_size=no"],
+            ["`decode.beam_size` must be", "`buffer` must be at least 1"],
+        ),
+        ([], ["`translator.folder` must have a value"]),
+        (["translator.folder=x", "bufer=1"], ["Could not override 'bufer'"]),
+        (["translator.folder=x", "+bufer=1"], ["`bufer` is not a setting"]),
+        (["translator.folder=x", "decode=zzz"], ["Could not find 'decode/zzz'", "beam5 greedy"]),
+        (["-cn", "zzz"], ["Cannot find primary config 'zzz'"]),
+        (["a=["], ["no viable alternative"]),
+        (["translator.folder=${oc.env:NMT_NOT_SET}"], ["environment variable NMT_NOT_SET"]),
+        (["translator.folder=${nothing}"], ["`translator.folder` must have a value"]),
+    ],
+)
+def test_mistakes_are_sentences(
+    run: Run, capsys: pytest.CaptureFixture[str], arguments: list[str], sentences: list[str]
+) -> None:
+    assert run(lambda _: None, *arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    lines = printed.err.splitlines()
+    assert all(line.startswith("nmt-try: error: ") for line in lines)
+    assert "Traceback" not in printed.err
+    assert "Config search path" not in printed.err
+    for sentence in sentences:
+        assert sentence in printed.err
+
+
+def test_an_unset_variable_of_a_corpus(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("NMT_CORPORA", raising=False)
+    monkeypatch.setattr("sys.argv", ["nmt-train", "data=multi30k"])
+    with pytest.raises(SystemExit) as stopped:
+        run_command("nmt-train", TrainConfig, lambda _: None, "train")
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == (
+        "nmt-train: error: `data.train.multi30k.source[0]` needs the environment variable "
+        "NMT_CORPORA, but it is not set; set it first, as in "
+        "`export NMT_CORPORA=/path/to/folder`.\n"
+    )
+
+
+def test_errors_of_the_command_itself(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(_: TranslateConfig) -> None:
+        raise CorpusError("`x` must be a file, but is not.")
+
+    assert run(fail, "translator.folder=x") == 2
+    assert capsys.readouterr().err == "nmt-try: error: `x` must be a file, but is not.\n"
+
+
+def test_several_mistakes_have_a_line_each(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(_: TranslateConfig) -> None:
+        raise ConfigurationError(["One.", "Two."])
+
+    assert run(fail, "translator.folder=x") == 2
+    assert capsys.readouterr().err == "nmt-try: error: One.\nnmt-try: error: Two.\n"
+
+
+def test_interrupted(run: Run) -> None:
+    def interrupt(_: TranslateConfig) -> None:
+        raise KeyboardInterrupt
+
+    assert run(interrupt, "translator.folder=x") == 130
+
+
+def test_bugs_are_not_hidden(run: Run) -> None:
+    def bug(_: TranslateConfig) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run(bug, "translator.folder=x")
+
+
+def test_help_names_the_command_and_its_settings(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(lambda _: None, "--help") == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("nmt-try is powered by Hydra.")
+    assert "decode: beam5, greedy" in printed
+
+
+def test_the_environment_stays_as_it_was(run: Run) -> None:
+    run(lambda _: None, "translator.folder=x")
+    assert os.environ[FULL_ERROR] == "0"
+
+
+def test_logging_is_set_up(run: Run) -> None:
+    enabled: list[bool] = []
+    run(
+        lambda _: enabled.append(logging.getLogger("nmt").isEnabledFor(logging.INFO)),
+        "translator.folder=x",
+    )
+    assert len(enabled) == 1

@@ -1,0 +1,178 @@
+"""nmt-translate as a user meets it: a process with files and pipes."""
+
+import gzip
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nmt.decoding import Translator
+from nmt.errors import InputError
+from nmt.translate import main, stdin_lines
+
+SOURCE = ["A man is sleeping.", "", "Two dogs play with a red ball.", "  ", "The woman reads."]
+Command = Callable[..., subprocess.CompletedProcess[bytes]]
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def command(tiny_model_folder: Path, tmp_path: Path) -> Command:
+    """Run the command in an empty folder."""
+
+    def run(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [sys.executable, "-m", "nmt.translate", *(as_arguments(tiny_model_folder)), *arguments],
+            input=given,
+            capture_output=True,
+            cwd=tmp_path,
+            env=environment(),
+            check=False,
+        )
+
+    return run
+
+
+def as_arguments(folder: Path) -> list[str]:
+    return [f"translator.folder={folder}", "translator.device=cpu", "translator.threads=1"]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def as_lines(texts: list[str]) -> bytes:
+    return "".join(f"{text}\n" for text in texts).encode()
+
+
+@pytest.fixture(scope="module")
+def expected(tiny_model_folder: Path) -> list[str]:
+    translator = Translator.load(tiny_model_folder, device="cpu")
+    return [translation.text for translation in translator.translate(SOURCE)]
+
+
+def test_stdin_to_stdout(command: Command, expected: list[str], tmp_path: Path) -> None:
+    done = command("buffer=2", given=as_lines(SOURCE))
+    assert (done.returncode, done.stdout, done.stderr) == (0, as_lines(expected), b"")
+    assert list(tmp_path.iterdir()) == []  # no folders of hydra
+
+
+@pytest.fixture
+def main_exits(
+    monkeypatch: pytest.MonkeyPatch, tiny_model_folder: Path, tmp_path: Path
+) -> Callable[..., int]:
+    """Run the command in this process, which is faster, with files only → its exit code."""
+
+    def run(*arguments: str, given: bytes = b"") -> int:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given)))
+        monkeypatch.setattr(
+            "sys.argv", ["nmt-translate", *as_arguments(tiny_model_folder), *arguments]
+        )
+        try:
+            main()
+        except SystemExit as stopped:
+            return int(stopped.code or 0)
+        return 0
+
+    return run
+
+
+def test_file_to_file(main_exits: Callable[..., int], expected: list[str], tmp_path: Path) -> None:
+    (tmp_path / "in.gz").write_bytes(gzip.compress(as_lines(SOURCE)))
+    assert main_exits("input=in.gz", "output=out", "format=jsonl", "decode.n_best=2") == 0
+    lines = (tmp_path / "out").read_text("utf-8").split("\n")[:-1]
+    values = [json.loads(line) for line in lines]
+    assert [one["text"] for one in values] == expected
+    assert len(values[0]["alternatives"]) == 1
+    assert len(values[0]["alignment"]) == len(values[0]["tokens"])
+    assert len(values[0]["alignment"][0]) == len(values[0]["source_tokens"])
+    assert values[1] == {
+        "text": "",
+        "score": 0.0,
+        "log_probability": 0.0,
+        "tokens": [],
+        "source_tokens": [],
+        "alignment": [],
+        "alternatives": [],
+        "truncated": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "sentence"),
+    [
+        ([], b"A man.\nA \xff dog.\n", "line 2 is not valid UTF-8: it has byte 0xff at position 3"),
+        (["input=none.txt"], b"", "`none.txt` must be a file, but does not exist"),
+        (["output=no/folder"], b"A\n", "`output` must be a file that can be written"),
+        (["translator.folder=none"], b"", "`none` must be a model folder"),
+        (["translator.plan=none.json"], b"", "`none.json` must be a plan"),
+        (["decode.n_best=6"], b"", "`n_best` must be at most `beam_size` (5)"),
+    ],
+)
+def test_mistakes(
+    main_exits: Callable[..., int],
+    capfd: pytest.CaptureFixture[str],
+    arguments: list[str],
+    given: bytes,
+    sentence: str,
+) -> None:
+    assert main_exits(*arguments, given=given) == 2
+    error = capfd.readouterr().err
+    assert error.startswith("nmt-translate: error: ")
+    assert sentence in error
+    assert error.count("\n") == 1
+
+
+def test_lines_are_written_as_they_become_ready(
+    tiny_model_folder: Path, tmp_path: Path, expected: list[str]
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "nmt.translate", *as_arguments(tiny_model_folder), "buffer=1"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=tmp_path,
+        env=environment(),
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for source, target in zip(SOURCE, expected, strict=True):
+            process.stdin.write(as_lines([source]))
+            process.stdin.flush()
+            assert process.stdout.readline() == as_lines([target])
+        process.stdin.close()
+        assert process.wait() == 0
+
+
+def test_a_reader_that_has_enough_is_no_error(tiny_model_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(as_lines(SOURCE * 200))
+    with subprocess.Popen(
+        [
+            *(sys.executable, "-m", "nmt.translate", *as_arguments(tiny_model_folder)),
+            *("input=in", "buffer=1", "decode=greedy"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        env=environment(),
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 141
+
+
+def test_only_newlines_end_lines() -> None:
+    stream = io.BytesIO("a\u2028b\x0cc\r\n\nlast".encode())
+    assert list(stdin_lines(stream)) == ["a\u2028b\x0cc", "", "last"]
+
+
+def test_bytes_that_are_no_text() -> None:
+    with pytest.raises(InputError, match="stdin must be UTF-8, but line 1"):
+        list(stdin_lines(io.BytesIO(b"\xc3(")))
