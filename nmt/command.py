@@ -18,6 +18,15 @@ from nmt.errors import ConfigurationError, NmtError
 
 SomeSettings = TypeVar("SomeSettings", bound=Settings)
 
+# hydra would otherwise make a folder for each command, log twice, and change a saved configuration's
+# meaning by where it stands. What a user gives on the command line comes first.
+QUIET_HYDRA = (
+    "hydra.run.dir=.",
+    "hydra.output_subdir=null",
+    "hydra.job.chdir=false",
+    "hydra/job_logging=none",
+    "hydra/hydra_logging=none",
+)
 USER_ERROR, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
 FULL_ERROR = "HYDRA_FULL_ERROR"  # hydra's own switch: set, it leaves exceptions to its caller
 
@@ -62,6 +71,8 @@ def run_command(
     task.__module__ = name  # what hydra calls the application in its help
     before = os.environ.get(FULL_ERROR, "0")
     os.environ[FULL_ERROR] = "1"
+    given = {argument.lstrip("+~").partition("=")[0] for argument in sys.argv[1:]}
+    sys.argv += [setting for setting in QUIET_HYDRA if setting.partition("=")[0] not in given]
     try:
         decorate = hydra.main(
             version_base="1.3", config_path=str(configuration_folder()), config_name=config_name

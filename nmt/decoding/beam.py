@@ -103,7 +103,7 @@ def _shortlist(logits: Tensor, offsets: Tensor, count: int) -> tuple[Tensor, Ten
         scores = (logits + offsets[..., None]).view(B, K * V)
         return scores, torch.arange(K * V, device=logits.device).expand(B, -1)
     whole = blocks * BLOCK
-    in_blocks = logits[..., :whole].unflatten(-1, (blocks, BLOCK))
+    in_blocks = logits[..., :whole].view(B, K, blocks, BLOCK)
     maxima = (in_blocks.amax(-1) + offsets[..., None]).view(B, K * blocks)
     chosen = maxima.topk(count + 1).indices  # (B, count + 1)
     starts = chosen // blocks * V + chosen % blocks * BLOCK

@@ -79,5 +79,7 @@ class RepetitionGuard:
             return nothing, nothing
         places = torch.nonzero(same[rows])
         owners, ends = rows[places[:, 0]], pieces[rows[places[:, 0]], places[:, 1] + n - 1]
-        pairs, counts = torch.stack([owners, ends], 1).unique(dim=0, return_counts=True)
-        return tuple(pairs[counts >= limits[pairs[:, 0]]].T)  # type: ignore[return-value]
+        counts = Counter(zip(owners.tolist(), ends.tolist(), strict=True))
+        over = [pair for pair, count in counts.items() if count >= int(limits[pair[0]])]
+        bans = torch.tensor(over, dtype=torch.int64).view(-1, 2)
+        return bans[:, 0], bans[:, 1]

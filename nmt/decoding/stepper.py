@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import sqrt
 
 import torch
 from torch import Tensor
@@ -38,7 +39,7 @@ class EmbeddingStep:
 
     def __init__(self, layer: Embedding, dtype: torch.dtype) -> None:
         self.weight = layer.weight.to(dtype)
-        self.scale = layer.weight.shape[1] ** 0.5
+        self.scale = sqrt(layer.weight.shape[1])
 
     def __call__(self, pieces: Tensor) -> Tensor:
         """(R,) → (R, H)."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -73,8 +74,8 @@ class Batch:
     def cut(self, pieces: int) -> list[Batch]:
         """Cut into `pieces` of nearly equal rows, each padded only to its own longest row."""
         bounds = [self.rows * i // pieces for i in range(pieces + 1)]
-        assert all(a < b for a, b in zip(bounds, bounds[1:], strict=False)), "a piece has no rows"
-        return [self._rows(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
+        assert all(a < b for a, b in pairwise(bounds)), "a piece has no rows"
+        return [self._rows(a, b) for a, b in pairwise(bounds)]
 
     def _rows(self, first: int, end: int) -> Batch:
         source_lengths, target_lengths = (

@@ -24,7 +24,10 @@ class Embedding(Layer):
         self.time = time
 
     def forward(
-        self, inputs: Sequence[Tensor], state: State, within: ForwardPass
+        self,
+        inputs: Sequence[Tensor],
+        state: State,  # noqa: ARG002 - same for all
+        within: ForwardPass,
     ) -> tuple[Tensor, State]:
         """(ids (B, time),) → (B, time, H)."""
         (ids,) = inputs

@@ -52,7 +52,10 @@ class ReversedLstmLayer(LstmLayer):
     """
 
     def forward(
-        self, inputs: Sequence[Tensor], state: State, within: ForwardPass
+        self,
+        inputs: Sequence[Tensor],
+        state: State,  # noqa: ARG002 - same for all
+        within: ForwardPass,
     ) -> tuple[Tensor, State]:
         """(x (B, S, H), lengths (B,)) → (B, S, H), no state: it cannot be cut along time."""
         x, lengths = inputs

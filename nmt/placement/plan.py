@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,6 @@ from pydantic import Field
 
 from nmt.config import Settings, read
 from nmt.errors import ConfigurationError, PlanError
-import itertools
 
 
 class Plan(Settings):

@@ -25,8 +25,15 @@ from nmt.training.optimizer import learning_rate_factor
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-# What must not change with the defaults of conf/, for figures to be followed over time.
-CONDITIONS = ("data=multi30k", "data.vocabulary.size=8000", "parallel.device=cpu")
+# What must not change with the defaults of conf/, for figures to be followed over time; Marian's
+# settings are the same.
+CONDITIONS = (
+    "data=multi30k",
+    "data.vocabulary.size=8000",
+    "model.tie=none",
+    "model.dropout=0.2",
+    "parallel.device=cpu",
+)
 
 
 def in_new_process(

@@ -1,4 +1,3 @@
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,17 +144,17 @@ def test_a_stop_between_the_renames_loses_neither(
     new, old = folder.with_name("new"), folder.with_name("old")
     new.mkdir()
     (new / "README.md").write_text("new", encoding="utf-8")
-    replace = os.replace
+    replace = Path.replace
     calls: list[Path] = []
 
-    def stopping(source: Path, target: Path) -> None:
+    def stopping(self: Path, target: Path) -> Path:
         calls.append(target)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        replace(source, target)
+        return replace(self, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", stopping)
+        patch.setattr(Path, "replace", stopping)
         with pytest.raises(KeyboardInterrupt):
             replace_folder(new, folder, old)
     assert (old / "README.md").read_text(encoding="utf-8") == "# Card\n"

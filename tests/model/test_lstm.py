@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -6,7 +8,6 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from nmt.model.batch import length_mask
 from nmt.model.dropout import EVALUATION
 from nmt.model.lstm import LstmLayer, ReversedLstmLayer, reversal_index
-import itertools
 
 LENGTHS = torch.tensor([5, 2, 7, 1])
 B, S, H = 4, 7, 6

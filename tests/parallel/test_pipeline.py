@@ -15,6 +15,8 @@ import pytest
 
 from nmt.parallel.launch import run_workers
 
+pytestmark = pytest.mark.timeout(900)  # a minute alone on two cores; many where others work too
+
 WORKER = Path(__file__).with_name("pipeline_worker.py")
 ROOT = Path(__file__).parents[2]
 Results = dict[str, list[dict[str, Any]]]

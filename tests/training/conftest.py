@@ -57,7 +57,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     corpus, chance = Corpus(tmp_path_factory.mktemp("digits")), random.Random(0)
     numbers: dict[str, None] = {}
     while len(numbers) < sum(SIZES.values()):
-        numbers["".join(chance.choices("0123456789", k=chance.randint(4, 7)))] = None
+        numbers["".join(chance.choices("0123456789", k=chance.randint(3, 6)))] = None
     rest = iter(numbers)
     for name, count in SIZES.items():
         source = [next(rest) for _ in range(count)]

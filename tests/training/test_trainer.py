@@ -209,8 +209,9 @@ def test_interrupted_while_validating(
     before: bool,
 ) -> None:
     broken = small()
-    if what == "discard":  # needs a run that becomes worse
-        through, broken = (small(f"name={name}", "optimizer.learning_rate=0.5") for name in "ab")
+    if what == "discard":  # needs a run that does not become better
+        change = ["training.best_by=bleu", "optimizer.learning_rate=1.0e-30"]
+        through, broken = (small(f"name={name}", *change) for name in "ab")
         train(through)
     original: Callable[..., object] = getattr(trainer_module, what)
 
