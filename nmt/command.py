@@ -18,8 +18,8 @@ from nmt.errors import ConfigurationError, NmtError
 
 SomeSettings = TypeVar("SomeSettings", bound=Settings)
 
-# hydra would otherwise make a folder for each command, log twice, and change a saved configuration's
-# meaning by where it stands. What a user gives on the command line comes first.
+# hydra would otherwise make a folder for each command and log everything twice. What a user gives
+# on the command line comes first.
 QUIET_HYDRA = (
     "hydra.run.dir=.",
     "hydra.output_subdir=null",

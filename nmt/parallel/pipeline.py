@@ -3,9 +3,8 @@
 The only file that imports deepspeed. One process for each stage of each data parallel copy; the
 engine moves messages between the stages in 1F1B order, sums gradients over copies, and steps the
 optimizer. Where it would compute something else than one process does, this file does it instead:
-DeepSpeed 0.19.8 clips fp32 gradients by the norm of the first stage alone (and by a norm in which
-tied parameters count twice), reports losses in fp32, and starts the fp32 parameters behind bf16
-layers from rounded values.
+DeepSpeed 0.19.8 clips fp32 gradients by the norm of the first stage alone, reports losses in fp32,
+and starts the fp32 parameters behind bf16 layers from rounded values.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ Parameters = Mapping[str, Any]  # parameters with what DeepSpeed adds to them, b
 
 class PlainStore:
     """Ordinary parameters. DeepSpeed does not clip them: it would take the norm of the first stage
-    alone, and count tied parameters twice."""
+    alone (`clip_grad_norm_` in deepspeed/runtime/utils.py counts model parallel rank 0)."""
 
     def __init__(
         self,
