@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import torch
 import yaml
@@ -48,6 +51,11 @@ def train(config: TrainConfig) -> None:
         return
     if world().rank > 0:
         logging.getLogger().setLevel(logging.WARNING)  # the first worker speaks for all
+    train_here(config, started)
+
+
+def train_here(config: TrainConfig, started: float) -> None:
+    """This process's part of the training; `started` is when the command began."""
     keep_memory()
     if config.parallel.threads:
         torch.set_num_threads(config.parallel.threads)
@@ -66,10 +74,10 @@ def train(config: TrainConfig) -> None:
     )
     executor = make_executor(config, description.graph(), data, device)
     try:
-        if executor.is_main:
-            save_configuration(config)
-        progress = Trainer(config, data, executor, description, started).run()
-        if executor.is_main:
+        with log_file(config.folder / "train.log") if executor.is_main else nullcontext():
+            if executor.is_main:
+                save_configuration(config)
+            progress = Trainer(config, data, executor, description, started).run()
             logger.info("best model (step %d): %s", progress.best_step, config.folder / "best")
     finally:
         executor.close()
@@ -161,6 +169,19 @@ def save_plan(config: TrainConfig, plan: Plan) -> None:
     config.folder.mkdir(parents=True, exist_ok=True)
     plan.save(config.folder / "plan.json")
     logger.info("%s", plan.table())
+
+
+@contextmanager
+def log_file(file: Path) -> Iterator[None]:
+    """Write the log to a file as well, after what earlier sessions of the run have written."""
+    handler = logging.FileHandler(file, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
 
 
 def save_configuration(config: TrainConfig) -> None:

@@ -108,6 +108,7 @@ def test_a_run_folder(through: TrainConfig) -> None:
         "plan.json",
         "summary.json",
         "tensorboard",
+        "train.log",
         "vocabulary.model",
     }
     saved = yaml.safe_load((config.folder / "config.yaml").read_text(encoding="utf-8"))
