@@ -29,7 +29,8 @@ demo: $(READY)  ## train on the sample corpus with two pipeline stages, report B
 	@paste -d '\n' $(RUN)/examples.en $(RUN)/examples.de
 
 # Two and a half minutes on two cores.
-DEMO = training.max_epochs=20
+DEMO = training.max_epochs=8 data.batch.tokens=1000 parallel.micro_batches=2 \
+       schedule.warmup_steps=60 training.average.every=1 training.validate_every=300
 
 SENTENCES = 'The old baker does not give the girl the red apple.' \
             'Tomorrow we will visit the small museum.' \

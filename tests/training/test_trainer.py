@@ -165,7 +165,7 @@ def test_the_best_model_is_a_complete_folder(through: TrainConfig, tmp_path: Pat
 def test_no_pickle_is_written(through: TrainConfig) -> None:
     files = [path for path in through.folder.rglob("*") if path.is_file()]
     kinds = {path.suffix for path in files if "tfevents" not in path.name}
-    assert kinds == {".safetensors", ".json", ".jsonl", ".yaml", ".model", ".md"}
+    assert kinds == {".safetensors", ".json", ".jsonl", ".yaml", ".model", ".md", ".log"}
     assert not [path for path in files if path.read_bytes()[:2] in (b"\x80\x02", b"\x80\x04")]
 
 
