@@ -34,6 +34,11 @@ class RunningAverage:
         self._mass = self._mass * self._decay + (1 - self._decay)
 
     @property
+    def started(self) -> bool:
+        """Whether there was an update; also true where the weights are on another process."""
+        return bool(self._mass > 0)
+
+    @property
     def weights(self) -> dict[str, Tensor]:
         """The mean; empty before the first update."""
         mass = float(self._mass)

@@ -199,8 +199,10 @@ class Trainer:
         )
 
     def _weights(self) -> Mapping[str, Tensor]:
-        average = self._average.weights if self._average else {}
-        return average or self._executor.gather_parameters()
+        # All processes must decide alike: gathering takes part of each of them.
+        if self._average and self._average.started:
+            return self._average.weights
+        return self._executor.gather_parameters()
 
     def _checkpoint(self) -> None:
         state = self._executor.state_dict()
