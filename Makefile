@@ -33,14 +33,6 @@ DEMO = model.hidden_size=128 model.dropout=0.1 data.batch.tokens=500 parallel.mi
        optimizer.learning_rate=0.005 schedule.warmup_steps=60 training.max_epochs=12 \
        training.average.every=10 training.average.decay=0.8 training.validate_every=750
 
-SENTENCES) > $(RUN)/examples.en
-	$(BIN)/nmt-translate translator.folder=$(RUN)/best input=$(RUN)/examples.en output=$(RUN)/examples.de
-	@paste -d '\n' $(RUN)/examples.en $(RUN)/examples.de
-
-# Small enough to learn the sample in about two minutes on two cores.
-DEMO = training.max_epochs=8 data.batch.tokens=1000 parallel.micro_batches=2 \
-       schedule.warmup_steps=60 training.average.every=1 training.validate_every=300
-
 SENTENCES = 'The old baker does not give the girl the red apple.' \
             'Tomorrow we will visit the small museum.' \
             'The children laugh because the dog is sleeping on the table.'
