@@ -46,6 +46,10 @@ class ModelConfig(Settings):
     embedding_dropout: Fraction = Field(
         description="Probability of zeroing a whole word's embedding, during training."
     )
+    residual: Literal["gnmt", "full"] = Field(
+        description="Residual connections: GNMT's, or also around the second encoder layer and "
+        "from the attention to the output, so that words are learnt much sooner."
+    )
     tie: Literal["none", "target", "all"] = Field(
         description="Embeddings that share one matrix: target with output, or source too."
     )

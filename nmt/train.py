@@ -20,7 +20,7 @@ from nmt.model.batch import Batch
 from nmt.model.folder import ModelDescription
 from nmt.model.graph import LayerGraph
 from nmt.parallel.executor import Executor
-from nmt.parallel.launch import is_worker, keep_memory, run_workers, world
+from nmt.parallel.launch import has_parent, is_worker, keep_memory, run_workers, world
 from nmt.parallel.local import LocalExecutor
 from nmt.parallel.measure import layer_costs
 from nmt.placement.plan import Plan, contiguous, single_device
@@ -30,6 +30,8 @@ from nmt.training.optimizer import optimizer_factory
 from nmt.training.trainer import Trainer, check_continuation, find_checkpoint
 
 logger = logging.getLogger(__name__)
+
+PLAN = "plan.json"
 
 
 def main() -> None:
@@ -51,6 +53,8 @@ def train(config: TrainConfig) -> None:
         return
     if world().rank > 0:
         logging.getLogger().setLevel(logging.WARNING)  # the first worker speaks for all
+    elif has_parent():
+        logging.getLogger("nmt.corpus").setLevel(logging.WARNING)  # the parent has said it
     train_here(config, started)
 
 
@@ -146,28 +150,44 @@ def make_executor(
 
 
 def find_plan(config: TrainConfig, graph: LayerGraph, data: PreparedData, device: str) -> Plan:
-    """The plan that the configuration names, or stages of equal measured cost."""
+    """The plan that the configuration names, or the one that the run has begun with, or stages of
+    equal measured cost."""
     if config.parallel.plan is not None:
         plan = Plan.load(config.parallel.plan)
         plan.validate_against(graph.name, graph.names)
         return plan
+    devices = [
+        f"{device}:{stage}" if device == "cuda" else device
+        for stage in range(config.parallel.stages)
+    ]
+    before = plan_of_run(config, graph, devices)
+    if before is not None:
+        return before
     pairs = next(data.batches())
     piece = Batch.from_rows(pairs.source, pairs.target).cut(
         config.parallel.copies * config.parallel.micro_batches
     )[0]
     loss = SmoothedCrossEntropy(config.training.label_smoothing)
     costs = layer_costs(graph, piece, loss, device)
-    devices = [
-        f"{device}:{stage}" if device == "cuda" else device
-        for stage in range(config.parallel.stages)
-    ]
     return contiguous(graph.name, costs, devices, config.parallel.micro_batches)
+
+
+def plan_of_run(config: TrainConfig, graph: LayerGraph, devices: list[str]) -> Plan | None:
+    """The plan in the folder of a run that goes on, if it still fits. Measuring again might cut
+    elsewhere, and sums over the stages would be rounded in another order."""
+    file = config.folder / PLAN
+    if find_checkpoint(config) is None or not file.exists():
+        return None
+    plan = Plan.load(file)
+    cut = (plan.graph, set(plan.placement), plan.devices, plan.micro_batches)
+    wanted = (graph.name, set(graph.names), devices, config.parallel.micro_batches)
+    return plan if cut == wanted else None
 
 
 def save_plan(config: TrainConfig, plan: Plan) -> None:
     """plan.json in the run's folder, and a table in the log."""
     config.folder.mkdir(parents=True, exist_ok=True)
-    plan.save(config.folder / "plan.json")
+    plan.save(config.folder / PLAN)
     logger.info("%s", plan.table())
 
 

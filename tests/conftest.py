@@ -48,6 +48,7 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             hidden_size=16,
             dropout=0.0,
             embedding_dropout=0.0,
+            residual="full",
             tie="none",
         ),
         vocabulary_size=len(vocabulary),

@@ -29,6 +29,7 @@ VALUES: dict[str, Any] = {
         "hidden_size": 8,
         "dropout": 0.2,
         "embedding_dropout": 0.0,
+        "residual": "full",
         "tie": "none",
     },
     "data": {

@@ -24,7 +24,7 @@ from nmt.model.attention import Attention
 from nmt.model.batch import EOS, length_mask, pad
 from nmt.model.dropout import EVALUATION
 from nmt.model.embedding import Embedding
-from nmt.model.graph import BATCH, Layer, LayerGraph, LayerStack
+from nmt.model.graph import BATCH, Layer, LayerGraph, LayerStack, total
 from nmt.model.lstm import LstmLayer
 from nmt.model.output import Output
 
@@ -61,7 +61,7 @@ class LstmStep:
         double = double.repeat_interleave(lstm.hidden_size, 0)
         self.weight = (weight * double).to(dtype)
         self.bias = (bias * double[:, 0]).to(dtype)
-        self.residual = layer.residual
+        self.residuals = layer.residuals
         self.hidden = lstm.hidden_size
 
     def start(self, rows: int) -> tuple[Tensor, Tensor]:
@@ -79,7 +79,7 @@ class LstmStep:
         let_in, keep, cell, let_out = gates.chunk(4, 1)
         c = torch.addcmul(c * keep, let_in, cell.mul_(2).sub_(1))
         h = (let_out * (c * 2).sigmoid_().mul_(2).sub_(1)).to(self.weight.dtype)
-        return (h + inputs[0] if self.residual else h), (h, c)
+        return total([h, *inputs[: self.residuals]]), (h, c)
 
 
 class AttentionStep:
@@ -123,9 +123,9 @@ class OutputStep:
         self.weight = layer.weight.to(dtype)
         self.bias = layer.bias.float()
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """(R, H) → logits (R, V) in fp32."""
-        x = x.to(self.weight.device)
+    def __call__(self, vectors: Sequence[Tensor]) -> Tensor:
+        """One or more (R, H), to be added up → logits (R, V) in fp32."""
+        x = total([vector.to(self.weight.device) for vector in vectors])
         if self.weight.dtype == torch.float32:
             return F.linear(x, self.weight, self.bias)
         return F.linear(x, self.weight).float() + self.bias
@@ -209,7 +209,9 @@ class Stepper:
                     output, recurrent[node.name] = step(given, recurrent[node.name])
                 case AttentionStep():
                     output, attention = step(given[0], state.sources)
-                case _:
+                case OutputStep():
+                    output = step(given)
+                case EmbeddingStep():
                     output = step(given[0])
             outputs[node.name] = output
         assert attention is not None, "one attention layer"

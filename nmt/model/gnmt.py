@@ -2,8 +2,13 @@
 
 Encoder: a bidirectional first layer, its two directions two nodes that can run at the same time,
 then unidirectional layers. Decoder: attention is queried from the bottom layer, and its context is
-an input of every layer above. Residual connections from the third layer on (second decoder layer
-from the bottom included, whose input has the same width).
+an input of every layer above. Residual connections from the third encoder layer and the second
+decoder layer on, where the widths are the same.
+
+With `residual: full` there are two more: around the second encoder layer (the sum of both
+directions), and from the attention to the output (RNMT+ gives its output layer the context, too;
+Chen et al. 2018). A source word then reaches the output without passing a recurrent layer, and
+the attention learns where to look within the first pass instead of several passes later.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ SOURCE_TIME, TARGET_TIME = 1, 2  # places in a batch's global shape
 
 def gnmt(config: ModelConfig, vocabulary: int) -> LayerGraph:
     """The graph for a joint vocabulary of that many pieces."""
+    full = config.residual == "full"
     H, rate, words = config.hidden_size, config.dropout, config.embedding_dropout
     target_shares = {"weight": "source_embedding.weight"} if config.tie == "all" else {}
     output_owner = "source_embedding" if config.tie == "all" else "target_embedding"
@@ -32,27 +38,27 @@ def gnmt(config: ModelConfig, vocabulary: int) -> LayerGraph:
         build = partial(Embedding, name, vocabulary, H, words, time)
         return Node(name, build, (f"batch.{field}",), axis, H, shares)
 
-    def lstm(name: str, inputs: tuple[str, ...], residual: bool, axis: Axis) -> Node:
+    def lstm(name: str, inputs: tuple[str, ...], residuals: int, axis: Axis) -> Node:
         time = SOURCE_TIME if axis is Axis.SOURCE else TARGET_TIME
-        build = partial(LstmLayer, name, H * len(inputs), H, rate, residual, time)
+        build = partial(LstmLayer, name, H * len(inputs), H, rate, residuals, time)
         return Node(name, build, inputs, axis, H, {})
 
     first = ("encoder.0.left_to_right", "encoder.0.right_to_left")
     nodes = [
         embedding("source", "source", Axis.SOURCE, SOURCE_TIME, {}),
-        lstm(first[0], ("source_embedding",), False, Axis.SOURCE),
+        lstm(first[0], ("source_embedding",), 0, Axis.SOURCE),
         Node(
             first[1],
-            partial(ReversedLstmLayer, first[1], H, H, rate, False, SOURCE_TIME),
+            partial(ReversedLstmLayer, first[1], H, H, rate, 0, SOURCE_TIME),
             ("source_embedding", "batch.source_lengths"),
             Axis.NONE,
             H,
             {},
         ),
-        lstm("encoder.1", first, False, Axis.SOURCE),
+        lstm("encoder.1", first, len(first) if full else 0, Axis.SOURCE),
     ]
     for i in range(2, config.encoder_layers):
-        nodes.append(lstm(f"encoder.{i}", (f"encoder.{i - 1}",), True, Axis.SOURCE))
+        nodes.append(lstm(f"encoder.{i}", (f"encoder.{i - 1}",), 1, Axis.SOURCE))
     top = nodes[-1].name
     nodes += [
         Node(
@@ -64,7 +70,7 @@ def gnmt(config: ModelConfig, vocabulary: int) -> LayerGraph:
             {},
         ),
         embedding("target", "target_input", Axis.TARGET, TARGET_TIME, target_shares),
-        lstm("decoder.0", ("target_embedding",), False, Axis.TARGET),
+        lstm("decoder.0", ("target_embedding",), 0, Axis.TARGET),
         Node(
             "attention",
             partial(Attention, "attention", H, H),
@@ -75,12 +81,13 @@ def gnmt(config: ModelConfig, vocabulary: int) -> LayerGraph:
         ),
     ]
     for i in range(1, config.decoder_layers):
-        nodes.append(lstm(f"decoder.{i}", (f"decoder.{i - 1}", "attention"), True, Axis.TARGET))
+        nodes.append(lstm(f"decoder.{i}", (f"decoder.{i - 1}", "attention"), 1, Axis.TARGET))
+    summed = (nodes[-1].name, "attention") if full else (nodes[-1].name,)
     nodes.append(
         Node(
             "output",
             partial(Output, "output", H, vocabulary, rate),
-            (nodes[-1].name, "batch.target_lengths"),
+            (*summed, "batch.target_lengths"),
             Axis.TARGET,
             vocabulary,
             output_shares,

@@ -157,6 +157,14 @@ class LayerStack(nn.Module):
         return outputs[self.nodes[-1].name]
 
 
+def total(vectors: Sequence[Tensor]) -> Tensor:
+    """The sum of one or more tensors of one shape."""
+    first, *others = vectors
+    for other in others:
+        first = first + other
+    return first
+
+
 def canonical_name(node: Node, own_name: str) -> str:
     """The full name of a node's parameter; that of the other one where it is tied."""
     return node.shares.get(own_name, f"{node.name}.{own_name}")

@@ -18,16 +18,16 @@ class LstmLayer(Layer):
     leave that path and are slower in spite of skipping the padding. What follows a sentence's end
     is noise that must be masked by its readers.
 
-    With `residual` the first input is added to the output (GNMT, section 3.1).
+    The first `residuals` inputs are added to the output (GNMT, section 3.1).
     """
 
     def __init__(
-        self, name: str, width: int, hidden: int, dropout: float, residual: bool, time: int
+        self, name: str, width: int, hidden: int, dropout: float, residuals: int, time: int
     ) -> None:
         super().__init__(name)
         self.lstm = nn.LSTM(width, hidden, batch_first=True)
         self.dropout = dropout
-        self.residual = residual
+        self.residuals = residuals
         self.time = time
 
     def forward(
@@ -39,8 +39,8 @@ class LstmLayer(Layer):
         x = within.drop(x, self.name, self.dropout, self.time)
         start = (state[0][None], state[1][None]) if state else None
         output, (h, c) = self.lstm(x, start)
-        if self.residual:
-            output = output + inputs[0]
+        for x in inputs[: self.residuals]:
+            output = output + x
         return output, (h[0], c[0])
 
 

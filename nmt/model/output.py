@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from nmt.model.batch import length_mask
 from nmt.model.dropout import ForwardPass
-from nmt.model.graph import Layer, State
+from nmt.model.graph import Layer, State, total
 
 
 class Output(Layer):
@@ -28,9 +28,9 @@ class Output(Layer):
     def forward(
         self, inputs: Sequence[Tensor], state: State, within: ForwardPass
     ) -> tuple[Tensor, State]:
-        """(x (B, T, H), lengths (B,)) → (N, V), N the sum of the lengths."""
-        x, lengths = inputs
-        x = within.drop(x, self.name, self.dropout, 2)
+        """(x (B, T, H), more to be added to it …, lengths (B,)) → (N, V), N the lengths' sum."""
+        *vectors, lengths = inputs
+        x = within.drop(total(vectors), self.name, self.dropout, 2)
         return self.logits(x[length_mask(lengths, x.shape[1])]), state
 
     def logits(self, x: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from nmt.errors import WorkerError
 
 GRACE = 5.0  # seconds between asking a worker to end and killing it
+LAUNCHED = "NMT_LAUNCHED"  # in a worker's environment
 LINUX = sys.platform.startswith("linux")
 
 # Runs before the worker in its process: when the parent dies, whatever the reason, the kernel kills
@@ -42,6 +43,11 @@ class World(NamedTuple):
 def is_worker() -> bool:
     """Whether this process was started by `run_workers`, torchrun or the deepspeed launcher."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def has_parent() -> bool:
+    """Whether this process was started by `run_workers`."""
+    return LAUNCHED in os.environ
 
 
 def world() -> World:
@@ -80,6 +86,7 @@ def run_workers(command: Sequence[str], processes: int, threads: int | None) -> 
         "MASTER_PORT": str(store.port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         "OMP_NUM_THREADS": own_threads,
+        LAUNCHED: "1",
     }
     workers: list[subprocess.Popen[bytes]] = []
     with _signals() as received:

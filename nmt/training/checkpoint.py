@@ -34,6 +34,9 @@ class Progress:
     best_step: int = 0
     without_improvement: int = 0  # validations
     averaged_step: int = 0  # at which the mean of checkpoints was scored last
+    recent_loss: float = 0.0  # since the last line of metrics, summed over target tokens
+    recent_tokens: int = 0
+    recent_seconds: float = 0.0
     data: dict[str, Any] | None = None  # the batch iterator's position
     identity: dict[str, Any] | None = None  # what a resumed run must have in common
 

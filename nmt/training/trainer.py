@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,20 +29,6 @@ from nmt.training.validation import Candidate, Scores, discard, publish, score_c
 logger = logging.getLogger(__name__)
 
 VALIDATION_ROWS = 64  # sentences of a batch for the validation loss
-
-
-@dataclass
-class _Recent:
-    """Sums since the last line of metrics."""
-
-    loss: float = 0.0
-    tokens: int = 0
-    seconds: float = 0.0
-
-    def add(self, result: StepResult) -> None:
-        self.loss += result.loss * result.tokens
-        self.tokens += result.tokens
-        self.seconds += result.seconds
 
 
 class Trainer:
@@ -74,7 +59,6 @@ class Trainer:
         )
         self._progress = Progress()
         self._started = started
-        self._recent = _Recent()
         self._metrics: Metrics | None = None
 
     def run(self) -> Progress:
@@ -107,27 +91,31 @@ class Trainer:
         progress.step += 1
         progress.epoch = pairs.epoch
         progress.target_tokens += result.tokens
-        self._recent.add(result)
+        progress.recent_loss += result.loss * result.tokens
+        progress.recent_tokens += result.tokens
+        progress.recent_seconds += result.seconds
         if self._average and progress.step % settings.average.every == 0:
             self._average.update(self._executor.gather_parameters())
         if progress.step % settings.log_every == 0:
             self._log(result, rate)
 
     def _log(self, result: StepResult, rate: float) -> None:
-        recent, self._recent = self._recent, _Recent()
+        progress = self._progress
+        speed = progress.recent_tokens / progress.recent_seconds
+        loss = progress.recent_loss / progress.recent_tokens
+        progress.recent_loss, progress.recent_tokens, progress.recent_seconds = 0.0, 0, 0.0
         if not self._metrics:
             return
-        speed, loss = recent.tokens / recent.seconds, recent.loss / recent.tokens
         self._metrics.write(
-            self._progress.step,
+            progress.step,
             "train",
             {
                 "loss": loss,
                 "gradient_norm": result.gradient_norm,
                 "learning_rate": rate,
                 "tokens_per_second": speed,
-                "epoch": self._progress.epoch,
-                "target_tokens": self._progress.target_tokens,
+                "epoch": progress.epoch,
+                "target_tokens": progress.target_tokens,
                 "seconds": self._seconds(),
             },
         )

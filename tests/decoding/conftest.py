@@ -86,6 +86,7 @@ def make_model() -> MakeModel:
             "hidden_size": 8,
             "dropout": 0.1,
             "embedding_dropout": 0.1,
+            "residual": "full",
             "tie": "none",
         }
         graph = build_graph(ModelConfig(**{**values, **changes}), vocabulary)

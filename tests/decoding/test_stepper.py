@@ -47,6 +47,11 @@ def test_step_by_step_equals_the_full_pass(
     check(model, model.stepper, beams, 1e-5)
 
 
+def test_without_the_additional_residual_connections(make_model: MakeModel) -> None:
+    model = make_model(residual="gnmt", encoder_layers=3, scale=1.5)
+    check(model, model.stepper, 2, 1e-5)
+
+
 @pytest.mark.parametrize("tie", ["none", "all"])
 def test_layers_on_several_devices_give_the_same(make_model: MakeModel, tie: str) -> None:
     model = make_model(tie=tie, encoder_layers=3, scale=1.5)

@@ -34,6 +34,7 @@ def model_config() -> MakeModel:
             "hidden_size": 6,
             "dropout": 0.0,
             "embedding_dropout": 0.0,
+            "residual": "full",
             "tie": "none",
         }
         return ModelConfig(**{**values, **changes})

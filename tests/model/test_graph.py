@@ -81,7 +81,7 @@ def test_what_lives_at_each_boundary(model_config: MakeModel) -> None:
         "decoder.0": (*memory, "decoder.0"),
         "attention": ("decoder.0", "attention"),
         "decoder.1": ("attention", "decoder.1"),
-        "decoder.2": ("decoder.2",),
+        "decoder.2": ("attention", "decoder.2"),  # not with residual: gnmt
         "output": (),
     }
 
@@ -97,13 +97,19 @@ def test_a_graph_out_of_order_is_our_mistake(model_config: MakeModel) -> None:
 
 
 def test_residual_connections_as_in_gnmt(model_config: MakeModel) -> None:
-    stack = whole(model_config(encoder_layers=4, decoder_layers=4))
-    residual = [
-        node.name
+    stack = whole(model_config(encoder_layers=4, decoder_layers=4, residual="gnmt"))
+    residuals = {
+        node.name: node.inputs[: layer.residuals]
         for node in stack.nodes
-        if isinstance(layer := stack.layer(node.name), LstmLayer) and layer.residual
-    ]
-    assert residual == ["encoder.2", "encoder.3", "decoder.1", "decoder.2", "decoder.3"]
+        if isinstance(layer := stack.layer(node.name), LstmLayer) and layer.residuals
+    }
+    assert residuals == {
+        "encoder.2": ("encoder.1",),
+        "encoder.3": ("encoder.2",),
+        "decoder.1": ("decoder.0",),
+        "decoder.2": ("decoder.1",),
+        "decoder.3": ("decoder.2",),
+    }
 
 
 # Numbers
@@ -131,6 +137,8 @@ def slow_gnmt(stack: LayerStack, config: ModelConfig, source: Tensor, target: Te
     right = slow_lstm(stack, "encoder.0.left_to_right", embedded)
     left = slow_lstm(stack, "encoder.0.right_to_left", embedded.flip(0)).flip(0)
     x = slow_lstm(stack, "encoder.1", torch.cat([right, left], 1))
+    full = config.residual == "full"
+    x = x + right + left if full else x
     for i in range(2, config.encoder_layers):
         x = x + slow_lstm(stack, f"encoder.{i}", x)
     y = slow_lstm(stack, "decoder.0", p["target_embedding.weight"][target] * scale)
@@ -139,14 +147,16 @@ def slow_gnmt(stack: LayerStack, config: ModelConfig, source: Tensor, target: Te
     context = (energies @ p["attention.score_weight"][0]).softmax(1) @ x
     for i in range(1, config.decoder_layers):
         y = y + slow_lstm(stack, f"decoder.{i}", torch.cat([y, context], 1))
+    y = y + context if full else y
     return y @ p["output.weight"].T + p["output.bias"]
 
 
+@pytest.mark.parametrize("residual", ["gnmt", "full"])
 @pytest.mark.parametrize("layers", [(2, 2), (3, 3), (5, 2)])
 def test_a_batch_equals_the_equations_sentence_by_sentence(
-    model_config: MakeModel, random_batch: MakeBatch, layers: tuple[int, int]
+    model_config: MakeModel, random_batch: MakeBatch, layers: tuple[int, int], residual: str
 ) -> None:
-    config = model_config(encoder_layers=layers[0], decoder_layers=layers[1])
+    config = model_config(encoder_layers=layers[0], decoder_layers=layers[1], residual=residual)
     stack, batch = whole(config), random_batch()
     logits = stack(batch, EVALUATION)
     assert logits.shape == (batch.tokens, V)

@@ -13,9 +13,9 @@ LENGTHS = torch.tensor([5, 2, 7, 1])
 B, S, H = 4, 7, 6
 
 
-def layer(kind: type[LstmLayer], width: int = H, residual: bool = False) -> LstmLayer:
+def layer(kind: type[LstmLayer], width: int = H, residuals: int = 0) -> LstmLayer:
     torch.manual_seed(0)
-    return kind("layer", width, H, 0.0, residual, 1).double()
+    return kind("layer", width, H, 0.0, residuals, 1).double()
 
 
 def inputs(width: int = H) -> Tensor:
@@ -53,21 +53,22 @@ def test_several_inputs_stand_side_by_side() -> None:
     assert torch.equal(both, one)
 
 
-def test_residual_adds_the_first_input_alone() -> None:
-    x = inputs(2 * H)
-    plain, plain_state = layer(LstmLayer, 2 * H)([x[..., :H], x[..., H:]], (), EVALUATION)
-    with_residual = layer(LstmLayer, 2 * H, residual=True)
-    output, state = with_residual([x[..., :H], x[..., H:]], (), EVALUATION)
-    torch.testing.assert_close(output, plain + x[..., :H])
+@pytest.mark.parametrize("residuals", [1, 2])
+def test_residuals_add_the_first_inputs_alone(residuals: int) -> None:
+    halves = inputs(2 * H).split(H, -1)
+    plain, plain_state = layer(LstmLayer, 2 * H)(halves, (), EVALUATION)
+    with_residuals = layer(LstmLayer, 2 * H, residuals)
+    output, state = with_residuals(halves, (), EVALUATION)
+    torch.testing.assert_close(output, plain + sum(halves[:residuals]))
     assert all(torch.equal(a, b) for a, b in zip(state, plain_state, strict=True))
 
 
-@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("residuals", [0, 1])
 @pytest.mark.parametrize("bounds", [(0, 3, 7), (0, 1, 2, 3, 4, 5, 6, 7)])
 def test_chunks_of_time_with_the_state_handed_on_equal_the_whole(
-    bounds: tuple[int, ...], residual: bool
+    bounds: tuple[int, ...], residuals: int
 ) -> None:
-    forward, x = layer(LstmLayer, residual=residual), inputs()
+    forward, x = layer(LstmLayer, residuals=residuals), inputs()
     whole, (h, c) = forward([x], (), EVALUATION)
     state: tuple[Tensor, ...] = ()
     chunks = []

@@ -56,6 +56,7 @@ def graph_of(case: Case) -> LayerGraph:
             "hidden_size": HIDDEN,
             "dropout": case.dropout,
             "embedding_dropout": case.dropout / 2,
+            "residual": "full",
             "tie": case.tie,
         }
     )

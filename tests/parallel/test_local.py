@@ -32,6 +32,7 @@ def executor(
             "hidden_size": 8,
             "dropout": dropout,
             "embedding_dropout": 0.1,
+            "residual": "full",
             "tie": "all",
         }
     )

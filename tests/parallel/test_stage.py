@@ -24,6 +24,7 @@ def graph_of(tie: str = "none") -> LayerGraph:
             "hidden_size": 4,
             "dropout": 0.3,
             "embedding_dropout": 0.1,
+            "residual": "full",
             "tie": tie,
         }
     )

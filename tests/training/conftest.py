@@ -1,7 +1,11 @@
 """A corpus of numbers spelled out, small models that learn it, and the runs of both."""
 
 import copy
+import json
 import random
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +20,7 @@ from nmt.command import configuration_folder, plain_values
 from nmt.config import TrainConfig, read
 from nmt.train import train
 
+ROOT = Path(__file__).parents[2]
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SIZES = {"train": 3000, "valid": 50, "test": 100}
 GROUP = """
@@ -145,3 +150,30 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+def train_command(config: TrainConfig, folder: Path) -> list[str]:
+    """`nmt-train` with these settings, which go to a file in `folder`."""
+    values = yaml.safe_dump(config.model_dump(mode="json"))
+    (folder / f"{config.name}.yaml").write_text(values, encoding="utf-8")
+    where = ["--config-dir", str(folder), "-cn", config.name]
+    return [sys.executable, "-m", "nmt.train", *where]
+
+
+def last_step(folder: Path) -> int:
+    """The last step that the run has told of."""
+    try:
+        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        return int(json.loads(lines[-1])["step"])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def kill_at_random(process: subprocess.Popen[str], folder: Path, chance: random.Random) -> None:
+    """`kill -9` when it has done some more steps, anywhere between two of them."""
+    first = last_step(folder)
+    until = chance.randint(first + 1, first + 8)
+    while process.poll() is None and not first < until <= last_step(folder):
+        time.sleep(0.001)
+    time.sleep(chance.random() * 0.05)
+    process.kill()

@@ -5,21 +5,19 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 
 from nmt import Translator
 from nmt.config import TrainConfig
+from tests.training.conftest import ROOT, kill_at_random, train_command
 
 MakeConfig = Callable[..., TrainConfig]
-ROOT = Path(__file__).parents[2]
 
 LEARNING = (
     "data=digits",
@@ -78,33 +76,12 @@ def test_the_model_spells_numbers_it_has_not_seen(learned: Path, digits: Corpus)
     assert right >= 0.9 * len(references)
 
 
-def last_step(folder: Path) -> int:
-    """The last step that the run has told of."""
-    try:
-        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        return int(json.loads(lines[-1])["step"])
-    except (OSError, IndexError, ValueError):
-        return 0
-
-
-def kill_at_random(process: subprocess.Popen[str], folder: Path, chance: random.Random) -> None:
-    """`kill -9` when it has done some more steps, anywhere between two of them."""
-    first = last_step(folder)
-    until = chance.randint(first + 1, first + 8)
-    while process.poll() is None and not first < until <= last_step(folder):
-        time.sleep(0.001)
-    time.sleep(chance.random() * 0.05)
-    process.kill()
-
-
 def test_a_run_that_is_killed_ends_as_if_it_had_not_been(
     small: MakeConfig, through: TrainConfig, tmp_path: Path
 ) -> None:
     """`kill -9` at a random moment; the same bits as `through`, which had none."""
     chance, config = random.Random(0), small()
-    values = tmp_path / "killed.yaml"
-    values.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
-    command = [sys.executable, "-m", "nmt.train", "--config-dir", str(tmp_path), "-cn", "killed"]
+    command = train_command(config, tmp_path)
     for kills in (True, False):
         with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
             if kills:

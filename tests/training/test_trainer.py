@@ -24,7 +24,7 @@ from nmt.training import trainer as trainer_module
 from nmt.training.checkpoint import Checkpoints, Progress
 
 MakeConfig = Callable[..., TrainConfig]
-CLOCK = {"seconds", "tokens_per_second"}
+CLOCK = {"seconds", "tokens_per_second", "recent_seconds"}
 
 
 def metrics(config: TrainConfig, kind: str | None = None) -> list[dict[str, Any]]:
@@ -248,6 +248,18 @@ def test_interrupted_while_writing_a_checkpoint(
         with pytest.raises(KeyboardInterrupt):
             train(broken)
     assert steps(broken) == ([5] if before else [5, 10])
+    train(broken)
+    assert_same_run(through, broken)
+
+
+def test_the_mean_loss_of_a_line_of_metrics_survives(
+    small: MakeConfig, interrupt_at: Callable[[int], None]
+) -> None:
+    through, broken = (small("training.log_every=4", f"name={name}") for name in "ab")
+    train(through)
+    interrupt_at(6)  # the checkpoint at step 5 is between two lines
+    with pytest.raises(KeyboardInterrupt):
+        train(broken)
     train(broken)
     assert_same_run(through, broken)
 
