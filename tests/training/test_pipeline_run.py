@@ -50,8 +50,8 @@ def test_two_stages(small: MakeConfig, tmp_path: Path) -> None:
     alone = small("name=alone", *CUT)
     train(alone)
     assert [v["step"] for v in validations(whole)] == [6, 12, 18, 24]
-    for ours, expected in zip(validations(whole), validations(alone), strict=True):
-        assert ours["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+    for line, other in zip(validations(whole), validations(alone), strict=True):
+        assert line["loss"] == pytest.approx(other["loss"], rel=1e-4)
     best, expected_best = (load_file(c.folder / "best/model.safetensors") for c in (whole, alone))
     assert best.keys() == expected_best.keys()
     for name, value in best.items():
