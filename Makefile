@@ -25,7 +25,16 @@ demo: $(READY)  ## train on the sample corpus with two pipeline stages, report B
 	rm -rf $(RUN)
 	$(BIN)/nmt-train data=sample model=tiny parallel=deepspeed parallel.stages=2 name=$(NAME) runs=runs $(DEMO)
 	$(BIN)/nmt-evaluate translator.folder=$(RUN)/best data=sample split=test output=$(RUN) minimum_bleu=60
-	@printf '%s\n' $(SENTENCES = 'Tomorrow my brother will visit the museum.' \
+	@printf '%s\n' $(SENTENCES) > $(RUN)/examples.en
+	$(BIN)/nmt-translate translator.folder=$(RUN)/best input=$(RUN)/examples.en output=$(RUN)/examples.de
+	@paste -d '\n' $(RUN)/examples.en $(RUN)/examples.de
+
+# Small enough to learn the sample in about two minutes on two cores.
+DEMO = model.hidden_size=128 model.dropout=0.1 data.batch.tokens=500 parallel.micro_batches=2 \
+       optimizer.learning_rate=0.005 schedule.warmup_steps=60 training.max_epochs=8 \
+       training.average.every=10 training.average.decay=0.8 training.validate_every=500
+
+SENTENCES = 'Tomorrow my brother will visit the museum.' \
             'The old baker gave the girl a red apple.' \
             'Julia is happy because the children are laughing.'
 
