@@ -67,6 +67,8 @@ def run_command(
             _exit_with(name, str(error))
         except BrokenPipeError:
             _exit_quietly()
+        except OSError as error:
+            _exit_with(name, _system_error(error))
 
     task.__module__ = name  # what hydra calls the application in its help
     before = os.environ.get(FULL_ERROR, "0")
@@ -133,6 +135,14 @@ def start_logging() -> None:
         format="%(asctime)s %(message)s",
         datefmt="%H:%M:%S",
     )
+
+
+def _system_error(error: OSError) -> str:
+    """A full disk, a missing permission and the like."""
+    if error.errno is None:
+        raise error  # not the system's; ours or a library's mistake
+    where = f" `{error.filename}`" if error.filename is not None else ""
+    return f"The system refused{where}: {error.strerror}; correct the path, or make room."
 
 
 def _exit_with(name: str, message: str) -> NoReturn:

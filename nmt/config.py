@@ -320,9 +320,29 @@ class TrainConfig(Settings):
                 "one of `training.max_steps`, `training.max_epochs` and `training.max_minutes` "
                 "must be set."
             )
+        elif self.schedule.name != "constant" and limits[:2] == (None, None):
+            mistakes.append(
+                "one of `training.max_steps` and `training.max_epochs` must be set with "
+                f"`schedule={self.schedule.name}`, which goes by them and not by the clock."
+            )
+        mistakes += self._without_effect()
         if mistakes:
             raise ValueError("\n".join(mistakes))
         return self
+
+    def _without_effect(self) -> list[str]:
+        parallel, mistakes = self.parallel, []
+        if parallel.executor == "local" and parallel.plan is not None:
+            mistakes.append(
+                "`parallel.plan` must be null with `parallel.executor=local`, "
+                f"but is {parallel.plan!r} instead."
+            )
+        if parallel.zero and (parallel.executor == "local" or parallel.copies == 1):
+            mistakes.append(
+                "`parallel.zero` must be 0 where there is one copy, since there is nobody to share "
+                f"with, but is {parallel.zero} instead."
+            )
+        return mistakes
 
 
 class TranslatorConfig(Settings):
@@ -335,6 +355,15 @@ class TranslatorConfig(Settings):
     )
     precision: PrecisionConfig
     threads: PositiveInt | None = Field(description="CPU threads; null: PyTorch's choice.")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> TranslatorConfig:
+        if self.plan is not None and self.device != "auto":
+            raise ValueError(
+                f"`device` must be auto with a `plan`, which names devices, "
+                f"but is {self.device} instead."
+            )
+        return self
 
 
 class EvaluateConfig(Settings):
@@ -385,6 +414,7 @@ class EvaluateConfig(Settings):
             self._files_fit()
         else:
             self._split_fits(self.data)
+        _one_translation(self.decode, "nmt-evaluate")
         return self
 
     def _files_fit(self) -> None:
@@ -427,6 +457,12 @@ class TranslateConfig(Settings):
     buffer: PositiveInt = Field(description="Lines held in memory and sorted by length.")
     decode: DecodeConfig
 
+    @model_validator(mode="after")
+    def _fits(self) -> TranslateConfig:
+        if self.format == "text":
+            _one_translation(self.decode, "format=text")
+        return self
+
 
 class ServeConfig(Settings):
     """conf/serve.yaml: the translation server."""
@@ -440,6 +476,16 @@ class ServeConfig(Settings):
         description="Longest line of a text: one is translated in one piece."
     )
     decode: DecodeConfig
+
+    @model_validator(mode="after")
+    def _fits(self) -> ServeConfig:
+        _one_translation(self.decode, "nmt-serve, where a request asks for alternatives")
+        return self
+
+
+def _one_translation(decode: DecodeConfig, where: str) -> None:
+    if decode.n_best > 1:
+        raise ValueError(f"`decode.n_best` must be 1 with {where}, but is {decode.n_best} instead.")
 
 
 SomeSettings = TypeVar("SomeSettings", bound=Settings)

@@ -30,6 +30,10 @@ class CheckpointError(NmtError):
     """A checkpoint cannot be read or belongs to another run."""
 
 
+class TrainingError(NmtError):
+    """Training cannot go on."""
+
+
 class PlanError(NmtError):
     """A plan does not fit its graph, or cannot be run."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -15,12 +17,12 @@ import yaml
 from nmt.command import run_command
 from nmt.config import TrainConfig
 from nmt.corpus.prepare import PreparedData, prepare
-from nmt.errors import PlanError
+from nmt.errors import CheckpointError, PlanError
 from nmt.model.batch import Batch
 from nmt.model.folder import ModelDescription
 from nmt.model.graph import LayerGraph
 from nmt.parallel.executor import Executor
-from nmt.parallel.launch import has_parent, is_worker, keep_memory, run_workers, world
+from nmt.parallel.launch import is_worker, keep_memory, parent_start, run_workers, world
 from nmt.parallel.local import LocalExecutor
 from nmt.parallel.measure import layer_costs
 from nmt.placement.plan import Plan, contiguous, single_device
@@ -41,19 +43,28 @@ def main() -> None:
 
 def train(config: TrainConfig) -> None:
     """Prepare the data, start the processes that the configuration asks for, and train."""
-    started = time.monotonic()
+    parent = parent_start()
+    started = time.monotonic() if parent is None else parent
     find_checkpoint(config)  # at once, since preparing the data may take long
     processes = config.parallel.stages * config.parallel.copies
     if processes > 1 and not is_worker():
         # Mistakes in the data, or in going on with a run, show here, once.
         check_continuation(config, prepare(config.data, config.seed))
         run_workers(
-            [sys.executable, "-m", "nmt.train", *sys.argv[1:]], processes, config.parallel.threads
+            [sys.executable, "-m", "nmt.train", *sys.argv[1:]],
+            processes,
+            config.parallel.threads,
+            started,
         )
         return
+    if is_worker() and world().size != processes:
+        raise PlanError(
+            f"`parallel.stages` × `parallel.copies` ({processes}) must be the number of processes, "
+            f"but {world().size} were started; set them, with `parallel=deepspeed`."
+        )
     if world().rank > 0:
         logging.getLogger().setLevel(logging.WARNING)  # the first worker speaks for all
-    elif has_parent():
+    elif parent is not None:
         logging.getLogger("nmt.corpus").setLevel(logging.WARNING)  # the parent has said it
     train_here(config, started)
 
@@ -78,9 +89,7 @@ def train_here(config: TrainConfig, started: float) -> None:
     )
     executor = make_executor(config, description.graph(), data, device)
     try:
-        with log_file(config.folder / "train.log") if executor.is_main else nullcontext():
-            if executor.is_main:
-                save_configuration(config)
+        with own_files(config) if executor.is_main else nullcontext():
             progress = Trainer(config, data, executor, description, started).run()
             logger.info("best model (step %d): %s", progress.best_step, config.folder / "best")
     finally:
@@ -155,6 +164,11 @@ def find_plan(config: TrainConfig, graph: LayerGraph, data: PreparedData, device
     if config.parallel.plan is not None:
         plan = Plan.load(config.parallel.plan)
         plan.validate_against(graph.name, graph.names)
+        if plan.micro_batches != config.parallel.micro_batches:
+            raise PlanError(
+                f"`parallel.micro_batches` must be {plan.micro_batches}, as in "
+                f"`{config.parallel.plan}`, but is {config.parallel.micro_batches} instead."
+            )
         return plan
     devices = [
         f"{device}:{stage}" if device == "cuda" else device
@@ -189,6 +203,35 @@ def save_plan(config: TrainConfig, plan: Plan) -> None:
     config.folder.mkdir(parents=True, exist_ok=True)
     plan.save(config.folder / PLAN)
     logger.info("%s", plan.table())
+
+
+@contextmanager
+def own_files(config: TrainConfig) -> Iterator[None]:
+    """What only one process of one command may do: writing into the run's folder.
+
+    Raises:
+        CheckpointError: another command is training this run.
+    """
+    with lock(config.folder), log_file(config.folder / "train.log"):
+        save_configuration(config)
+        yield
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Keep other commands out of a run's folder; the system forgets it when the process ends."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CheckpointError(
+                f"A run must be trained by one command at a time, but another one is writing to "
+                f"`{folder}`; wait for it, or choose another `name`."
+            ) from None
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager

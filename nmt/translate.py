@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -72,13 +73,13 @@ def as_json(translation: Translation) -> str:
     """One line of JSON: all that is known of a translation."""
     values = asdict(translation)
     if translation.alignment is not None:
-        values["alignment"] = [[round(p, 4) for p in row] for row in translation.alignment]
+        values["alignment"] = [[round(p, 4) for p in row] for row in translation.alignment.tolist()]
     return json.dumps(values, ensure_ascii=False)
 
 
 @contextmanager
 def opened(path: str | None) -> Iterator[BinaryIO]:
-    """The output file, or stdout.
+    """The output file, in its place when it is complete, or stdout.
 
     Raises:
         InputError: the file cannot be written.
@@ -86,15 +87,30 @@ def opened(path: str | None) -> Iterator[BinaryIO]:
     if path is None:
         yield sys.stdout.buffer
         return
+    target = Path(path)
+    if target.exists() and not target.is_file():  # such as /dev/null or a named pipe
+        with _open(target, path) as file:
+            yield file
+        return
+    # Under another name until it is complete: the input may be the same file, or have a mistake
+    # in its last line.
+    new = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
-        file = Path(path).open("wb")  # noqa: SIM115 - only opening it is tried here
+        with _open(new, path) as file:
+            yield file
+        new.replace(target)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _open(file: Path, path: str) -> BinaryIO:
+    try:
+        return file.open("wb")
     except OSError as error:
         raise InputError(
             f"`output` must be a file that can be written, but `{path}` gives "
             f"“{error.strerror}” instead; correct the path or its permissions."
         ) from None
-    with file:
-        yield file
 
 
 def write(lines: Iterable[str], output: BinaryIO) -> None:

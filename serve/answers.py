@@ -73,5 +73,5 @@ def _alignment(translation: Translation) -> dict[str, Any]:
     return {
         "source": translation.source_tokens,
         "target": translation.tokens,
-        "weights": [[round(weight, 4) for weight in row] for row in translation.alignment],
+        "weights": [[round(weight, 4) for weight in row] for row in translation.alignment.tolist()],
     }

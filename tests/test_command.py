@@ -108,6 +108,14 @@ def test_errors_of_the_command_itself(run: Run, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err == "nmt-try: error: `x` must be a file, but is not.\n"
 
 
+def test_errors_of_the_system(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(lambda _: Path("/dev/null/x").mkdir(), "translator.folder=x") == 2
+    assert capsys.readouterr().err == (
+        "nmt-try: error: The system refused `/dev/null/x`: Not a directory; correct the path, "
+        "or make room.\n"
+    )
+
+
 def test_several_mistakes_have_a_line_each(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     def fail(_: TranslateConfig) -> None:
         raise ConfigurationError(["One.", "Two."])
@@ -145,10 +153,12 @@ def test_the_environment_stays_as_it_was(run: Run) -> None:
     assert os.environ[FULL_ERROR] == "0"
 
 
-def test_logging_is_set_up(run: Run) -> None:
+def test_logging_is_set_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     enabled: list[bool] = []
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's own
+    monkeypatch.setattr(logging.getLogger(), "level", logging.WARNING)
     run(
         lambda _: enabled.append(logging.getLogger("nmt").isEnabledFor(logging.INFO)),
         "translator.folder=x",
     )
-    assert len(enabled) == 1
+    assert enabled == [True]

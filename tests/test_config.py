@@ -288,6 +288,18 @@ def test_a_sentence_names_path_value_and_what_is_allowed(
             "but are 2 and 1 instead; use `parallel=deepspeed` for more.",
         ),
         (
+            "parallel__plan",
+            "plan.json",
+            "`parallel.plan` must be null with `parallel.executor=local`, "
+            "but is 'plan.json' instead.",
+        ),
+        (
+            "parallel__zero",
+            1,
+            "`parallel.zero` must be 0 where there is one copy, since there is nobody to share "
+            "with, but is 1 instead.",
+        ),
+        (
             "parallel__copies",
             2,
             "`parallel.stages` and `parallel.copies` must be 1 with `parallel.executor=local`, "
@@ -311,7 +323,18 @@ def test_all_rules_between_settings_are_reported_at_once() -> None:
 
 @pytest.mark.parametrize("limit", ["max_epochs", "max_minutes"])
 def test_any_limit_will_do(limit: str) -> None:
-    read(TrainConfig, with_changes(training__max_steps=None, **{f"training__{limit}": 1}))
+    values = with_changes(training__max_steps=None, **{f"training__{limit}": 1})
+    values["schedule"]["name"] = "constant"
+    read(TrainConfig, values)
+
+
+def test_a_schedule_that_decays_needs_an_end_to_decay_to() -> None:
+    values = with_changes(training__max_steps=None, training__max_minutes=1)
+    values["schedule"]["name"] = "cosine"
+    assert mistakes(values) == [
+        "one of `training.max_steps` and `training.max_epochs` must be set with `schedule=cosine`, "
+        "which goes by them and not by the clock."
+    ]
 
 
 def test_deepspeed_may_have_several_processes() -> None:

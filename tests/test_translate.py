@@ -110,7 +110,13 @@ def test_file_to_file(main_exits: Callable[..., int], expected: list[str], tmp_p
         (["input=none.txt"], b"", "`none.txt` must be a file, but does not exist"),
         (["output=no/folder"], b"A\n", "`output` must be a file that can be written"),
         (["translator.folder=none"], b"", "`none` must be a model folder"),
-        (["translator.plan=none.json"], b"", "`none.json` must be a plan"),
+        (
+            ["translator.plan=none.json", "translator.device=auto"],
+            b"",
+            "`none.json` must be a plan",
+        ),
+        (["translator.plan=no.json"], b"", "`device` must be auto with a `plan`"),
+        (["decode.n_best=2"], b"", "`decode.n_best` must be 1 with format=text, but is 2"),
         (["decode.n_best=6"], b"", "`n_best` must be at most `beam_size` (5)"),
     ],
 )
@@ -126,6 +132,33 @@ def test_mistakes(
     assert error.startswith("nmt-translate: error: ")
     assert sentence in error
     assert error.count("\n") == 1
+
+
+def test_a_file_can_be_translated_in_its_place(
+    main_exits: Callable[..., int], expected: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "text").write_bytes(as_lines(SOURCE))
+    assert main_exits("input=text", "output=text") == 0
+    assert (tmp_path / "text").read_bytes() == as_lines(expected)
+    assert [path.name for path in tmp_path.iterdir()] == ["text"]
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"A man.\nA \xff dog.\n"], ids=["missing", "damaged in its last line"]
+)
+def test_a_mistake_in_the_input_leaves_the_output_as_it_was(
+    main_exits: Callable[..., int], tmp_path: Path, content: bytes | None
+) -> None:
+    (tmp_path / "out").write_text("precious")
+    if content is not None:
+        (tmp_path / "in").write_bytes(content)
+    assert main_exits("input=in", "output=out", "buffer=1") == 2
+    assert (tmp_path / "out").read_text() == "precious"
+    assert {path.name for path in tmp_path.iterdir()} <= {"in", "out"}
+
+
+def test_an_output_that_is_no_file(main_exits: Callable[..., int]) -> None:
+    assert main_exits("output=/dev/null", given=b"A man.\n") == 0
 
 
 def test_lines_are_written_as_they_become_ready(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 
 from nmt.config import DecodeConfig
@@ -62,7 +63,7 @@ class Translation:
     source_tokens: list[str]  # pieces of the source
     # Where each of `tokens` looked in `source_tokens`, if asked for. Rows sum to at most 1: what is
     # missing went to the end of the source.
-    alignment: list[list[float]] | None
+    alignment: np.ndarray | None = field(compare=False)
     alternatives: list[Alternative]  # the next best of `n_best`, without this one
     truncated: bool  # cut off at the longest length allowed
 
@@ -142,7 +143,14 @@ class Translator:
         *,
         alignments: bool = False,
     ) -> list[Translation]:
-        """Translate segments, in order. None of them is split; blank ones give a blank."""
+        """Translate segments, in order. None of them is split; blank ones give a blank.
+
+        Raises:
+            InputError: one string is given instead of a list.
+            ModelFolderError: the model's weights are not finite.
+        """
+        if isinstance(texts, str):
+            raise InputError("`texts` must be a list of strings, but is one string instead.")
         decode = decode or self.decode
         sources = self.vocabulary.encode_batch(texts)
         found = self._search(sources, decode, alignments)
@@ -191,6 +199,10 @@ class Translator:
         return found
 
     def _translation(self, source: Sequence[int], hypotheses: list[Hypothesis]) -> Translation:
+        if not hypotheses:
+            raise ModelFolderError(
+                "The model's scores must be numbers, but are not: its training has diverged."
+            )
         best, *others = [self._alternative(hypothesis) for hypothesis in hypotheses]
         alignment = hypotheses[0].alignment
         return Translation(
@@ -199,7 +211,7 @@ class Translator:
             log_probability=best.log_probability,
             tokens=best.tokens,
             source_tokens=self.vocabulary.pieces(source),
-            alignment=None if alignment is None else alignment[:, :-1].tolist(),
+            alignment=None if alignment is None else alignment[:, :-1].numpy(force=True).copy(),
             alternatives=others,
             truncated=best.truncated,
         )
@@ -215,7 +227,7 @@ class Translator:
 
 
 def _blank(alignments: bool) -> Translation:
-    return Translation("", 0.0, 0.0, [], [], [] if alignments else None, [], False)
+    return Translation("", 0.0, 0.0, [], [], np.zeros((0, 0)) if alignments else None, [], False)
 
 
 def _most(sentences: int, longest: int) -> int:

@@ -45,9 +45,11 @@ def is_worker() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def has_parent() -> bool:
-    """Whether this process was started by `run_workers`."""
-    return LAUNCHED in os.environ
+def parent_start() -> float | None:
+    """When the command began that has started this process by `run_workers`, in seconds of
+    `time.monotonic`; None where there is none."""
+    value = os.environ.get(LAUNCHED)
+    return None if value is None else float(value)
 
 
 def world() -> World:
@@ -64,11 +66,13 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if LINUX else os.cpu_count() or 1
 
 
-def run_workers(command: Sequence[str], processes: int, threads: int | None) -> None:
+def run_workers(
+    command: Sequence[str], processes: int, threads: int | None, started: float | None = None
+) -> None:
     """Run `processes` copies of `command` as ranks of one group and wait until all are done.
 
     They inherit stdout and stderr. Each gets `threads` CPU threads, or else its share of the cores.
-    SIGINT and SIGTERM stop the workers first.
+    SIGINT and SIGTERM stop the workers first. They are told when the command `started`.
 
     Raises:
         WorkerError: a worker failed; the others have been stopped.
@@ -86,7 +90,7 @@ def run_workers(command: Sequence[str], processes: int, threads: int | None) -> 
         "MASTER_PORT": str(store.port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         "OMP_NUM_THREADS": own_threads,
-        LAUNCHED: "1",
+        LAUNCHED: str(time.monotonic() if started is None else started),
     }
     workers: list[subprocess.Popen[bytes]] = []
     with _signals() as received:

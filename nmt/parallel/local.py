@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nmt.model.batch import Batch, length_mask
 from nmt.model.dropout import EVALUATION, ForwardPass, Randomness
-from nmt.model.graph import LayerGraph
+from nmt.model.graph import LayerGraph, LayerStack
 from nmt.parallel.executor import Loss, OptimizerFactory, StepResult
 from nmt.precision.master_weights import MasterWeights
 
@@ -21,6 +21,17 @@ PARAMETER, OPTIMIZER = "parameter/", "optimizer/"
 def labels(batch: Batch) -> Tensor:
     """The target tokens in the order of the output layer's rows: (N,)."""
     return batch.target_output[length_mask(batch.target_lengths, batch.target_output.shape[1])]
+
+
+@torch.no_grad()
+def mean_loss(stack: LayerStack, batches: Iterable[Batch], loss: Loss, device: str) -> float:
+    """Mean loss of a target token of a whole model, nothing dropped."""
+    total, tokens = 0.0, 0
+    for batch in batches:
+        batch = batch.to(device)
+        total += float(loss(stack(batch, EVALUATION), labels(batch)))
+        tokens += batch.tokens
+    return total / tokens
 
 
 class LocalExecutor:
@@ -63,7 +74,8 @@ class LocalExecutor:
         self._optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), dtype=torch.float64)
         for piece in batch.to(self._device).cut(self._micro_batches):
-            loss = self._piece_loss(piece, ForwardPass.of(piece, self._randomness)) / tokens
+            logits = self._stack(piece, ForwardPass.of(piece, self._randomness))
+            loss = self._loss(logits, labels(piece)) / tokens
             loss.backward()
             total += loss.detach().cpu()
         norm = clip(list(self._parameters.values()), self._clip_norm)
@@ -72,17 +84,9 @@ class LocalExecutor:
             self._masters.publish()
         return StepResult(float(total), norm, tokens, time.perf_counter() - start)
 
-    def _piece_loss(self, piece: Batch, within: ForwardPass) -> Tensor:
-        return self._loss(self._stack(piece, within), labels(piece))
-
-    @torch.no_grad()
     def validation_loss(self, batches: Iterable[Batch]) -> float:
         """Mean loss of a target token, nothing dropped."""
-        total, tokens = 0.0, 0
-        for batch in batches:
-            total += float(self._piece_loss(batch.to(self._device), EVALUATION))
-            tokens += batch.tokens
-        return total / tokens
+        return mean_loss(self._stack, batches, self._loss, self._device)
 
     def gather_parameters(self) -> dict[str, Tensor]:
         """All parameters by canonical name; views."""

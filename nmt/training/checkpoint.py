@@ -33,6 +33,7 @@ class Progress:
     best_score: float | None = None
     best_step: int = 0
     without_improvement: int = 0  # validations
+    validated_step: int = 0  # at which the weights were scored last
     averaged_step: int = 0  # at which the mean of checkpoints was scored last
     recent_loss: float = 0.0  # since the last line of metrics, summed over target tokens
     recent_tokens: int = 0

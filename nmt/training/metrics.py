@@ -25,7 +25,8 @@ class Metrics:
         truncate_metrics(self._file, first_step)
         self._lines = self._file.open("a", encoding="utf-8")
         # Events after the checkpoint that is resumed from are dropped here as well.
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)
+        self._first: float | None = None
         self._bar = tqdm(
             total=100,
             desc="training",
@@ -57,6 +58,8 @@ class Metrics:
     def show(self, progress: float, loss: float, tokens_per_second: float) -> None:
         """Move the progress bar. `progress` is the part of the run that is done."""
         self._bar.n = min(100.0, round(100 * progress, 1))
+        if self._first is None:  # what earlier sessions have done tells nothing about the speed
+            self._first = self._bar.initial = self._bar.n
         self._bar.set_postfix_str(f"loss {loss:.3f}, {tokens_per_second:,.0f} tokens/s")
 
     def say(self, text: str) -> None:

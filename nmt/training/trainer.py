@@ -14,9 +14,9 @@ from typing import Any
 from torch import Tensor
 
 from nmt.config import TrainConfig
-from nmt.corpus.batching import PairBatch, ordered_batches
+from nmt.corpus.batching import PairBatch
 from nmt.corpus.prepare import PreparedData
-from nmt.errors import CheckpointError
+from nmt.errors import CheckpointError, TrainingError
 from nmt.model.batch import Batch
 from nmt.model.folder import ModelDescription
 from nmt.parallel.executor import Executor, StepResult
@@ -24,11 +24,16 @@ from nmt.training.average import RunningAverage, mean_of_checkpoints
 from nmt.training.checkpoint import Checkpoints, Progress, read_progress
 from nmt.training.metrics import Metrics
 from nmt.training.optimizer import learning_rate_factor
-from nmt.training.validation import Candidate, Scores, discard, publish, score_candidate
+from nmt.training.validation import (
+    Candidate,
+    Scores,
+    discard,
+    publish,
+    score_candidate,
+    validation_batches,
+)
 
 logger = logging.getLogger(__name__)
-
-VALIDATION_ROWS = 64  # sentences of a batch for the validation loss
 
 
 class Trainer:
@@ -58,6 +63,9 @@ class Trainer:
             else None
         )
         self._progress = Progress()
+        self._saved_step = (
+            -1
+        )  # of the last checkpoint; not looked up, since only one process writes
         self._started = started
         self._metrics: Metrics | None = None
 
@@ -88,6 +96,13 @@ class Trainer:
         )
         batch = Batch.from_rows(pairs.source, pairs.target)
         result = self._executor.train_step(batch, progress.step, rate)
+        if not (math.isfinite(result.loss) and math.isfinite(result.gradient_norm)):
+            raise TrainingError(
+                f"The loss and the gradient must be finite, but are {result.loss:g} and "
+                f"{result.gradient_norm:g} at step {progress.step + 1}; use a lower "
+                "`optimizer.learning_rate` or `optimizer.clip_norm`. The run can go on from its "
+                "last checkpoint."
+            )
         progress.step += 1
         progress.epoch = pairs.epoch
         progress.target_tokens += result.tokens
@@ -146,9 +161,11 @@ class Trainer:
 
     def _validate(self, weights: Mapping[str, Tensor] | None = None) -> None:
         """Score the weights (the average where there is one) and keep them if they are the best."""
-        loss = self._validation_loss()
+        loss = None
         if weights is None:
             weights = self._weights()
+            if not self._averaging:
+                loss = self._executor.validation_loss(validation_batches(self._data))
         score = 0.0
         if self._executor.is_main:
             candidate = Candidate(self._config, self._data, self._description, weights)
@@ -157,6 +174,7 @@ class Trainer:
             self._report(scores)
         score = self._executor.agree(score)
         progress = self._progress
+        progress.validated_step = progress.step
         if progress.best_score is None or score > progress.best_score:
             progress.best_score, progress.best_step = score, progress.step
             progress.without_improvement = 0
@@ -178,22 +196,20 @@ class Trainer:
             f"chrF {scores.chrf:.2f}",
         )
 
-    def _validation_loss(self) -> float:
-        rows = ordered_batches(
-            self._data.valid_source_ids, self._data.valid_target_ids, VALIDATION_ROWS
-        )
-        return self._executor.validation_loss(
-            Batch.from_rows(batch.source, batch.target) for batch in rows
-        )
+    @property
+    def _averaging(self) -> bool:
+        """Whether there is an average of the weights; the same on all processes."""
+        return self._average is not None and self._average.started
 
     def _weights(self) -> Mapping[str, Tensor]:
         # All processes must decide alike: gathering takes part of each of them.
-        if self._average and self._average.started:
+        if self._average and self._averaging:
             return self._average.weights
         return self._executor.gather_parameters()
 
     def _checkpoint(self) -> None:
         state = self._executor.state_dict()
+        self._saved_step = self._progress.step
         if not self._executor.is_main:
             return
         progress = Progress(**vars(self._progress))
@@ -214,15 +230,16 @@ class Trainer:
         if self._average:
             self._average.load_state_dict(state)
         self._progress = progress
+        self._saved_step = progress.step
         logger.info("going on from step %d (%s)", progress.step, folder)
 
     def _end(self) -> None:
         progress = self._progress
         step = progress.step
-        last = self._checkpoints.all()
-        if not last or read_progress(last[-1]).step != step:
-            if step % self._settings.validate_every or progress.best_score is None:
-                self._validate()
+        unscored = progress.validated_step != step or progress.best_score is None
+        if unscored:
+            self._validate()
+        if unscored or self._saved_step != step:
             self._checkpoint()
         if self._settings.average.kind == "checkpoints" and progress.averaged_step != step:
             folders = self._checkpoints.all()[-self._settings.average.checkpoints :]
@@ -235,6 +252,11 @@ class Trainer:
             write_summary(self._config, progress)
 
 
+def exists(config: TrainConfig, name: str) -> bool:
+    """Whether the run's folder has something of that name."""
+    return (config.folder / name).exists()
+
+
 def find_checkpoint(config: TrainConfig) -> Path | None:
     """The checkpoint that the run goes on from; None where it starts anew.
 
@@ -242,9 +264,10 @@ def find_checkpoint(config: TrainConfig) -> Path | None:
         CheckpointError: `resume` asks for a checkpoint and there is none, or the other way round.
     """
     found = Checkpoints(config.folder / "checkpoints", config.training.keep_checkpoints).all()
-    if config.resume == "never" and found:
+    begun = [name for name in ("checkpoints", "best", "metrics.jsonl") if exists(config, name)]
+    if config.resume == "never" and begun:
         raise CheckpointError(
-            f"`resume=never` needs a new run, but `{config.folder}` has checkpoints; "
+            f"`resume=never` needs a new run, but `{config.folder}` has `{begun[0]}`; "
             "choose another `name`, or delete the folder."
         )
     if config.resume == "must" and not found:
@@ -282,6 +305,7 @@ def run_identity(config: TrainConfig, data: PreparedData) -> dict[str, Any]:
         "seed": config.seed,
         "optimizer.name": config.optimizer.name,
         "data.vocabulary": data.vocabulary.fingerprint,
+        "training.best_by": config.training.best_by,
         "training.average.kind": config.training.average.kind,
     }
 

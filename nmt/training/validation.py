@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from nmt.config import TrainConfig
+from nmt.corpus.batching import ordered_batches
 from nmt.corpus.prepare import PreparedData
 from nmt.decoding.translator import Translator
 from nmt.evaluation.bleu import score
+from nmt.model.batch import Batch
 from nmt.model.folder import CARD, VOCABULARY, ModelDescription, replace_folder, write_model_folder
+from nmt.parallel.local import mean_loss
 from nmt.training.card import model_card
 from nmt.training.checkpoint import Progress
+from nmt.training.loss import SmoothedCrossEntropy
+
+VALIDATION_ROWS = 64  # sentences of a batch for the validation loss
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class Candidate:
 class Scores:
     """One validation."""
 
-    loss: float  # mean of a target token, of the last weights; smoothed as in training
+    loss: float  # mean of a target token; smoothed as in training
     bleu: float
     chrf: float
     bleu_signature: str
@@ -53,8 +60,15 @@ class Scores:
         return asdict(self)
 
 
-def score_candidate(candidate: Candidate, loss: float) -> Scores:
-    """Write the candidate's folder, translate a part of the validation set with it, and score."""
+def validation_batches(data: PreparedData) -> Iterator[Batch]:
+    """The validation set for its loss."""
+    for rows in ordered_batches(data.valid_source_ids, data.valid_target_ids, VALIDATION_ROWS):
+        yield Batch.from_rows(rows.source, rows.target)
+
+
+def score_candidate(candidate: Candidate, loss: float | None) -> Scores:
+    """Write the candidate's folder, translate a part of the validation set with it, and score.
+    `loss` is that of its weights, or None where no executor has them: averages."""
     config, data = candidate.config, candidate.data
     config.folder.mkdir(parents=True, exist_ok=True)
     vocabulary = config.folder / VOCABULARY
@@ -62,6 +76,8 @@ def score_candidate(candidate: Candidate, loss: float) -> Scores:
     write_model_folder(
         candidate.folder, candidate.description, candidate.weights, vocabulary, card=""
     )
+    if loss is None:
+        loss = _loss_of(candidate)
     count = config.training.validate_sentences
     translator = Translator.load(candidate.folder, device=config.parallel.device)
     translations = translator.translate(data.valid_source[:count], config.decode)
@@ -77,6 +93,18 @@ def score_candidate(candidate: Candidate, loss: float) -> Scores:
         scores["chrf"].signature,
         len(hypotheses),
     )
+
+
+def _loss_of(candidate: Candidate) -> float:
+    """On the whole validation set, in this process."""
+    config = candidate.config
+    cuda = config.parallel.device != "cpu" and torch.cuda.is_available()
+    device = "cuda" if cuda else "cpu"
+    graph = candidate.description.graph()
+    stack = graph.build(graph.names, seed=0)
+    stack.load(candidate.weights)
+    loss = SmoothedCrossEntropy(config.training.label_smoothing)
+    return mean_loss(stack.to(device), validation_batches(candidate.data), loss, device)
 
 
 def discard(candidate: Candidate) -> None:

@@ -204,7 +204,8 @@ def test_memory_does_not_grow_with_the_corpus(
 
 
 def test_multi30k(tmp_path: Path) -> None:
-    corpora = Path(os.environ["NMT_CORPORA"])  # README.md says how to get them
+    assert "NMT_CORPORA" in os.environ, "data/README.md says how to get the corpora"
+    corpora = Path(os.environ["NMT_CORPORA"])
     files = FilesConfig(
         source=[str(corpora / "multi30k/valid.en.gz")],
         target=[str(corpora / "multi30k/valid.de.gz")],

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from nmt.config import DecodeConfig
@@ -42,7 +43,7 @@ class Shouting:
             log_probability=-float(len(text)),
             tokens=["▁", text.upper()],
             source_tokens=[text],
-            alignment=[[0.123456], [1.0]] if alignments else None,
+            alignment=np.array([[0.123456], [1.0]]) if alignments else None,
             alternatives=[Alternative(other, -9.0, -9.0, [other], False) for other in others],
             truncated=len(text) > 8,
         )

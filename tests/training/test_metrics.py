@@ -3,6 +3,7 @@ import logging
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nmt.training.metrics import Metrics, truncate_metrics
 
@@ -60,7 +61,9 @@ def test_a_resumed_run_writes_on(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     assert lines[0] == {"step": 1, "kind": "train", "loss": 2.5, "note": "text"}
     assert lines[2] == {"step": 3, "kind": "validation", "loss": 2.0}
-    assert len(list((tmp_path / "tensorboard").iterdir())) == 2
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.step for event in board.Scalars("train/loss")] == [1, 2]
+    assert [event.step for event in board.Scalars("validation/loss")] == [3]
 
 
 def test_lines_can_be_read_while_the_run_lasts(tmp_path: Path) -> None:

@@ -13,15 +13,19 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from nmt.config import TrainConfig, read
+from nmt.corpus.prepare import prepare
 from nmt.decoding.translator import Translator
-from nmt.errors import CheckpointError
+from nmt.errors import CheckpointError, PlanError, TrainingError
 from nmt.model.batch import Batch
+from nmt.model.folder import read_description
 from nmt.parallel.executor import StepResult
-from nmt.parallel.local import LocalExecutor
+from nmt.parallel.local import LocalExecutor, mean_loss
 from nmt.placement.plan import Plan
-from nmt.train import train
+from nmt.train import lock, train
 from nmt.training import trainer as trainer_module
 from nmt.training.checkpoint import Checkpoints, Progress
+from nmt.training.loss import SmoothedCrossEntropy
+from nmt.training.validation import validation_batches
 
 MakeConfig = Callable[..., TrainConfig]
 CLOCK = {"seconds", "tokens_per_second", "recent_seconds"}
@@ -325,9 +329,15 @@ def started(small: MakeConfig) -> TrainConfig:
 
 def test_never_on_a_run_that_exists(small: MakeConfig, started: TrainConfig) -> None:
     assert refused(small("resume=never")) == (
-        f"`resume=never` needs a new run, but `{started.folder}` has checkpoints; "
+        f"`resume=never` needs a new run, but `{started.folder}` has `checkpoints`; "
         "choose another `name`, or delete the folder."
     )
+
+
+def test_never_on_a_run_without_checkpoints(small: MakeConfig) -> None:
+    config = small("resume=never")
+    (config.folder / "best").mkdir(parents=True)
+    assert "has `best`;" in refused(config)
 
 
 def test_never_on_a_new_run(small: MakeConfig) -> None:
@@ -438,11 +448,64 @@ def test_the_first_validation_can_be_later(small: MakeConfig) -> None:
     assert [line["step"] for line in metrics(config, "validation")] == [18, 24]
 
 
-def test_the_last_weights_are_validated(small: MakeConfig) -> None:
-    config = small("training.max_steps=8")
+@pytest.mark.parametrize(
+    ("limit", "changes", "validated", "kept"),
+    [
+        (8, [], [6, 8], [5, 8]),
+        (10, [], [6, 10], [5, 10]),
+        (4, [], [4], [4]),
+        (5, ["training.validate_first=100"], [5], [5]),
+    ],
+)
+def test_the_last_weights_are_validated(
+    small: MakeConfig, limit: int, changes: list[str], validated: list[int], kept: list[int]
+) -> None:
+    config = small(f"training.max_steps={limit}", *changes)
     train(config)
-    assert [line["step"] for line in metrics(config, "validation")] == [6, 8]
-    assert steps(config) == [5, 8]
+    assert [line["step"] for line in metrics(config, "validation")] == validated
+    assert steps(config) == kept
+    assert (config.folder / "best" / "model.safetensors").exists()
+    train(config)
+    assert [line["step"] for line in metrics(config, "validation")] == validated
+
+
+@pytest.mark.parametrize("kind", ["weights", "checkpoints", "none"])
+def test_the_loss_is_that_of_the_weights_that_are_kept(small: MakeConfig, kind: str) -> None:
+    config = small(f"training.average.kind={kind}", "optimizer.learning_rate=0.02")
+    train(config)
+    best = config.folder / "best"
+    description = read_description(best)
+    graph = description.graph()
+    stack = graph.build(graph.names, seed=9)
+    stack.load(load_file(best / "model.safetensors"))
+    data = prepare(config.data, config.seed)
+    loss = mean_loss(stack, validation_batches(data), SmoothedCrossEntropy(0.1), "cpu")
+    losses = [line["loss"] for line in metrics(config, "validation")]
+    assert loss == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_a_run_that_diverges_ends_with_a_sentence(small: MakeConfig) -> None:
+    config = small("optimizer.learning_rate=1.0e+37", "optimizer.clip_norm=null")
+    with pytest.raises(TrainingError, match=r"must be finite, but are .* at step \d+; use a lower"):
+        train(config)
+
+
+def test_one_command_at_a_time(small: MakeConfig) -> None:
+    config = small("training.max_steps=1")
+    config.folder.mkdir(parents=True)
+    with lock(config.folder), pytest.raises(CheckpointError, match="by one command at a time"):
+        train(config)
+    assert {path.name for path in config.folder.iterdir()} <= {"plan.json"}
+    train(config)
+
+
+def test_processes_that_were_not_asked_for(
+    small: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(PlanError, match=r"\(1\) must be the number of processes, but 2 were"):
+        train(small())
 
 
 def test_log_lines_are_means(small: MakeConfig, through: TrainConfig) -> None:
