@@ -31,8 +31,8 @@ demo: $(READY)  ## train on the sample corpus with two pipeline stages, report B
 
 # Small enough to learn the sample in about two minutes on two cores.
 DEMO = model.hidden_size=128 model.dropout=0.1 data.batch.tokens=500 parallel.micro_batches=2 \
-       optimizer.learning_rate=0.005 schedule.warmup_steps=60 training.max_epochs=8 \
-       training.average.every=10 training.average.decay=0.8 training.validate_every=500
+       optimizer.learning_rate=0.005 schedule.warmup_steps=60 training.max_epochs=7 \
+       training.average.every=10 training.average.decay=0.8 training.validate_every=330
 
 SENTENCES = 'Tomorrow my brother will visit the museum.' \
             'The old baker gave the girl a red apple.' \
