@@ -23,7 +23,7 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)  ## train on the sample corpus with two pipeline stages, report BLEU, translate
 	rm -rf $(RUN)
-	$(BIN)/nmt-train data=sample model=tiny parallel=deepspeed parallel.stages=2 name=$(NAME) runs=runs $(DEMO)
+	$(BIN)/nmt-train data=sample model=tiny parallel=wavefront parallel.stages=2 name=$(NAME) runs=runs $(DEMO)
 	$(BIN)/nmt-evaluate translator.folder=$(RUN)/best data=sample split=test output=$(RUN) minimum_bleu=60
 	@printf '%s\n' $(SENTENCES) > $(RUN)/examples.en
 	$(BIN)/nmt-translate translator.folder=$(RUN)/best input=$(RUN)/examples.en output=$(RUN)/examples.de

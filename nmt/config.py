@@ -181,15 +181,29 @@ class ScheduleConfig(Settings):
 class ParallelConfig(Settings):
     """conf/parallel: which executor runs the graph, on how many devices."""
 
-    executor: Literal["local", "deepspeed"] = Field(
-        description="One process, or DeepSpeed's pipeline engine."
+    executor: Literal["local", "deepspeed", "wavefront"] = Field(
+        description="One device, or DeepSpeed's pipeline engine, or our own for any placement."
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         description="Kind of device; auto: CUDA where there is one for every process."
     )
-    stages: PositiveInt = Field(description="Pipeline stages, a process each.")
+    stages: PositiveInt = Field(description="Devices that the layers are put on.")
     copies: PositiveInt = Field(description="Data parallel copies of the whole pipeline.")
     micro_batches: PositiveInt = Field(description="Pieces that a copy's batch is cut into.")
+    chunks: PositiveInt = Field(description="Pieces that time is cut into; wavefront only.")
+    schedule: Literal["gpipe", "1f1b", "wavefront"] | None = Field(
+        description="Rule of each device's order of work; wavefront only."
+    )
+    one_process: bool = Field(
+        description="One process drives all devices, instead of one each; wavefront only."
+    )
+    tune: bool = Field(
+        description="Measure which micro-batches and chunks are the fastest, and one process with "
+        "all threads; wavefront only."
+    )
+    trace: bool = Field(
+        description="Record what each device does in a few steps: trace.html, .png and .json."
+    )
     zero: Literal[0, 1] = Field(
         description="ZeRO stage: 1 shares the optimizer's state among the copies."
     )
@@ -197,7 +211,7 @@ class ParallelConfig(Settings):
         description="CPU threads of a process; null: the cores divided by the processes."
     )
     plan: str | None = Field(
-        description="A plan.json to follow; null: stages of equal measured cost."
+        description="A plan.json to follow; null: one made from the layers' measured cost."
     )
 
 
@@ -307,12 +321,12 @@ class TrainConfig(Settings):
                 f"`data.batch.multiple` must be a multiple of `parallel.copies` × "
                 f"`parallel.micro_batches` ({pieces}), but is {self.data.batch.multiple} instead."
             )
-        processes = (self.parallel.stages, self.parallel.copies)
-        if self.parallel.executor == "local" and processes != (1, 1):
+        devices = (self.parallel.stages, self.parallel.copies)
+        if self.parallel.executor == "local" and devices != (1, 1):
             mistakes.append(
                 "`parallel.stages` and `parallel.copies` must be 1 with `parallel.executor=local`, "
                 f"but are {self.parallel.stages} and {self.parallel.copies} instead; "
-                "use `parallel=deepspeed` for more."
+                "use `parallel=wavefront` for more."
             )
         limits = (self.training.max_steps, self.training.max_epochs, self.training.max_minutes)
         if all(limit is None for limit in limits):
@@ -332,6 +346,26 @@ class TrainConfig(Settings):
 
     def _without_effect(self) -> list[str]:
         parallel, mistakes = self.parallel, []
+        if parallel.executor != "wavefront":
+            wanted = {"chunks": 1, "schedule": None, "one_process": False, "tune": False}
+            mistakes += [
+                f"`parallel.{name}` must be {value} with `parallel.executor={parallel.executor}`, "
+                f"but is {getattr(parallel, name)!r} instead."
+                for name, value in wanted.items()
+                if getattr(parallel, name) != value
+            ]
+        elif parallel.tune and parallel.plan is not None:
+            mistakes.append(
+                "`parallel.plan` must be null with `parallel.tune`, which makes plans, "
+                f"but is {parallel.plan!r} instead."
+            )
+        elif parallel.schedule is None:
+            mistakes.append(
+                "`parallel.schedule` must be gpipe, 1f1b or wavefront with "
+                "`parallel.executor=wavefront`, but is null instead."
+            )
+        elif parallel.zero:
+            mistakes.append("`parallel.zero` must be 0 with `parallel.executor=wavefront`.")
         if parallel.executor == "local" and parallel.plan is not None:
             mistakes.append(
                 "`parallel.plan` must be null with `parallel.executor=local`, "

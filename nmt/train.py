@@ -16,24 +16,17 @@ import yaml
 
 from nmt.command import run_command
 from nmt.config import TrainConfig
-from nmt.corpus.prepare import PreparedData, prepare
+from nmt.corpus.prepare import prepare
 from nmt.errors import CheckpointError, PlanError
-from nmt.model.batch import Batch
+from nmt.evaluation.plots import require_matplotlib
+from nmt.executors import find_device, make_executor, number_of_processes
 from nmt.model.folder import ModelDescription
-from nmt.model.graph import LayerGraph
-from nmt.parallel.executor import Executor
 from nmt.parallel.launch import is_worker, keep_memory, parent_start, run_workers, world
-from nmt.parallel.local import LocalExecutor
-from nmt.parallel.measure import layer_costs
-from nmt.placement.plan import Plan, contiguous, single_device
 from nmt.precision.bf16 import require_bf16
-from nmt.training.loss import SmoothedCrossEntropy
-from nmt.training.optimizer import optimizer_factory
 from nmt.training.trainer import Trainer, check_continuation, find_checkpoint
+from nmt.tune import overrides, tuned
 
 logger = logging.getLogger(__name__)
-
-PLAN = "plan.json"
 
 
 def main() -> None:
@@ -46,12 +39,24 @@ def train(config: TrainConfig) -> None:
     parent = parent_start()
     started = time.monotonic() if parent is None else parent
     find_checkpoint(config)  # at once, since preparing the data may take long
-    processes = config.parallel.stages * config.parallel.copies
+    if not is_worker():
+        check_possible(config)
+    command = [sys.executable, "-m", "nmt.train", *sys.argv[1:]]
+    if config.parallel.tune:
+        if is_worker():
+            raise PlanError(
+                "`parallel.tune` must be false in processes that another program has started; "
+                "run `nmt-train` alone once, and give what it has chosen."
+            )
+        check_continuation(config, prepare(config.data, config.seed))
+        config = tuned(config)
+        command += overrides(config)
+    processes = number_of_processes(config)
     if processes > 1 and not is_worker():
         # Mistakes in the data, or in going on with a run, show here, once.
         check_continuation(config, prepare(config.data, config.seed))
         run_workers(
-            [sys.executable, "-m", "nmt.train", *sys.argv[1:]],
+            command,
             processes,
             config.parallel.threads,
             started,
@@ -60,7 +65,7 @@ def train(config: TrainConfig) -> None:
     if is_worker() and world().size != processes:
         raise PlanError(
             f"`parallel.stages` × `parallel.copies` ({processes}) must be the number of processes, "
-            f"but {world().size} were started; set them, with `parallel=deepspeed`."
+            f"but {world().size} were started; set them, with `parallel=wavefront`."
         )
     if world().rank > 0:
         logging.getLogger().setLevel(logging.WARNING)  # the first worker speaks for all
@@ -69,14 +74,26 @@ def train(config: TrainConfig) -> None:
     train_here(config, started)
 
 
+def check_possible(config: TrainConfig) -> None:
+    """Check what this machine must have.
+
+    Raises:
+        ConfigurationError: it cannot do bf16, or draw plots.
+        PlanError: there are fewer GPUs than asked for.
+    """
+    if config.precision.name == "bf16":
+        require_bf16(find_device(config), config.precision.emulate)
+    if config.parallel.trace:
+        require_matplotlib()
+
+
 def train_here(config: TrainConfig, started: float) -> None:
     """This process's part of the training; `started` is when the command began."""
     keep_memory()
     if config.parallel.threads:
         torch.set_num_threads(config.parallel.threads)
+    check_possible(config)
     device = find_device(config)
-    if config.precision.name == "bf16":
-        require_bf16(device, config.precision.emulate)
     data = prepare(config.data, config.seed)
     check_continuation(config, data)  # before the first file is written
     description = ModelDescription(
@@ -94,115 +111,6 @@ def train_here(config: TrainConfig, started: float) -> None:
             logger.info("best model (step %d): %s", progress.best_step, config.folder / "best")
     finally:
         executor.close()
-
-
-def find_device(config: TrainConfig) -> str:
-    """The kind of device that the run uses: cpu or cuda.
-
-    Raises:
-        PlanError: more GPUs are asked for than there are.
-    """
-    processes = config.parallel.stages * config.parallel.copies
-    on_this_machine = world().local_size if is_worker() else processes
-    gpus = torch.cuda.device_count()
-    if config.parallel.device == "cuda" and gpus < on_this_machine:
-        raise PlanError(
-            f"`parallel.device=cuda` needs {on_this_machine} GPUs on this machine, "
-            f"but there are {gpus}; use `parallel.device=cpu` or fewer stages."
-        )
-    if config.parallel.device == "cpu" or gpus < on_this_machine:
-        return "cpu"
-    return "cuda"
-
-
-def make_executor(
-    config: TrainConfig, graph: LayerGraph, data: PreparedData, device: str
-) -> Executor:
-    """The executor that the configuration names, with its plan saved in the run's folder."""
-    parallel = config.parallel
-    loss = SmoothedCrossEntropy(config.training.label_smoothing)
-    optimizer = optimizer_factory(config.optimizer)
-    dtype = torch.bfloat16 if config.precision.name == "bf16" else torch.float32
-    if parallel.executor == "local":
-        plan = single_device(graph.name, graph.names, device, parallel.micro_batches)
-        save_plan(config, plan)
-        return LocalExecutor(
-            graph,
-            seed=config.seed,
-            device=device,
-            micro_batches=parallel.micro_batches,
-            loss=loss,
-            optimizer=optimizer,
-            clip_norm=config.optimizer.clip_norm,
-            dtype=dtype,
-        )
-    # deepspeed takes seconds to import, and only this executor needs it.
-    from nmt.parallel import pipeline
-
-    pipeline.start(device)
-    plan = pipeline.from_main(lambda: find_plan(config, graph, data, device))
-    if pipeline.is_main():
-        save_plan(config, plan)
-    return pipeline.DeepSpeedExecutor(
-        graph,
-        plan=plan,
-        copies=parallel.copies,
-        zero=parallel.zero,
-        seed=config.seed,
-        device=device,
-        micro_batches=parallel.micro_batches,
-        loss=loss,
-        optimizer=optimizer,
-        clip_norm=config.optimizer.clip_norm,
-        dtype=dtype,
-    )
-
-
-def find_plan(config: TrainConfig, graph: LayerGraph, data: PreparedData, device: str) -> Plan:
-    """The plan that the configuration names, or the one that the run has begun with, or stages of
-    equal measured cost."""
-    if config.parallel.plan is not None:
-        plan = Plan.load(config.parallel.plan)
-        plan.validate_against(graph.name, graph.names)
-        if plan.micro_batches != config.parallel.micro_batches:
-            raise PlanError(
-                f"`parallel.micro_batches` must be {plan.micro_batches}, as in "
-                f"`{config.parallel.plan}`, but is {config.parallel.micro_batches} instead."
-            )
-        return plan
-    devices = [
-        f"{device}:{stage}" if device == "cuda" else device
-        for stage in range(config.parallel.stages)
-    ]
-    before = plan_of_run(config, graph, devices)
-    if before is not None:
-        return before
-    pairs = next(data.batches())
-    piece = Batch.from_rows(pairs.source, pairs.target).cut(
-        config.parallel.copies * config.parallel.micro_batches
-    )[0]
-    loss = SmoothedCrossEntropy(config.training.label_smoothing)
-    costs = layer_costs(graph, piece, loss, device)
-    return contiguous(graph.name, costs, devices, config.parallel.micro_batches)
-
-
-def plan_of_run(config: TrainConfig, graph: LayerGraph, devices: list[str]) -> Plan | None:
-    """The plan in the folder of a run that goes on, if it still fits. Measuring again might cut
-    elsewhere, and sums over the stages would be rounded in another order."""
-    file = config.folder / PLAN
-    if find_checkpoint(config) is None or not file.exists():
-        return None
-    plan = Plan.load(file)
-    cut = (plan.graph, set(plan.placement), plan.devices, plan.micro_batches)
-    wanted = (graph.name, set(graph.names), devices, config.parallel.micro_batches)
-    return plan if cut == wanted else None
-
-
-def save_plan(config: TrainConfig, plan: Plan) -> None:
-    """plan.json in the run's folder, and a table in the log."""
-    config.folder.mkdir(parents=True, exist_ok=True)
-    plan.save(config.folder / PLAN)
-    logger.info("%s", plan.table())
 
 
 @contextmanager

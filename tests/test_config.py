@@ -70,6 +70,11 @@ VALUES: dict[str, Any] = {
         "stages": 1,
         "copies": 1,
         "micro_batches": 1,
+        "chunks": 1,
+        "schedule": None,
+        "one_process": False,
+        "tune": False,
+        "trace": False,
         "zero": 0,
         "threads": None,
         "plan": None,
@@ -285,13 +290,30 @@ def test_a_sentence_names_path_value_and_what_is_allowed(
             "parallel__stages",
             2,
             "`parallel.stages` and `parallel.copies` must be 1 with `parallel.executor=local`, "
-            "but are 2 and 1 instead; use `parallel=deepspeed` for more.",
+            "but are 2 and 1 instead; use `parallel=wavefront` for more.",
         ),
         (
             "parallel__plan",
             "plan.json",
             "`parallel.plan` must be null with `parallel.executor=local`, "
             "but is 'plan.json' instead.",
+        ),
+        (
+            "parallel__chunks",
+            2,
+            "`parallel.chunks` must be 1 with `parallel.executor=local`, but is 2 instead.",
+        ),
+        (
+            "parallel__one_process",
+            True,
+            "`parallel.one_process` must be False with `parallel.executor=local`, "
+            "but is True instead.",
+        ),
+        (
+            "parallel__executor",
+            "wavefront",
+            "`parallel.schedule` must be gpipe, 1f1b or wavefront with "
+            "`parallel.executor=wavefront`, but is null instead.",
         ),
         (
             "parallel__zero",
@@ -303,7 +325,7 @@ def test_a_sentence_names_path_value_and_what_is_allowed(
             "parallel__copies",
             2,
             "`parallel.stages` and `parallel.copies` must be 1 with `parallel.executor=local`, "
-            "but are 1 and 2 instead; use `parallel=deepspeed` for more.",
+            "but are 1 and 2 instead; use `parallel=wavefront` for more.",
         ),
     ],
 )

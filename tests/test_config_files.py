@@ -127,7 +127,8 @@ def test_training_with_every_option(group: str, name: str) -> None:
 def test_every_executor_in_every_format(parallel: str, precision: str) -> None:
     overrides = [f"parallel={parallel}", f"precision={precision}"]
     config = read(TrainConfig, composed("train", *overrides))
-    assert config.parallel.executor == parallel
+    assert config.parallel.executor == {"auto": "wavefront"}.get(parallel, parallel)
+    assert config.parallel.tune == (parallel == "auto")
 
 
 @pytest.mark.parametrize("name", options("data"))

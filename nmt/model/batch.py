@@ -6,7 +6,7 @@ Shapes: B sentences, S longest source, T longest target (both with one special p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
 
@@ -21,8 +21,8 @@ PAD, UNK, BOS, EOS = 0, 1, 2, 3
 class Batch:
     """Sentence pairs ready for training. Immutable; cutting one makes views.
 
-    `first_row` and `global_shape` say which part of the global batch this is, so that whatever is
-    random depends on the sentence's place in the global batch and not on how it was cut.
+    `first_row`, `first_step` and `global_shape` say which part of the global batch this is, so that
+    whatever is random depends on the place in the global batch and not on how it was cut.
     """
 
     source: Tensor  # (B, S) pieces and EOS
@@ -32,6 +32,7 @@ class Batch:
     target_lengths: Tensor  # (B,)
     first_row: int
     global_shape: tuple[int, int, int]  # B, S, T of the global batch
+    first_step: int = 0  # of the side that is cut along time, if one is
 
     @classmethod
     def from_rows(
@@ -91,6 +92,26 @@ class Batch:
             target_lengths,
             self.first_row + first,
             self.global_shape,
+        )
+
+    def source_steps(self, first: int, end: int) -> Batch:
+        """The source's time steps from `first` to before `end`, with the lengths that are in them;
+        the target whole."""
+        return replace(
+            self,
+            source=self.source[:, first:end],
+            source_lengths=(self.source_lengths - first).clamp(0, end - first),
+            first_step=first,
+        )
+
+    def target_steps(self, first: int, end: int) -> Batch:
+        """Likewise of the target; the source whole."""
+        return replace(
+            self,
+            target_input=self.target_input[:, first:end],
+            target_output=self.target_output[:, first:end],
+            target_lengths=(self.target_lengths - first).clamp(0, end - first),
+            first_step=first,
         )
 
     def field(self, name: str) -> Tensor:

@@ -71,11 +71,12 @@ class ForwardPass:
     first_row: int = 0
     global_shape: tuple[int, int, int] = (0, 0, 0)
     randomness: Randomness | None = None
+    first_step: int = 0
 
     @classmethod
     def of(cls, batch: Batch, randomness: Randomness | None) -> ForwardPass:
         """The pass over `batch`."""
-        return cls(batch.first_row, batch.global_shape, randomness)
+        return cls(batch.first_row, batch.global_shape, randomness, batch.first_step)
 
     def drop(self, x: Tensor, name: str, rate: float, time: int, whole: bool = False) -> Tensor:
         """Dropout on `x` (B, time, H) from layer `name`; `time` is 1 (S) or 2 (T), the index in
@@ -85,7 +86,8 @@ class ForwardPass:
         rows, steps, width = x.shape
         shape = (self.global_shape[0], self.global_shape[time], 1 if whole else width)
         mask = self.randomness.mask(name, shape, rate, x)
-        return x * mask[self.first_row : self.first_row + rows, :steps]
+        first = self.first_step
+        return x * mask[self.first_row : self.first_row + rows, first : first + steps]
 
 
 EVALUATION = ForwardPass()

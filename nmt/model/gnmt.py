@@ -51,9 +51,10 @@ def gnmt(config: ModelConfig, vocabulary: int) -> LayerGraph:
             first[1],
             partial(ReversedLstmLayer, first[1], H, H, rate, 0, SOURCE_TIME),
             ("source_embedding", "batch.source_lengths"),
-            Axis.NONE,
+            Axis.SOURCE,
             H,
             {},
+            cut=False,
         ),
         lstm("encoder.1", first, len(first) if full else 0, Axis.SOURCE),
     ]

@@ -23,11 +23,10 @@ BATCH = "batch."
 
 
 class Axis(Enum):
-    """The time axis along which a layer can be cut into chunks."""
+    """The time axis of a layer's output."""
 
     SOURCE = "source"
     TARGET = "target"
-    NONE = "none"
 
 
 class Layer(nn.Module):
@@ -55,6 +54,7 @@ class Node:
     axis: Axis
     width: int  # size of the output's last dimension
     shares: Mapping[str, str]  # own parameter → full name of the one it is tied to
+    cut: bool = True  # whether it can be cut into chunks along its axis
 
 
 @dataclass(frozen=True)

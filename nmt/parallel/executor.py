@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nmt.model.batch import Batch
+from nmt.parallel.trace import Event, Recorder
 
 # Logits (N, V) and labels (N,) → the sum of the tokens' losses, a scalar.
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -34,6 +35,10 @@ class Executor(Protocol):
     """
 
     @property
+    def recorder(self) -> Recorder:
+        """Records what this process's devices do in training steps, while it is on."""
+
+    @property
     def is_main(self) -> bool:
         """Whether this process is the one that writes files."""
 
@@ -55,6 +60,9 @@ class Executor(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state; every process is given the whole of it."""
+
+    def gather_events(self) -> list[Event]:
+        """What all processes have recorded, on the main process; empty on the others."""
 
     def agree(self, value: float) -> float:
         """The main process's value, on all of them: for decisions that all must take alike."""

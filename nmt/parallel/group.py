@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -79,6 +79,13 @@ def total(value: float, device: torch.device, group: dist.ProcessGroup | None = 
     message = torch.tensor(value, dtype=torch.float64, device=device)
     dist.all_reduce(message, group=group)
     return message.item()
+
+
+def gather_lists(mine: Sequence[Value]) -> list[Value]:
+    """All processes' values, joined, on the main process; empty on the others."""
+    lists: list[Any] | None = [None] * dist.get_world_size() if is_main() else None
+    dist.gather_object(list(mine), lists, dst=0)
+    return [value for values in lists or [] for value in values]
 
 
 def collect(mine: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from nmt.model.batch import Batch, length_mask
 from nmt.model.dropout import EVALUATION, ForwardPass, Randomness
 from nmt.model.graph import LayerGraph, LayerStack
 from nmt.parallel.executor import Loss, OptimizerFactory, StepResult
+from nmt.parallel.trace import Event, Recorder
 from nmt.precision.master_weights import MasterWeights
 
 PARAMETER, OPTIMIZER = "parameter/", "optimizer/"
@@ -54,6 +55,7 @@ class LocalExecutor:
         self._device, self._micro_batches = device, micro_batches
         self._loss, self._clip_norm = loss, clip_norm
         self._randomness = Randomness(seed)
+        self.recorder = Recorder()
         # bf16 computes with rounded copies of fp32 parameters, which alone are updated.
         double = dtype == torch.float64
         self._stack = graph.build(graph.names, seed, torch.float64 if double else torch.float32)
@@ -73,15 +75,18 @@ class LocalExecutor:
             group["lr"] = learning_rate
         self._optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), dtype=torch.float64)
-        for piece in batch.to(self._device).cut(self._micro_batches):
-            logits = self._stack(piece, ForwardPass.of(piece, self._randomness))
-            loss = self._loss(logits, labels(piece)) / tokens
-            loss.backward()
+        for i, piece in enumerate(batch.to(self._device).cut(self._micro_batches)):
+            with self.recorder(0, "forward", f"forward {i}"):
+                logits = self._stack(piece, ForwardPass.of(piece, self._randomness))
+                loss = self._loss(logits, labels(piece)) / tokens
+            with self.recorder(0, "backward", f"backward {i}"):
+                loss.backward()
             total += loss.detach().cpu()
-        norm = clip(list(self._parameters.values()), self._clip_norm)
-        self._optimizer.step()
-        if self._masters:
-            self._masters.publish()
+        with self.recorder(0, "update", "optimizer"):
+            norm = clip(list(self._parameters.values()), self._clip_norm)
+            self._optimizer.step()
+            if self._masters:
+                self._masters.publish()
         return StepResult(float(total), norm, tokens, time.perf_counter() - start)
 
     def validation_loss(self, batches: Iterable[Batch]) -> float:
@@ -106,6 +111,10 @@ class LocalExecutor:
         load_local_state(self._parameters, self._optimizer, state)
         if self._masters:
             self._masters.publish()
+
+    def gather_events(self) -> list[Event]:
+        """What has been recorded."""
+        return self.recorder.events
 
     def agree(self, value: float) -> float:
         """The same value: there is only one process."""

@@ -17,8 +17,9 @@ from nmt.parallel.local import labels
 
 def layer_costs(
     graph: LayerGraph, batch: Batch, loss: Loss, device: str, repeats: int = 3
-) -> dict[str, float]:
-    """Seconds of forward and backward of each layer on `batch`, the loss in the last one's.
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds of each layer on `batch`, the loss in the last one's: forward and backward together,
+    and forward alone.
 
     The first run warms up; the median of the `repeats` others is taken.
     """
@@ -26,24 +27,29 @@ def layer_costs(
     stack = graph.build(graph.names, seed=0).to(device)
     outputs: dict[str, Tensor] = {}
     costs: dict[str, float] = {}
+    forward_costs: dict[str, float] = {}
     for node in graph.nodes:
         inputs = [
             batch.field(name.removeprefix(BATCH)) if name.startswith(BATCH) else outputs[name]
             for name in node.inputs
         ]
-        times = []
+        times, forward_times = [], []
         for _ in range(repeats + 1):
             start = _now(device)
             given = [x.detach().requires_grad_(x.is_floating_point()) for x in inputs]
             output, _ = stack.layer(node.name)(given, (), EVALUATION)
             if node is graph.nodes[-1]:
-                loss(output, labels(batch)).backward()
+                summed = loss(output, labels(batch))
+                forward_times.append(_now(device) - start)
+                summed.backward()
             else:
+                forward_times.append(_now(device) - start)
                 output.backward(torch.ones_like(output))
             times.append(_now(device) - start)
         outputs[node.name] = output.detach()
         costs[node.name] = median(times[1:])
-    return costs
+        forward_costs[node.name] = median(forward_times[1:])
+    return costs, forward_costs
 
 
 def _now(device: str) -> float:

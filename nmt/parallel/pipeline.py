@@ -16,7 +16,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
@@ -29,6 +29,7 @@ import deepspeed
 from deepspeed.accelerator import get_accelerator, set_accelerator
 from deepspeed.pipe import LayerSpec, PipelineModule
 from deepspeed.runtime.config import DeepSpeedConfig
+from deepspeed.runtime.pipe import schedule
 from deepspeed.runtime.pipe.engine import PipelineEngine
 
 from nmt.errors import ConfigurationError, PlanError
@@ -41,6 +42,7 @@ from nmt.parallel.group import from_main, is_main
 from nmt.parallel.local import PARAMETER, labels
 from nmt.parallel.stage import Stage, parameters_on_several
 from nmt.parallel.stores import Parameters, PlainStore, ShardedStore
+from nmt.parallel.trace import Event, Kind, Recorder
 from nmt.placement.plan import Plan
 
 __all__ = ["DeepSpeedExecutor", "from_main", "is_main", "start"]
@@ -137,6 +139,7 @@ class DeepSpeedExecutor:
             settings = _settings(micro_batches, dtype, sharded, clip_norm)
             self._engine = _Engine(module, optimizer, list(self._parameters.values()), settings)
         self._engine.before_step = self._before_step
+        self.recorder = self._engine.recorder
         if copies == 1:
             self._engine.pipeline_enable_backward_allreduce = False  # nobody to average with
         self._store = self._make_store(sharded)
@@ -238,6 +241,10 @@ class DeepSpeedExecutor:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state; every process is given the whole of it."""
         self._store.load(state)
+
+    def gather_events(self) -> list[Event]:
+        """What the first copy's processes have recorded, on the main process."""
+        return group.gather_lists(self.recorder.events if self._copy == 0 else [])
 
     def agree(self, value: float) -> float:
         """The main process's value, on all of them."""
@@ -351,9 +358,40 @@ class _Spec(LayerSpec):  # type: ignore[misc]
         return self._build_stage(self._names)
 
 
+KINDS: Mapping[type, Kind] = {
+    schedule.ForwardPass: "forward",
+    schedule.BackwardPass: "backward",
+    schedule.SendActivation: "communication",
+    schedule.RecvActivation: "communication",
+    schedule.SendGrad: "communication",
+    schedule.RecvGrad: "communication",
+    schedule.ReduceGrads: "communication",
+    schedule.ReduceTiedGrads: "communication",
+    schedule.OptimizerStep: "update",
+}
+
+
+def _recorded(instruction: type, run: Callable[..., None]) -> Callable[..., None]:
+    kind = KINDS.get(instruction)
+
+    def recording(engine: _Engine, **values: Any) -> None:
+        if kind is None:
+            run(engine, **values)
+            return
+        name = " ".join([instruction.__name__, *map(str, values.values())])
+        with engine.recorder(engine.stage_id, kind, name):
+            run(engine, **values)
+
+    return recording
+
+
 class _Engine(PipelineEngine):  # type: ignore[misc]
     """DeepSpeed's engine with a hook before the optimizer's step."""
 
+    _INSTRUCTION_MAP: ClassVar[dict[type, Callable[..., None]]] = {
+        instruction: _recorded(instruction, run)
+        for instruction, run in PipelineEngine._INSTRUCTION_MAP.items()
+    }
     before_step: Callable[[], None]
     gradient_norm = 0.0  # of the whole model in the last step, before clipping
 
@@ -364,6 +402,7 @@ class _Engine(PipelineEngine):  # type: ignore[misc]
         parameters: list[nn.Parameter],
         settings: dict[str, Any],
     ) -> None:
+        self.recorder = Recorder()
         super().__init__(
             args=None,
             model=module,

@@ -12,6 +12,8 @@ from pydantic import Field
 
 from nmt.config import Settings, read
 from nmt.errors import ConfigurationError, PlanError
+from nmt.placement.schedule import Costs, schedule
+from nmt.placement.tasks import Layers, Task, TaskGraph
 
 
 class Plan(Settings):
@@ -21,12 +23,18 @@ class Plan(Settings):
     devices: list[str] = Field(min_length=1, description="Devices, such as cpu or cuda:0.")
     placement: dict[str, int] = Field(description="Layer → position in `devices`.")
     micro_batches: int = Field(default=1, ge=1, description="Pieces that a batch is cut into.")
-    chunks: Literal[1] = Field(default=1, description="Pieces that time is cut into.")
-    schedule: Literal["sequential", "1f1b"] = Field(
-        default="sequential", description="Order of the work: one process, or DeepSpeed's engine."
+    chunks: int = Field(default=1, ge=1, description="Pieces that time is cut into.")
+    schedule: Literal["sequential", "gpipe", "1f1b", "wavefront"] = Field(
+        default="sequential", description="Rule of the order of work, see nmt.placement.schedule."
+    )
+    tasks: list[list[str]] = Field(
+        default_factory=list, description="Each device's tasks in order; empty: by the schedule."
     )
     costs: dict[str, float] = Field(
         default_factory=dict, description="Measured seconds of each layer, forward and backward."
+    )
+    forward_costs: dict[str, float] = Field(
+        default_factory=dict, description="The forward part of them."
     )
 
     def device_of(self, layer: str) -> str:
@@ -56,6 +64,32 @@ class Plan(Settings):
                     f"but puts it on number {device} instead."
                 )
 
+        if idle := set(range(len(self.devices))) - set(self.placement.values()):
+            raise PlanError(
+                f"The plan must give each of its {len(self.devices)} devices a layer, "
+                f"but number {min(idle)} has none."
+            )
+
+    def orders(self, layers: Layers) -> list[list[Task]]:
+        """Each device's tasks of a training step, in order.
+
+        Raises:
+            PlanError: what is written in the plan is not a task.
+        """
+        if self.tasks:
+            return [[Task.parse(text) for text in order] for order in self.tasks]
+        return self._scheduled(TaskGraph(layers, self.micro_batches, self.chunks))
+
+    def forward_orders(self, layers: Layers) -> list[list[Task]]:
+        """Each device's tasks of a validation step: forward alone, time in one piece."""
+        return self._scheduled(TaskGraph(layers, self.micro_batches, 1, training=False))
+
+    def _scheduled(self, graph: TaskGraph) -> list[list[Task]]:
+        rule = "1f1b" if self.schedule == "sequential" else self.schedule
+        costs = task_costs(self.costs, self.forward_costs, graph)
+        timeline = schedule(graph, self.placement, len(self.devices), costs, rule)
+        return [list(order) for order in timeline.orders]
+
     def stages(self, layers: Sequence[str]) -> list[list[str]]:
         """The layers of each device, where each device has one contiguous run of `layers`.
 
@@ -63,7 +97,7 @@ class Plan(Settings):
             PlanError: the plan is not contiguous, or leaves a device without layers.
         """
         order = [self.placement[layer] for layer in layers]
-        if order != sorted(order) or set(order) != set(range(len(self.devices))):
+        if not self.is_contiguous(layers):
             raise PlanError(
                 "A plan for `parallel.executor=deepspeed` must give each device one contiguous run "
                 "of layers, in the devices' order, but this one does not."
@@ -72,6 +106,11 @@ class Plan(Settings):
             [layer for layer, d in zip(layers, order, strict=True) if d == device]
             for device in range(len(self.devices))
         ]
+
+    def is_contiguous(self, layers: Sequence[str]) -> bool:
+        """Whether each device has one run of `layers`, in the devices' order."""
+        order = [self.placement[layer] for layer in layers]
+        return order == sorted(order) and set(order) == set(range(len(self.devices)))
 
     def table(self) -> str:
         """The plan for people: a line for each device."""
@@ -109,6 +148,20 @@ class Plan(Settings):
             return read(cls, values)
         except ConfigurationError as error:
             raise PlanError(f"`{file}` is not a plan: {error}") from None
+
+
+def task_costs(
+    costs: Mapping[str, float], forward_costs: Mapping[str, float], graph: TaskGraph
+) -> Costs:
+    """Seconds of tasks from those of whole layers; where nothing was measured, all layers are the
+    same, and backward takes twice as long as forward."""
+    whole = {layer: costs.get(layer, 3.0) for layer in graph.layers}
+    forward = {layer: forward_costs.get(layer, whole[layer] / 3) for layer in graph.layers}
+    chunks = {layer: graph.chunks_of(layer) for layer in graph.layers}
+    return Costs(
+        {layer: seconds / chunks[layer] for layer, seconds in forward.items()},
+        {layer: (whole[layer] - forward[layer]) / chunks[layer] for layer in graph.layers},
+    )
 
 
 def single_device(graph: str, layers: Sequence[str], device: str, micro_batches: int = 1) -> Plan:

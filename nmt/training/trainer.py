@@ -24,6 +24,7 @@ from nmt.training.average import RunningAverage, mean_of_checkpoints
 from nmt.training.checkpoint import Checkpoints, Progress, read_progress
 from nmt.training.metrics import Metrics
 from nmt.training.optimizer import learning_rate_factor
+from nmt.training.tracing import Tracing
 from nmt.training.validation import (
     Candidate,
     Scores,
@@ -67,6 +68,11 @@ class Trainer:
             -1
         )  # of the last checkpoint; not looked up, since only one process writes
         self._started = started
+        self._tracing = (
+            Tracing(executor, config.folder, f"{config.name}, {config.parallel.executor}")
+            if config.parallel.trace
+            else None
+        )
         self._metrics: Metrics | None = None
 
     def run(self) -> Progress:
@@ -103,6 +109,8 @@ class Trainer:
                 "`optimizer.learning_rate` or `optimizer.clip_norm`. The run can go on from its "
                 "last checkpoint."
             )
+        if self._tracing:
+            self._tracing.after_step()
         progress.step += 1
         progress.epoch = pairs.epoch
         progress.target_tokens += result.tokens

@@ -22,6 +22,7 @@ class Options:
     seconds: float = 30.0  # least time of one measurement of training
     warm_up: float = 10.0  # seconds of training before it
     repeats: int = 3  # of every measurement; what is compared takes turns
+    micro_batches: tuple[int, ...] = (8, 16)  # of a pipeline
     steps: int = 3  # measured steps of a pipeline, after one that is not
     sentences: int = 1000  # of test2016
     peers: bool = True  # measure Marian too

@@ -15,11 +15,11 @@ from nmt.command import configuration_folder, plain_values
 from nmt.config import TrainConfig, read
 from nmt.corpus.lines import read_parallel
 from nmt.corpus.prepare import PreparedData, prepare
+from nmt.executors import make_executor
 from nmt.model.batch import Batch
 from nmt.model.build import build_graph
 from nmt.parallel.executor import Executor
 from nmt.parallel.launch import keep_memory
-from nmt.train import make_executor
 from nmt.training.optimizer import learning_rate_factor
 
 Arguments = ParamSpec("Arguments")

@@ -1,23 +1,27 @@
-"""DeepSpeed's pipeline in two single-threaded processes against one process, same micro-batches.
+"""Pipelines of two single-threaded processes against one process, all with the same micro-batches.
 
-With M micro-batches and two stages of equal cost, the pipeline's bound is 2M / (M + 1): 1.78.
+With M micro-batches and two stages of equal cost, a pipeline's bound is 2M / (M + 1) times one
+process. DeepSpeed runs twice: with the boundaries that it would choose itself (equal numbers of
+parameters), and with ours (equal measured time).
 """
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from nmt.parallel.launch import cores, run_workers
+from nmt.config import TrainConfig
+from nmt.corpus.prepare import prepare
+from nmt.model.build import build_graph
+from nmt.parallel.launch import cores
+from nmt.placement.plan import contiguous
+from nmt.tune import Measurement, measure
 from tests.benchmarks.options import Options
-from tests.benchmarks.ours import batches_of
+from tests.benchmarks.ours import batches_of, training_config
 from tests.benchmarks.results import Report
 
-MICRO_BATCHES, SENTENCES = 8, 64  # sentences of a micro-batch
-SAME_LOSS = 1e-3  # relative; the three ways must have done the same work
+SENTENCES = 64  # of a micro-batch
+SAME_LOSS = 1e-3  # relative; all ways must have done the same work
 UNIT = "target tokens/s"
 
 
@@ -27,61 +31,95 @@ class Way:
 
     name: str
     words: str
-    processes: int
     threads: int  # of each process
+    settings: tuple[str, ...]
 
 
-PIPELINE = Way("pipeline.deepspeed.2processes", "two processes, one thread each", 2, 1)
-ONE = Way("pipeline.local.1process.1thread", "one process, one thread", 1, 1)
-TWO_THREADS = Way("pipeline.local.1process.2threads", "one process, two threads", 1, 2)
-WAYS = (PIPELINE, ONE, TWO_THREADS)
+STOCK = "stock-plan.json"
+ONE = Way("pipeline.local.1process.1thread", "one process, one thread", 1, ("parallel=local",))
+TWO_THREADS = Way(
+    "pipeline.local.1process.2threads", "one process, two threads", 2, ("parallel=local",)
+)
+WAVEFRONT = Way(
+    "pipeline.wavefront.2processes",
+    "wavefront",
+    1,
+    ("parallel=wavefront", "parallel.stages=2"),
+)
+BEST = Way(
+    "pipeline.deepspeed.2processes",
+    "DeepSpeed, our boundaries",
+    1,
+    ("parallel=deepspeed", "parallel.stages=2"),
+)
+STOCK_WAY = Way(
+    "pipeline.deepspeed_stock.2processes",
+    "DeepSpeed, its own boundaries",
+    1,
+    ("parallel=deepspeed", "parallel.stages=2", f"parallel.plan={STOCK}"),
+)
+WAYS = (WAVEFRONT, BEST, STOCK_WAY, ONE, TWO_THREADS)
 
 
 def run(options: Options, report: Report) -> None:
-    """All ways in turns."""
+    """All ways in turns, for each number of micro-batches."""
     if cores() < 2:
-        report.skip(f"{PIPELINE.name}.speedup", "it takes two cores")
+        report.skip(f"{WAVEFRONT.name}.speedup", "it takes two cores")
         return
-    seconds: dict[Way, list[float]] = {way: [] for way in WAYS}
-    tokens, losses, plan = 0, [], ""
+    for M in options.micro_batches:
+        _compare(options, report, M, "" if options.micro_batches[0] == M else f".m{M}")
+
+
+def _compare(options: Options, report: Report, M: int, suffix: str) -> None:
+    found: dict[Way, list[Measurement]] = {way: [] for way in WAYS}
+    stock = _stock_plan(options, M)
     for _ in range(options.repeats):
         for way in WAYS:
-            found = measure(way, options)
-            seconds[way].append(sum(found["seconds"]))
-            tokens = sum(found["tokens"])
-            plan = found["plan"] if way is PIPELINE else plan
-            losses.append(sum(found["losses"]))
+            found[way].append(measure(_config(options, way, M, stock), options.steps))
+    losses = [sum(one.losses) for measured in found.values() for one in measured]
     if max(losses) - min(losses) > SAME_LOSS * min(losses):
         raise RuntimeError(f"The losses must be the same every time, but are {losses}.")
-    report.compare(f"{PIPELINE.name}.speedup", seconds[PIPELINE], ONE.words, seconds[ONE])
-    report.compare(
-        "pipeline.deepspeed.vs_two_threads",
-        seconds[PIPELINE],
-        TWO_THREADS.words,
-        seconds[TWO_THREADS],
-    )
-    speeds = {way: [tokens / s for s in values] for way, values in seconds.items()}
+    seconds = {way: [sum(one.seconds) for one in measured] for way, measured in found.items()}
+    for name, way, other in (
+        ("pipeline.wavefront.2processes.speedup", WAVEFRONT, ONE),
+        ("pipeline.deepspeed.2processes.speedup", BEST, ONE),
+        ("pipeline.wavefront.vs_two_threads", WAVEFRONT, TWO_THREADS),
+        ("pipeline.wavefront_vs_deepspeed_stock", WAVEFRONT, STOCK_WAY),
+        ("pipeline.wavefront_vs_deepspeed_best", WAVEFRONT, BEST),
+    ):
+        report.compare(name + suffix, seconds[way], other.words, seconds[other])
     for way in WAYS:
-        others = (None, []) if way is ONE else (ONE.words, speeds[ONE])
-        report.add(f"{way.name}.tokens_per_second", UNIT, speeds[way], *others)
-    report.notes.append(plan)
+        speeds = [one.tokens_per_second for one in found[way]]
+        report.add(f"{way.name}.tokens_per_second{suffix}", UNIT, speeds)
+        report.notes.append(f"{way.words}: {found[way][-1].plan}")
+    report.notes.append(f"{M} micro-batches of {SENTENCES}: bound {2 * M / (M + 1):.2f}")
 
 
-def measure(way: Way, options: Options) -> dict[str, Any]:
-    """Seconds, tokens and losses of the measured steps, and the plan as text."""
-    output = (options.output / "scratch" / "steps.json").absolute()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    overrides = [
-        "model=small",
-        f"parallel={'deepspeed' if way.processes > 1 else 'local'}",
-        f"parallel.stages={way.processes}",
-        f"parallel.micro_batches={MICRO_BATCHES}",
-        f"parallel.threads={way.threads}",
-        *batches_of(MICRO_BATCHES * SENTENCES),
-    ]
-    module = "tests.benchmarks.pipeline_worker"
-    command = [sys.executable, "-m", module, str(output), str(options.steps), *overrides]
-    run_workers(command, way.processes, way.threads)
-    found: dict[str, Any] = json.loads(Path(output).read_text("utf-8"))
-    output.unlink()
-    return found
+def _config(options: Options, way: Way, M: int, stock: Path) -> TrainConfig:
+    settings = [setting.replace(STOCK, str(stock)) for setting in way.settings]
+    return training_config(
+        [
+            f"model={options.models[0]}",
+            *settings,
+            f"parallel.micro_batches={M}",
+            f"parallel.threads={way.threads}",
+            f"data.batch.multiple={M}",
+            *batches_of(M * SENTENCES),
+        ],
+        options.output / "scratch",
+    )
+
+
+def _stock_plan(options: Options, M: int) -> Path:
+    """DeepSpeed's partition method `parameters`: stages with equal numbers of parameters."""
+    config = _config(options, ONE, M, Path())
+    data = prepare(config.data, config.seed)
+    graph = build_graph(config.model, len(data.vocabulary))
+    counts = {
+        name: float(sum(p.numel() for p in graph.build([name], 0).parameters()))
+        for name in graph.names
+    }
+    file = (options.output / "scratch" / STOCK).absolute()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    contiguous(graph.name, counts, ["cpu", "cpu"], M).save(file)
+    return file

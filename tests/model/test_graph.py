@@ -57,9 +57,7 @@ def test_names_in_the_order_of_computation(model_config: MakeModel) -> None:
         "decoder.2",
         "output",
     )
-    assert [node.name for node in graph.nodes if node.axis is Axis.NONE] == [
-        "encoder.0.right_to_left"
-    ]
+    assert [node.name for node in graph.nodes if not node.cut] == ["encoder.0.right_to_left"]
     assert graph.node("output").width == V
     assert {node.width for node in graph.nodes[:-1]} == {6}
 
@@ -93,7 +91,7 @@ def test_a_graph_out_of_order_is_our_mistake(model_config: MakeModel) -> None:
     with pytest.raises(AssertionError, match="source_embedding occurs twice"):
         LayerGraph("wrong", (nodes[0], nodes[0]))
     with pytest.raises(AssertionError, match="a reads later"):
-        LayerGraph("wrong", (Node("a", nodes[0].build, ("later",), Axis.NONE, 1, {}),))
+        LayerGraph("wrong", (Node("a", nodes[0].build, ("later",), Axis.SOURCE, 1, {}),))
 
 
 def test_residual_connections_as_in_gnmt(model_config: MakeModel) -> None:

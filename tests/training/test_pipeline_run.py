@@ -39,13 +39,29 @@ def validations(config: TrainConfig) -> list[dict[str, float]]:
 
 
 @pytest.mark.timeout(600)
-def test_two_stages(small: MakeConfig, tmp_path: Path) -> None:
-    stages = ("parallel=deepspeed", "parallel.stages=2", *CUT, "parallel.device=cpu")
-    whole = small("name=whole", *stages)
+@pytest.mark.parametrize(
+    ("executor", "schedule"),
+    [("deepspeed", "1f1b"), ("wavefront", "wavefront")],
+)
+def test_two_devices(small: MakeConfig, tmp_path: Path, executor: str, schedule: str) -> None:
+    stages: tuple[str, ...] = (
+        f"parallel={executor}",
+        "parallel.stages=2",
+        *CUT,
+        "parallel.device=cpu",
+    )
+    if executor == "wavefront":
+        stages += ("parallel.chunks=2",)
+    whole = small("name=whole", *stages, "parallel.trace=true")
     said = run(train_command(whole, tmp_path))
     assert said.count("pairs kept") == 1
     plan = Plan.load(whole.folder / "plan.json")
-    assert (plan.devices, plan.micro_batches, plan.schedule) == (["cpu", "cpu"], 2, "1f1b")
+    assert (plan.devices, plan.micro_batches, plan.schedule) == (["cpu", "cpu"], 2, schedule)
+    assert "idle: " in said
+    trace = json.loads((whole.folder / "trace.json").read_text(encoding="utf-8"))["traceEvents"]
+    assert {event["pid"] for event in trace} == {0, 1}
+    assert {event["cat"] for event in trace} == {"forward", "backward", "communication", "update"}
+    assert (whole.folder / "trace.png").read_bytes().startswith(b"\x89PNG")
 
     # As one process
     alone = small("name=alone", *CUT)

@@ -1,0 +1,69 @@
+"""Plots. The only file that imports matplotlib, which is an extra (`report`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from nmt.errors import ConfigurationError
+
+
+class Bar(NamedTuple):
+    """A piece of a row's time."""
+
+    row: int
+    kind: str
+    start: float  # seconds
+    end: float
+
+
+def require_matplotlib() -> None:
+    """Check that plots can be drawn.
+
+    Raises:
+        ConfigurationError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise ConfigurationError(
+            ["A plot needs matplotlib, which is not installed; install `pipeline-nmt[report]`."]
+        ) from None
+
+
+def gantt(
+    file: Path,
+    bars: Sequence[Bar],
+    rows: Sequence[str],
+    colours: Mapping[str, str],
+    title: str,
+) -> None:
+    """Draw a row for each device, with what it does in the colour of its kind, as PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    first = min(bar.start for bar in bars)
+    figure = Figure(figsize=(14, 1.6 + 0.55 * len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_facecolor("#eeeeee")
+    for kind, colour in colours.items():
+        for row in range(len(rows)):
+            spans = [
+                (1e3 * (bar.start - first), 1e3 * (bar.end - bar.start))
+                for bar in bars
+                if bar.kind == kind and bar.row == row
+            ]
+            axes.broken_barh(
+                spans, (row - 0.4, 0.8), facecolors=colour, edgecolor="white", linewidth=0.3
+            )
+    axes.set_yticks(range(len(rows)), rows)
+    axes.invert_yaxis()
+    axes.set_xlabel("milliseconds")
+    axes.set_title(title)
+    patches = [Patch(color=colour, label=kind) for kind, colour in colours.items()]
+    patches.append(Patch(facecolor="#eeeeee", edgecolor="#cccccc", label="idle"))
+    axes.legend(handles=patches, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.savefig(file, dpi=120)

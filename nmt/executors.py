@@ -1,0 +1,173 @@
+"""From a configuration to an executor that runs: devices, plans, and the executor itself."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+
+from nmt.config import TrainConfig
+from nmt.corpus.prepare import PreparedData
+from nmt.errors import PlanError
+from nmt.model.batch import Batch
+from nmt.model.graph import LayerGraph
+from nmt.parallel import group
+from nmt.parallel.executor import Executor
+from nmt.parallel.launch import is_worker, world
+from nmt.parallel.local import LocalExecutor
+from nmt.parallel.measure import layer_costs
+from nmt.parallel.wavefront import WavefrontExecutor, layers_of
+from nmt.placement.expert import fastest
+from nmt.placement.plan import Plan, contiguous, single_device
+from nmt.training.loss import SmoothedCrossEntropy
+from nmt.training.optimizer import optimizer_factory
+from nmt.training.trainer import find_checkpoint
+
+logger = logging.getLogger(__name__)
+
+PLAN = "plan.json"
+
+
+def number_of_processes(config: TrainConfig) -> int:
+    """How many processes train together."""
+    devices = 1 if config.parallel.one_process else config.parallel.stages
+    return devices * config.parallel.copies
+
+
+def find_device(config: TrainConfig) -> str:
+    """The kind of device that the run uses: cpu or cuda.
+
+    Raises:
+        PlanError: more GPUs are asked for than there are.
+    """
+    on_this_machine = world().local_size if is_worker() else number_of_processes(config)
+    gpus = torch.cuda.device_count()
+    if config.parallel.device == "cuda" and gpus < on_this_machine:
+        raise PlanError(
+            f"`parallel.device=cuda` needs {on_this_machine} GPUs on this machine, "
+            f"but there are {gpus}; use `parallel.device=cpu` or fewer stages."
+        )
+    if config.parallel.device == "cpu" or gpus < on_this_machine:
+        return "cpu"
+    return "cuda"
+
+
+def make_executor(
+    config: TrainConfig, graph: LayerGraph, data: PreparedData, device: str
+) -> Executor:
+    """The executor that the configuration names, with its plan saved in the run's folder."""
+    parallel = config.parallel
+    loss = SmoothedCrossEntropy(config.training.label_smoothing)
+    optimizer = optimizer_factory(config.optimizer)
+    dtype = torch.bfloat16 if config.precision.name == "bf16" else torch.float32
+    if parallel.executor == "local":
+        plan = single_device(graph.name, graph.names, device, parallel.micro_batches)
+        save_plan(config, plan)
+        return LocalExecutor(
+            graph,
+            seed=config.seed,
+            device=device,
+            micro_batches=parallel.micro_batches,
+            loss=loss,
+            optimizer=optimizer,
+            clip_norm=config.optimizer.clip_norm,
+            dtype=dtype,
+        )
+    group.join(device)
+    plan = group.from_main(lambda: find_plan(config, graph, data, device))
+    if group.is_main():
+        save_plan(config, plan)
+    if parallel.executor == "wavefront":
+        return WavefrontExecutor(
+            graph,
+            plan=plan,
+            copies=parallel.copies,
+            seed=config.seed,
+            loss=loss,
+            optimizer=optimizer,
+            clip_norm=config.optimizer.clip_norm,
+            dtype=dtype,
+        )
+    # deepspeed takes seconds to import, and only this executor needs it.
+    from nmt.parallel import pipeline
+
+    return pipeline.DeepSpeedExecutor(
+        graph,
+        plan=plan,
+        copies=parallel.copies,
+        zero=parallel.zero,
+        seed=config.seed,
+        device=device,
+        micro_batches=parallel.micro_batches,
+        loss=loss,
+        optimizer=optimizer,
+        clip_norm=config.optimizer.clip_norm,
+        dtype=dtype,
+    )
+
+
+def find_plan(config: TrainConfig, graph: LayerGraph, data: PreparedData, device: str) -> Plan:
+    """The plan that the configuration names, or the one that the run has begun with, or stages of
+    equal measured cost."""
+    if config.parallel.plan is not None:
+        plan = Plan.load(config.parallel.plan)
+        plan.validate_against(graph.name, graph.names)
+        for name in ("micro_batches", "chunks"):
+            if getattr(plan, name) != getattr(config.parallel, name):
+                raise PlanError(
+                    f"`parallel.{name}` must be {getattr(plan, name)}, as in "
+                    f"`{config.parallel.plan}`, but is {getattr(config.parallel, name)} instead."
+                )
+        return plan
+    # Where there are fewer GPUs than devices, one process drives several streams of each.
+    gpus = torch.cuda.device_count() if config.parallel.one_process else config.parallel.stages
+    devices = [
+        f"{device}:{stage % gpus}" if device == "cuda" else device
+        for stage in range(config.parallel.stages)
+    ]
+    before = plan_of_run(config, graph, devices)
+    if before is not None:
+        return before
+    pairs = next(data.batches())
+    piece = Batch.from_rows(pairs.source, pairs.target).cut(
+        config.parallel.copies * config.parallel.micro_batches
+    )[0]
+    loss = SmoothedCrossEntropy(config.training.label_smoothing)
+    costs, forward_costs = layer_costs(graph, piece, loss, device)
+    parallel = config.parallel
+    if parallel.schedule is None:
+        return contiguous(graph.name, costs, devices, parallel.micro_batches)
+    return fastest(
+        graph.name,
+        layers_of(graph),
+        costs,
+        forward_costs,
+        devices,
+        parallel.micro_batches,
+        parallel.chunks,
+        parallel.schedule,
+    )
+
+
+def plan_of_run(config: TrainConfig, graph: LayerGraph, devices: list[str]) -> Plan | None:
+    """The plan in the folder of a run that goes on, if it still fits. Measuring again might cut
+    elsewhere, and sums over the stages would be rounded in another order."""
+    file = config.folder / PLAN
+    if find_checkpoint(config) is None or not file.exists():
+        return None
+    plan = Plan.load(file)
+    parallel = config.parallel
+    cut = (plan.graph, set(plan.placement), plan.devices, plan.micro_batches, plan.chunks)
+    wanted = (graph.name, set(graph.names), devices, parallel.micro_batches, parallel.chunks)
+    if cut != wanted or plan.schedule != (parallel.schedule or "1f1b"):
+        return None
+    if parallel.executor == "deepspeed" and not plan.is_contiguous(graph.names):
+        return None
+    return plan
+
+
+def save_plan(config: TrainConfig, plan: Plan) -> None:
+    """plan.json in the run's folder, and a table in the log."""
+    config.folder.mkdir(parents=True, exist_ok=True)
+    plan.save(config.folder / PLAN)
+    logger.info("%s", plan.table())

@@ -1,0 +1,223 @@
+"""The forward and backward tasks of one device in one step.
+
+Whatever goes into a task is cut off from what made it (detached), and its gradient is handed back
+by hand: the outputs of other layers as well as the recurrent state between two chunks of time. A
+backward task starts from the sum of what all readers have handed back, so gradients are exact
+through time and across devices.
+
+`Key` is (layer, micro-batch, chunk).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nmt.model.batch import Batch
+from nmt.model.dropout import ForwardPass, Randomness
+from nmt.model.graph import BATCH, Axis, LayerGraph, LayerStack, Node, State, total
+from nmt.parallel.executor import Loss
+from nmt.parallel.local import labels
+from nmt.placement.tasks import Task, TaskGraph
+
+Key = tuple[str, int, int]
+
+
+class Step(NamedTuple):
+    """What all devices know of a step."""
+
+    tasks: TaskGraph
+    pieces: Sequence[Batch]  # micro-batches
+    randomness: Randomness | None  # None: validation
+    scale: float  # of the losses, before going backward
+
+
+class _Record(NamedTuple):
+    """What a backward task needs of its forward task."""
+
+    output: Tensor  # with its graph
+    state_in: State  # cut off
+    state_out: State  # with its graph
+
+
+def chunk_bounds(length: int, chunks: int) -> list[int]:
+    """Where the chunks of `length` time steps begin and end; some are empty if there are fewer
+    steps than chunks."""
+    return [length * i // chunks for i in range(chunks + 1)]
+
+
+class DeviceWork:
+    """Runs the tasks of the layers in `stack`. One step at a time."""
+
+    def __init__(
+        self,
+        graph: LayerGraph,
+        stack: LayerStack,
+        loss: Loss,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self._nodes = {node.name: node for node in graph.nodes}
+        self._last = graph.nodes[-1].name
+        self._stack, self._loss = stack, loss
+        self._device, self._dtype = device, dtype
+        self.losses: list[Tensor] = []
+
+    def begin(self, step: Step) -> None:
+        """Start a step."""
+        self._step, self._tasks = step, step.tasks
+        self._pieces = [piece.to(self._device) for piece in step.pieces]
+        self._training = step.randomness is not None
+        self.losses.clear()
+        self.end()
+
+    def end(self) -> None:
+        """Forget all of a step but its losses."""
+        self._values: dict[Key, Tensor] = {}  # leaves: own outputs and those received
+        self._wholes: dict[tuple[str, int], Tensor] = {}  # leaves: all chunks side by side
+        self._handed_back: dict[Key, Tensor] = {}  # gradients from other devices, summed
+        self._records: dict[Key, _Record] = {}
+        self._states: dict[Key, State] = {}  # after a chunk, cut off
+        self._state_gradients: dict[Key, list[Tensor | None]] = {}
+
+    # What crosses devices
+
+    def shape(self, key: Key) -> tuple[int, int, int]:
+        """Shape of a layer's output for one chunk."""
+        first, end = self._steps(*key)
+        return self._pieces[key[1]].rows, end - first, self._nodes[key[0]].width
+
+    def put(self, key: Key, value: Tensor) -> None:
+        """Take the output of a layer of another device."""
+        self._values[key] = value.detach().requires_grad_(self._training)
+
+    def value(self, key: Key) -> Tensor:
+        """The output of an own layer."""
+        return self._values[key].detach()
+
+    def hand_back(self, key: Key, gradient: Tensor) -> None:
+        """Take the gradient of an own layer's output from another device."""
+        before = self._handed_back.get(key)
+        self._handed_back[key] = gradient if before is None else before + gradient
+
+    def take_gradient(self, key: Key) -> Tensor:
+        """The gradient of an output, summed over all its readers; what is kept of it is freed.
+        A layer's first chunk must be taken last."""
+        layer, m, chunk = key
+        parts = [self._values.pop(key).grad, self._handed_back.pop(key, None)]
+        whole = self._wholes.get((layer, m)) if chunk else self._wholes.pop((layer, m), None)
+        if whole is not None and whole.grad is not None:
+            first, end = self._steps(*key)
+            parts.append(whole.grad[:, first:end])
+        found = [part for part in parts if part is not None]
+        return total(found) if found else self._empty(key)
+
+    # Tasks
+
+    def run(self, task: Task) -> None:
+        """Do a task. Everything that it reads from other devices must have been taken."""
+        if task.backward:
+            self._backward(task[:3])
+        else:
+            self._forward(task[:3])
+
+    def _forward(self, key: Key) -> None:
+        layer, _, chunk = key
+        node = self._nodes[layer]
+        piece = self._piece(key)
+        inputs = [
+            piece.field(name.removeprefix(BATCH))
+            if name.startswith(BATCH)
+            else self._input(node, name, key)
+            for name in node.inputs
+        ]
+        state = self._state_before(key)
+        first, end = self._steps(*key)
+        if first == end:
+            self.put(key, self._empty(key))
+            self._states[key] = state
+            return
+        with torch.set_grad_enabled(self._training):
+            within = ForwardPass.of(piece, self._step.randomness)
+            output, state_out = self._stack.layer(layer)(inputs, state, within)
+            if layer == self._last:
+                output = self._loss(output, labels(piece))
+                self.losses.append(output.detach())
+                output = output * self._step.scale
+        if self._training:
+            last_chunk = chunk + 1 == self._tasks.chunks_of(layer)
+            self._records[key] = _Record(output, state, () if last_chunk else state_out)
+        self._states[key] = tuple(s.detach().requires_grad_(self._training) for s in state_out)
+        if layer != self._last:
+            self.put(key, output)
+
+    def _backward(self, key: Key) -> None:
+        layer, m, chunk = key
+        record = self._records.pop(key, None)
+        state_gradients = self._state_gradients.pop(key, [])
+        if record is None:  # an empty chunk
+            self._values.pop(key, None)
+            self._handed_back.pop(key, None)
+            self._states.pop(key, None)
+            if not chunk:
+                self._wholes.pop((layer, m), None)
+            self._state_gradients[layer, m, chunk - 1] = state_gradients
+            return
+        gradient = None if layer == self._last else self.take_gradient(key)
+        # No state where the next chunk is empty and the last.
+        pairs = zip(record.state_out, state_gradients, strict=False)
+        states = [(state, gradient) for state, gradient in pairs if gradient is not None]
+        torch.autograd.backward(
+            [record.output, *(state for state, _ in states)],
+            [gradient, *(state_gradient for _, state_gradient in states)],
+        )
+        self._states.pop(key, None)
+        self._state_gradients[layer, m, chunk - 1] = [state.grad for state in record.state_in]
+
+    def _input(self, node: Node, name: str, key: Key) -> Tensor:
+        """Another layer's output, as much of it as this chunk reads."""
+        _, m, chunk = key
+        if not self._tasks.whole(node.name, name):
+            if self._nodes[name].cut:
+                return self._values[name, m, chunk]
+            first, end = self._steps(*key)
+            return self._values[name, m, 0][:, first:end]
+        chunks = self._tasks.chunks_of(name)
+        if chunks == 1:
+            return self._values[name, m, 0]
+        whole = self._wholes.get((name, m))
+        if whole is None:
+            parts = [self._values[name, m, c].detach() for c in range(chunks)]
+            whole = self._wholes[name, m] = torch.cat(parts, 1).requires_grad_(self._training)
+        return whole
+
+    def _empty(self, key: Key) -> Tensor:
+        """The output of a chunk without time steps, or the gradient of it."""
+        shape = self.shape(key)
+        assert not shape[1], f"nothing came back for {key}"
+        return torch.zeros(shape, dtype=self._dtype, device=self._device)
+
+    def _state_before(self, key: Key) -> State:
+        layer, m, chunk = key
+        return self._states[layer, m, chunk - 1] if chunk else ()
+
+    def _piece(self, key: Key) -> Batch:
+        """The part of a micro-batch that a chunk reads."""
+        layer, m, _ = key
+        piece, node = self._pieces[m], self._nodes[layer]
+        if self._tasks.chunks_of(layer) == 1:
+            return piece
+        first, end = self._steps(*key)
+        if node.axis is Axis.SOURCE:
+            return piece.source_steps(first, end)
+        return piece.target_steps(first, end)
+
+    def _steps(self, layer: str, m: int, chunk: int) -> tuple[int, int]:
+        """The time steps of a chunk."""
+        piece, node = self._pieces[m], self._nodes[layer]
+        side = piece.source if node.axis is Axis.SOURCE else piece.target_input
+        bounds = chunk_bounds(side.shape[1], self._tasks.chunks_of(layer))
+        return bounds[chunk], bounds[chunk + 1]

@@ -1,0 +1,222 @@
+"""What devices send to one another in a step, and the sending.
+
+Both ends of a link know all orders of work, and so in which order messages come; shapes follow from
+the batch, which every process has. Nothing but floats travels.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from nmt.placement.tasks import Task, TaskGraph
+
+AHEAD = 8  # receives that are posted before they are needed, on each link
+
+
+class Message(NamedTuple):
+    """One chunk of a layer's output, or the gradient of one, summed over the sender's readers."""
+
+    layer: str
+    micro_batch: int
+    chunk: int
+    gradient: bool
+
+
+Link = tuple[int, int]  # sender, receiver: positions in the plan's devices
+Addressed = tuple[int, Message]  # with the device at the other end
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """All messages of a step."""
+
+    after: Mapping[Task, Sequence[Addressed]]  # what is sent when a task is done
+    before: Mapping[Task, Sequence[Addressed]]  # what must have come before it starts
+    links: Mapping[Link, Sequence[Message]]  # in the order of sending
+
+
+def traffic(
+    graph: TaskGraph, placement: Mapping[str, int], orders: Sequence[Sequence[Task]]
+) -> Traffic:
+    """Work out who sends what when. Every output goes to a device at most once, however many of its
+    layers read it, and one gradient comes back."""
+    after: dict[Task, list[Addressed]] = defaultdict(list)
+    before: dict[Task, list[Addressed]] = defaultdict(list)
+    readers = {
+        layer: {placement[reader] for reader in graph.readers[layer]} - {placement[layer]}
+        for layer in graph.layers
+    }  # the other devices that read a layer's output
+    for here, order in enumerate(orders):
+        got: set[Message] = set()
+        left = Counter(key for task in order if task.backward for key in _read(graph, task))
+        for task in order:
+            own = Message(*task)
+            if task.backward:
+                before[task] += [(there, own) for there in sorted(readers[task.layer])]
+            else:
+                after[task] += [(there, own) for there in sorted(readers[task.layer])]
+            for key in _read(graph, task):
+                there = placement[key[0]]
+                if there == here:
+                    continue
+                if not task.backward:
+                    if (message := Message(*key, False)) not in got:
+                        got.add(message)
+                        before[task].append((there, message))
+                    continue
+                left[key] -= 1
+                if not left[key]:
+                    after[task].append((there, Message(*key, True)))
+    links: dict[Link, list[Message]] = defaultdict(list)
+    for here, order in enumerate(orders):
+        for task in order:
+            for there, message in after[task]:
+                links[here, there].append(message)
+    return Traffic(after, before, links)
+
+
+def _read(graph: TaskGraph, task: Task) -> list[tuple[str, int, int]]:
+    """The outputs (layer, micro-batch, chunk) that a task, or its forward task, reads; a layer's
+    first chunk last."""
+    return [
+        (layer, task.micro_batch, chunk)
+        for layer in dict.fromkeys(graph.layers[task.layer].inputs)
+        for chunk in reversed(graph.chunks_read(task.layer, task.chunk, layer))
+    ]
+
+
+Shape = Callable[[Message], tuple[int, ...]]
+
+
+class Exchange(Protocol):
+    """How messages get from one device to another."""
+
+    def begin(self, traffic: Traffic, shape: Shape) -> None:
+        """Start a step."""
+
+    def send(self, link: Link, message: Message, tensor: Tensor) -> None:
+        """Send without waiting."""
+
+    def receive(self, link: Link, message: Message) -> Tensor:
+        """Wait for a message."""
+
+    def end(self) -> None:
+        """All messages have been sent."""
+
+
+class BetweenProcesses:
+    """Messages to and from this process's device, over gloo or NCCL.
+
+    Receives are posted before they are needed, so that messages travel while both ends work. Over
+    NCCL every link has a communicator, and so a stream, of its own: on a shared one, a send that
+    waits for its receiver would hold up all that comes after it.
+    """
+
+    def __init__(
+        self, here: int, ranks: Sequence[int], device: torch.device, dtype: torch.dtype
+    ) -> None:
+        """`ranks` are the processes of the plan's devices, this one's being `ranks[here]`."""
+        self._here, self._ranks, self._dtype, self._device = here, ranks, dtype, device
+        self._staged = device.type == "cuda" and dist.get_backend() == "gloo"
+        self._groups: Mapping[Link, dist.ProcessGroup | None] = {}
+        self._outgoing: deque[tuple[Any, Tensor]] = deque()
+
+    def use_groups(self, groups: Mapping[Link, dist.ProcessGroup | None]) -> None:
+        """Communicators of the links."""
+        self._groups = groups
+
+    def begin(self, traffic: Traffic, shape: Shape) -> None:
+        """Start a step: post the first receives."""
+        self._shape = shape
+        self._expected = {
+            link: deque(messages)
+            for link, messages in traffic.links.items()
+            if link[1] == self._here
+        }
+        self._posted: dict[tuple[Link, Message], tuple[Any, Tensor]] = {}
+        for link in self._expected:
+            self._post(link)
+
+    def _post(self, link: Link, until: Message | None = None) -> None:
+        """Post receives: AHEAD of them, and all up to `until`."""
+        expected = self._expected[link]
+        ahead = sum(1 for posted, _ in self._posted if posted == link)
+        while expected and (ahead < AHEAD or (until and (link, until) not in self._posted)):
+            message = expected.popleft()
+            where = torch.device("cpu") if self._staged else self._device
+            buffer = torch.empty(self._shape(message), dtype=self._dtype, device=where)
+            work = None
+            if buffer.numel():
+                work = dist.irecv(buffer, self._ranks[link[0]], group=self._groups.get(link))
+            self._posted[link, message] = work, buffer
+            ahead += 1
+
+    def receive(self, link: Link, message: Message) -> Tensor:
+        """Wait for a message."""
+        if (link, message) not in self._posted:
+            self._post(link, until=message)
+        work, buffer = self._posted.pop((link, message))
+        if work is not None:
+            work.wait()
+        self._post(link)
+        return buffer.to(self._device) if self._staged else buffer
+
+    def send(self, link: Link, message: Message, tensor: Tensor) -> None:  # noqa: ARG002 - ordered
+        """Send without waiting. The tensor is kept until it has gone."""
+        while self._outgoing and self._outgoing[0][0].is_completed():
+            self._outgoing.popleft()
+        if tensor.numel():
+            tensor = (tensor.cpu() if self._staged else tensor).contiguous()
+            work = dist.isend(tensor, self._ranks[link[1]], group=self._groups.get(link))
+            self._outgoing.append((work, tensor))
+
+    def end(self) -> None:
+        """Wait until all is sent."""
+        for work, _ in self._outgoing:
+            work.wait()
+        self._outgoing.clear()
+
+
+class WithinProcess:
+    """Messages between the devices of one process. On GPUs, the receiver's stream waits for the
+    sender's, and this process does not."""
+
+    def __init__(self, devices: Sequence[torch.device]) -> None:
+        self._devices = devices
+        self._sent: dict[tuple[Link, Message], tuple[Tensor, torch.cuda.Event | None]] = {}
+
+    def begin(self, traffic: Traffic, shape: Shape) -> None:  # noqa: ARG002 - as for processes
+        """Start a step."""
+        self._sent.clear()
+
+    def send(self, link: Link, message: Message, tensor: Tensor) -> None:
+        """Leave a message for the other device."""
+        tensor = tensor.to(self._devices[link[1]], non_blocking=True)
+        event = None
+        if self._devices[link[0]].type == "cuda":
+            event = torch.cuda.Event()
+            event.record(torch.cuda.current_stream(self._devices[link[0]]))
+        self._sent[link, message] = tensor, event
+
+    def receive(self, link: Link, message: Message) -> Tensor:
+        """Take a message."""
+        tensor, event = self._sent.pop((link, message))
+        device = self._devices[link[1]]
+        if event is not None:
+            if device.type == "cuda":
+                stream = torch.cuda.current_stream(device)
+                stream.wait_event(event)
+                tensor.record_stream(stream)
+            else:
+                event.synchronize()
+        return tensor
+
+    def end(self) -> None:
+        """Nothing is on its way."""

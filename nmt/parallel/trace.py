@@ -1,0 +1,141 @@
+"""What each device did when: recorded by executors, shown as a Gantt chart or a Chrome trace."""
+
+from __future__ import annotations
+
+import html
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["forward", "backward", "communication", "update"]
+COLOURS: dict[str, str] = {
+    "forward": "#4c8fd6",
+    "backward": "#2f5f98",
+    "communication": "#e0a030",
+    "update": "#6aa84f",
+}
+IDLE = "#eeeeee"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One piece of a device's time. Seconds of `time.perf_counter`, which all processes of a
+    machine share."""
+
+    device: int
+    kind: Kind
+    name: str
+    start: float
+    end: float
+
+
+class Recorder:
+    """Collects events while it is on."""
+
+    def __init__(self) -> None:
+        self.on = False
+        self.events: list[Event] = []
+
+    @contextmanager
+    def __call__(self, device: int, kind: Kind, name: str) -> Iterator[None]:
+        """Record what happens inside."""
+        if not self.on:
+            yield
+            return
+        start = time.perf_counter()
+        yield
+        self.events.append(Event(device, kind, name, start, time.perf_counter()))
+
+
+def idle_shares(events: Sequence[Event], devices: int) -> list[float]:
+    """The part of the time from the first event to the last one in which each device does no work;
+    waiting for messages is no work."""
+    length = max(e.end for e in events) - min(e.start for e in events)
+    busy = [0.0] * devices
+    for event in events:
+        if event.kind != "communication":
+            busy[event.device] += event.end - event.start
+    return [1 - seconds / length for seconds in busy]
+
+
+def chrome_trace(events: Sequence[Event]) -> str:
+    """JSON for chrome://tracing and Perfetto."""
+    first = min(event.start for event in events)
+    return json.dumps(
+        {
+            "traceEvents": [
+                {
+                    "name": event.name,
+                    "cat": event.kind,
+                    "ph": "X",
+                    "ts": 1e6 * (event.start - first),
+                    "dur": 1e6 * (event.end - event.start),
+                    "pid": event.device,
+                    "tid": 0,
+                }
+                for event in events
+            ]
+        }
+    )
+
+
+def gantt_html(events: Sequence[Event], names: Sequence[str], title: str) -> str:
+    """A page of its own: a row a device, with what each bar is under the pointer."""
+    first, last = min(e.start for e in events), max(e.end for e in events)
+    scale = WIDTH / (last - first)
+    rows = []
+    for device, (name, idle) in enumerate(zip(names, idle_shares(events, len(names)), strict=True)):
+        y = device * (ROW + GAP)
+        rows.append(f'<text x="0" y="{y + ROW / 2 + 5:.0f}">{html.escape(name)}</text>')
+        rows.append(f'<rect x="{LEFT}" y="{y}" width="{WIDTH}" height="{ROW}" fill="{IDLE}"/>')
+        rows += [_bar(event, first, scale, y) for event in events if event.device == device]
+        rows.append(
+            f'<text x="{LEFT + WIDTH + 8}" y="{y + ROW / 2 + 5:.0f}">{idle:.0%} idle</text>'
+        )
+    height = len(names) * (ROW + GAP)
+    legend = " ".join(
+        f'<span style="border-left: 1em solid {colour}">&nbsp;{kind}</span>&emsp;'
+        for kind, colour in (*COLOURS.items(), ("idle", IDLE))
+    )
+    return PAGE.format(
+        title=html.escape(title),
+        width=LEFT + WIDTH + 90,
+        height=height,
+        rows="\n".join(rows),
+        legend=legend,
+        milliseconds=f"{1e3 * (last - first):.1f}",
+    )
+
+
+ROW, GAP, LEFT, WIDTH = 34, 8, 90, 1100
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>{title}</title>
+<style>body {{ font: 14px sans-serif; margin: 2em }} text {{ font-size: 13px }}
+rect:hover {{ stroke: black }}</style>
+<h1 style="font-size: 18px">{title}: {milliseconds} ms</h1>
+<svg width="{width}" height="{height}">
+{rows}
+</svg>
+<p>{legend}</p>
+</html>
+"""
+
+
+def _bar(event: Event, first: float, scale: float, y: float) -> str:
+    milliseconds = 1e3 * (event.end - event.start)
+    return (
+        f'<rect x="{LEFT + scale * (event.start - first):.2f}" y="{y}" '
+        f'width="{max(0.2, scale * (event.end - event.start)):.2f}" height="{ROW}" '
+        f'fill="{COLOURS[event.kind]}"><title>{html.escape(event.name)}, '
+        f"{milliseconds:.2f} ms</title></rect>"
+    )
+
+
+def write_trace(folder: Path, events: Sequence[Event], names: Sequence[str], title: str) -> None:
+    """trace.json (Chrome) and trace.html in `folder`."""
+    (folder / "trace.json").write_text(chrome_trace(events), encoding="utf-8")
+    (folder / "trace.html").write_text(gantt_html(events, names, title), encoding="utf-8")

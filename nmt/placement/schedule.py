@@ -1,0 +1,244 @@
+"""Orders of work: who does which task when. A simulation decides at every moment what each idle
+device does next, by one of three rules, so that an order can never deadlock; the same simulation
+predicts how long a step takes.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from nmt.placement.tasks import Task, TaskGraph
+
+Rule = Literal["gpipe", "1f1b", "wavefront"]
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds of one task, and of sending one layer's output, or its gradient, for one chunk."""
+
+    forward: Mapping[str, float]
+    backward: Mapping[str, float]
+    message: Mapping[str, float] = field(default_factory=dict)
+
+    def of(self, task: Task) -> float:
+        """Seconds of `task`."""
+        return (self.backward if task.backward else self.forward)[task.layer]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """When each device does what."""
+
+    orders: tuple[tuple[Task, ...], ...]  # of each device
+    start: Mapping[Task, float]
+    end: Mapping[Task, float]
+
+    @property
+    def seconds(self) -> float:
+        """Until the last task ends."""
+        return max(self.end.values())
+
+    @property
+    def idle(self) -> float:
+        """The part of all devices' time in which they do nothing."""
+        busy = sum(self.end[task] - start for task, start in self.start.items())
+        return 1 - busy / (self.seconds * len(self.orders))
+
+    @property
+    def most_in_flight(self) -> int:
+        """The most micro-batches × layers × chunks whose forward results a device must keep at
+        one time, for their backward tasks: a measure of memory."""
+        most = 0
+        for order in self.orders:
+            kept = 0
+            for task in order:
+                kept += -1 if task.backward else 1
+                most = max(most, kept)
+        return most
+
+
+def schedule(
+    graph: TaskGraph,
+    placement: Mapping[str, int],
+    devices: int,
+    costs: Costs,
+    rule: Rule,
+    in_flight: int | None = None,
+) -> Timeline:
+    """Simulate a step in which an idle device takes the most urgent task that is ready.
+
+    - `gpipe`: all forward tasks of a device first, then all backward ones in the mirrored order.
+    - `1f1b`: backward tasks first, and at most `in_flight` micro-batches (as many as devices,
+      unless told otherwise) on their way at one time, which bounds memory.
+    - `wavefront`: the oldest micro-batch first, and of its tasks the one with the longest chain of
+      work behind it (critical path).
+    """
+    simulation = _Simulation(graph, placement, devices, costs)
+    match rule:
+        case "gpipe":
+            return simulation.run(_mirrored(graph), simulation.forward_first)
+        case "1f1b":
+            simulation.limit = in_flight or devices
+            return simulation.run(_backward_first(graph), simulation.within_limit)
+        case "wavefront":
+            return simulation.run(_critical_path(graph, costs), lambda _: True)
+
+
+Urgency = Mapping[Task, tuple[float, ...]]  # least first
+
+
+def _places(graph: TaskGraph) -> dict[Task, int]:
+    return {task: place for place, task in enumerate(graph.tasks)}
+
+
+def _mirrored(graph: TaskGraph) -> Urgency:
+    places = _places(graph)
+    return {
+        task: (-places[task._replace(backward=False)] if task.backward else place,)
+        for task, place in places.items()
+    }
+
+
+def _backward_first(graph: TaskGraph) -> Urgency:
+    places = _places(graph)
+    return {
+        task: (
+            not task.backward,
+            task.micro_batch,
+            -places[task._replace(backward=False)] if task.backward else place,
+        )
+        for task, place in places.items()
+    }
+
+
+def _critical_path(graph: TaskGraph, costs: Costs) -> Urgency:
+    waiting: dict[Task, list[Task]] = {task: [] for task in graph.tasks}
+    for task in graph.tasks:
+        for need in graph.needs(task):
+            waiting[need].append(task)
+    behind: dict[Task, float] = {}
+    places = _places(graph)
+    for task in reversed(_topological(graph)):
+        behind[task] = costs.of(task) + max((behind[after] for after in waiting[task]), default=0.0)
+    return {task: (task.micro_batch, -behind[task], places[task]) for task in graph.tasks}
+
+
+def _topological(graph: TaskGraph) -> list[Task]:
+    order: list[Task] = []
+    done: set[Task] = set()
+
+    def visit(task: Task) -> None:
+        stack = [task]
+        while stack:
+            top = stack[-1]
+            missing = [need for need in graph.needs(top) if need not in done]
+            if missing:
+                stack += missing
+                continue
+            stack.pop()
+            if top not in done:
+                done.add(top)
+                order.append(top)
+
+    for task in graph.tasks:
+        visit(task)
+    return order
+
+
+class _Simulation:
+    """One device is busy with one task at a time; messages hide behind work."""
+
+    def __init__(
+        self, graph: TaskGraph, placement: Mapping[str, int], devices: int, costs: Costs
+    ) -> None:
+        self._graph, self._placement, self._costs = graph, placement, costs
+        self._devices = devices
+        self.limit = graph.micro_batches
+        self._forward_left = [0] * devices
+        self._left_of = [0] * graph.micro_batches  # tasks of each micro-batch
+        for task in graph.tasks:
+            self._forward_left[placement[task.layer]] += not task.backward
+            self._left_of[task.micro_batch] += 1
+        self._first = 0  # the first micro-batch that is not finished
+
+    def forward_first(self, task: Task) -> bool:
+        """Whether the task's device has done what must come before it."""
+        return not task.backward or not self._forward_left[self._placement[task.layer]]
+
+    def within_limit(self, task: Task) -> bool:
+        """Whether the task's micro-batch may be on its way."""
+        return task.micro_batch < self._first + self.limit
+
+    def run(self, urgency: Urgency, allowed: Callable[[Task], bool]) -> Timeline:
+        """Until all tasks are done."""
+        graph, place = self._graph, self._placement
+        missing = {task: len(graph.needs(task)) for task in graph.tasks}
+        waiting: dict[Task, list[Task]] = {task: [] for task in graph.tasks}
+        for task in graph.tasks:
+            for need in graph.needs(task):
+                waiting[need].append(task)
+        arrival = dict.fromkeys(graph.tasks, 0.0)
+        ready: list[list[tuple[tuple[float, ...], Task]]] = [[] for _ in range(self._devices)]
+        free = [True] * self._devices
+        orders: list[list[Task]] = [[] for _ in range(self._devices)]
+        start: dict[Task, float] = {}
+        end: dict[Task, float] = {}
+        # Events by time: a task can start (0), or has ended (1).
+        events = [(0.0, 0, task) for task, count in missing.items() if not count]
+        heapq.heapify(events)
+        while events:
+            now = events[0][0]
+            while events and events[0][0] == now:
+                _, kind, task = heapq.heappop(events)
+                if kind == 0:
+                    heapq.heappush(ready[place[task.layer]], (urgency[task], task))
+                    continue
+                free[place[task.layer]] = True
+                self._finish(task)
+                for after in waiting[task]:
+                    distance = place[after.layer] != place[task.layer]
+                    delay = self._costs.message.get(task.layer, 0.0) if distance else 0.0
+                    arrival[after] = max(arrival[after], now + delay)
+                    missing[after] -= 1
+                    if not missing[after]:
+                        heapq.heappush(events, (arrival[after], 0, after))
+            for device in range(self._devices):
+                task_or_none = _take(ready[device], allowed) if free[device] else None
+                if task_or_none is not None:
+                    free[device] = False
+                    orders[device].append(task_or_none)
+                    start[task_or_none] = now
+                    end[task_or_none] = now + self._costs.of(task_or_none)
+                    heapq.heappush(events, (end[task_or_none], 1, task_or_none))
+        assert len(end) == len(graph.tasks), "a rule kept a task back for ever"
+        return Timeline(tuple(map(tuple, orders)), start, end)
+
+    def _finish(self, task: Task) -> None:
+        self._forward_left[self._placement[task.layer]] -= not task.backward
+        self._left_of[task.micro_batch] -= 1
+        while self._first < len(self._left_of) and not self._left_of[self._first]:
+            self._first += 1
+
+
+def _take(
+    ready: list[tuple[tuple[float, ...], Task]], allowed: Callable[[Task], bool]
+) -> Task | None:
+    """The most urgent task that is allowed, taken out."""
+    kept, found = [], None
+    while ready and found is None:
+        entry = heapq.heappop(ready)
+        if allowed(entry[1]):
+            found = entry[1]
+        else:
+            kept.append(entry)
+    for entry in kept:
+        heapq.heappush(ready, entry)
+    return found
+
+
+def uniform_costs(layers: Sequence[str], backward: float = 2.0) -> Costs:
+    """Every layer the same: for orders where nothing has been measured."""
+    return Costs(dict.fromkeys(layers, 1.0), dict.fromkeys(layers, backward))

@@ -1,0 +1,198 @@
+"""What a training step consists of: forward and backward of every layer on every micro-batch and
+chunk of time, and what each of these tasks has to wait for. Names and numbers only.
+
+A layer is cut into chunks along the time axis of its output, unless it cannot be cut (one that
+reads its input from the end). One that is cut reads the steps of its own chunk from layers of the
+same axis; what lies on another axis it reads whole (attention reads the whole source), and the
+gradients of its chunks are summed before they go back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from nmt.errors import PlanError
+
+
+class LayerInfo(NamedTuple):
+    """What tasks depend on: a layer's inputs among the layers, and how it can be cut."""
+
+    inputs: tuple[str, ...]
+    axis: str  # the time axis of its output
+    cut: bool  # whether it can be cut along it
+
+
+Layers = Mapping[str, LayerInfo]  # in an order in which they can be computed
+
+
+class Task(NamedTuple):
+    """One layer's forward or backward pass over one chunk of one micro-batch."""
+
+    layer: str
+    micro_batch: int
+    chunk: int
+    backward: bool = False
+
+    def __str__(self) -> str:
+        direction = "backward" if self.backward else "forward"
+        return f"{direction} {self.layer} {self.micro_batch} {self.chunk}"
+
+    @classmethod
+    def parse(cls, text: str) -> Task:
+        """The inverse of `str`.
+
+        Raises:
+            PlanError: it is not a task.
+        """
+        try:
+            direction, layer, micro_batch, chunk = text.split(" ")
+            backward = {"forward": False, "backward": True}[direction]
+            return cls(layer, int(micro_batch), int(chunk), backward)
+        except (ValueError, KeyError):
+            raise PlanError(
+                "A task must be such as `forward encoder.1 0 0` (layer, micro-batch, chunk), "
+                f"but is {text!r} instead."
+            ) from None
+
+
+@dataclass(frozen=True)
+class TaskGraph:
+    """All tasks of a step, or of its forward half, and what each of them needs."""
+
+    layers: Layers
+    micro_batches: int
+    chunks: int
+    training: bool = True  # with backward tasks
+
+    def chunks_of(self, layer: str) -> int:
+        """Into how many chunks the layer is cut."""
+        return self.chunks if self.layers[layer].cut else 1
+
+    def whole(self, reader: str, layer: str) -> bool:
+        """Whether `reader` reads all time steps of its input `layer` at once."""
+        return not self.layers[reader].cut or self.layers[reader].axis != self.layers[layer].axis
+
+    def chunks_read(self, reader: str, chunk: int, layer: str) -> Sequence[int]:
+        """Which chunks of `layer` the chunk `chunk` of `reader` reads."""
+        if self.whole(reader, layer) or not self.layers[layer].cut:
+            return range(self.chunks_of(layer))
+        return (chunk,)
+
+    @cached_property
+    def readers(self) -> Mapping[str, tuple[str, ...]]:
+        """The layers that read each layer."""
+        found: dict[str, list[str]] = {layer: [] for layer in self.layers}
+        for reader, info in self.layers.items():
+            for layer in dict.fromkeys(info.inputs):
+                found[layer].append(reader)
+        return {layer: tuple(readers) for layer, readers in found.items()}
+
+    def chunks_reading(self, layer: str, chunk: int, reader: str) -> Sequence[int]:
+        """Which chunks of `reader` read the chunk `chunk` of `layer`."""
+        if self.whole(reader, layer) or not self.layers[layer].cut:
+            return range(self.chunks_of(reader))
+        return (chunk,)
+
+    def needs(self, task: Task) -> list[Task]:
+        """The tasks that must be done before `task`, all of its own micro-batch. The chunks of a
+        layer go forward in order, since a state is handed on, and backward in the other order."""
+        layer, m, chunk, backward = task
+        if not backward:
+            return [
+                *([Task(layer, m, chunk - 1)] if chunk else []),
+                *(
+                    Task(source, m, c)
+                    for source in dict.fromkeys(self.layers[layer].inputs)
+                    for c in self.chunks_read(layer, chunk, source)
+                ),
+            ]
+        later = [Task(layer, m, chunk + 1, True)] if chunk + 1 < self.chunks_of(layer) else []
+        return [
+            Task(layer, m, chunk),
+            *later,
+            *(
+                Task(reader, m, c, True)
+                for reader in self.readers[layer]
+                for c in self.chunks_reading(layer, chunk, reader)
+            ),
+        ]
+
+    @cached_property
+    def tasks(self) -> tuple[Task, ...]:
+        """All tasks; those of a micro-batch after those of the one before."""
+        directions = (False, True) if self.training else (False,)
+        return tuple(
+            Task(layer, m, chunk, backward)
+            for m in range(self.micro_batches)
+            for backward in directions
+            for layer in self.layers
+            for chunk in range(self.chunks_of(layer))
+        )
+
+
+def check_orders(
+    graph: TaskGraph, placement: Mapping[str, int], orders: Sequence[Sequence[Task]]
+) -> None:
+    """Check that devices that each work through their own order will come to an end.
+
+    Raises:
+        PlanError: a task is missing, there twice or on a device that does not have its layer; or
+            the devices would wait for one another for ever, with the tasks that they wait at.
+    """
+    _check_complete(graph, placement, orders)
+    device_of = {task: device for device, order in enumerate(orders) for task in order}
+    done: set[Task] = set()
+    position = [0] * len(orders)
+    moved = True
+    while moved:
+        moved = False
+        for device, order in enumerate(orders):
+            while position[device] < len(order) and done.issuperset(
+                graph.needs(order[position[device]])
+            ):
+                done.add(order[position[device]])
+                position[device] += 1
+                moved = True
+    stuck = [
+        (device, order[at])
+        for device, (order, at) in enumerate(zip(orders, position, strict=True))
+        if at < len(order)
+    ]
+    if not stuck:
+        return
+    waits = []
+    for device, task in stuck:
+        missing = next(need for need in graph.needs(task) if need not in done)
+        waits.append(
+            f"device {device} waits at `{task}` for `{missing}` of device {device_of[missing]}"
+        )
+    raise PlanError(
+        "A plan's devices must be able to work through their tasks in order, but here "
+        f"{', '.join(waits)}: none would ever go on."
+    )
+
+
+def _check_complete(
+    graph: TaskGraph, placement: Mapping[str, int], orders: Sequence[Sequence[Task]]
+) -> None:
+    wanted, seen = set(graph.tasks), set[Task]()
+    for device, order in enumerate(orders):
+        for task in order:
+            if task not in wanted:
+                raise PlanError(
+                    f"A plan's tasks must be those of its layers, {graph.micro_batches} "
+                    f"micro-batches and {graph.chunks} chunks, but device {device} has `{task}`."
+                )
+            if task in seen:
+                raise PlanError(f"A plan must have each task once, but has `{task}` twice.")
+            if placement[task.layer] != device:
+                raise PlanError(
+                    f"`{task}` must be on device {placement[task.layer]}, where its layer is, "
+                    f"but is on device {device} instead."
+                )
+            seen.add(task)
+    if missing := [task for task in graph.tasks if task not in seen]:
+        raise PlanError(f"A plan must have each task once, but `{missing[0]}` is missing.")

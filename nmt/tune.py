@@ -1,0 +1,178 @@
+"""Measuring which way to run a training is the fastest: cuts of batch and time, or one process.
+
+What is best depends on the machine in ways that a rule does not know: smaller pieces keep more
+devices busy, and are computed less efficiently. So each candidate trains a few steps on the run's
+own batches, in processes of its own.
+
+`python -m nmt.tune <configuration.json> <output.json> <steps>` is one process of a measurement.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import tempfile
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from nmt.config import ParallelConfig, TrainConfig, read
+from nmt.corpus.prepare import prepare
+from nmt.executors import PLAN, find_device, make_executor, number_of_processes
+from nmt.model.batch import Batch
+from nmt.model.build import build_graph
+from nmt.parallel.launch import keep_memory, run_workers
+from nmt.placement.plan import Plan
+
+logger = logging.getLogger(__name__)
+
+STEPS = 2  # measured, after one that warms up
+CHUNKS = (2, 4)  # tried beside 1
+
+
+class Measurement(NamedTuple):
+    """Some steps of training."""
+
+    seconds: list[float]
+    tokens: list[int]  # of the target, EOS included
+    losses: list[float]
+    plan: str  # for people
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Over all steps."""
+        return sum(self.tokens) / sum(self.seconds)
+
+
+def measure(config: TrainConfig, steps: int) -> Measurement:
+    """Train some steps in processes of their own, with new weights, and forget them.
+
+    Raises:
+        WorkerError: a process failed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        given, output = Path(folder) / "configuration.json", Path(folder) / "measured.json"
+        config = config.model_copy(update={"runs": folder, "name": "measured"})
+        given.write_text(config.model_dump_json(), encoding="utf-8")
+        command = [sys.executable, "-m", "nmt.tune", str(given), str(output), str(steps)]
+        run_workers(command, number_of_processes(config), config.parallel.threads)
+        return Measurement(**json.loads(output.read_text(encoding="utf-8")))
+
+
+def tuned(config: TrainConfig) -> TrainConfig:
+    """The configuration with the fastest way to run it, and without `parallel.tune`.
+
+    First the number of micro-batches is chosen, then that of chunks, then one process with all
+    threads takes its chance. Where a run goes on, it keeps the way that it began with.
+    """
+    before = _begun(config)
+    if before is not None:
+        return before
+    pieces = config.data.batch.multiple // config.parallel.copies
+    cuts = [m for m in range(2, pieces + 1) if pieces % m == 0] or [1]
+    best = _fastest(config, [_changed(config, micro_batches=m, chunks=1) for m in cuts])
+    best = _fastest(config, [_changed(best, chunks=c) for c in CHUNKS], best)
+    if config.parallel.copies == 1:
+        best = _fastest(config, [_alone(config)], best)
+    logger.info("tuning: taking %s", _words(best))
+    return best
+
+
+_speeds: dict[ParallelConfig, float] = {}  # measured already by this process
+
+
+def _fastest(
+    config: TrainConfig, candidates: list[TrainConfig], best: TrainConfig | None = None
+) -> TrainConfig:
+    for candidate in candidates:
+        if candidate.parallel not in _speeds:
+            _speeds[candidate.parallel] = measure(candidate, STEPS).tokens_per_second
+            logger.info(
+                "tuning %s: %.0f target tokens/s for %s",
+                config.name,
+                _speeds[candidate.parallel],
+                _words(candidate),
+            )
+    everyone = [*([best] if best else []), *candidates]
+    return max(everyone, key=lambda one: _speeds[one.parallel])
+
+
+def _changed(config: TrainConfig, **changes: Any) -> TrainConfig:
+    parallel = config.parallel.model_copy(update={**changes, "tune": False})
+    return config.model_copy(update={"parallel": parallel})
+
+
+def _alone(config: TrainConfig) -> TrainConfig:
+    return _changed(
+        config,
+        executor="local",
+        stages=1,
+        micro_batches=1,
+        chunks=1,
+        schedule=None,
+        one_process=False,
+        threads=None,
+    )
+
+
+def _begun(config: TrainConfig) -> TrainConfig | None:
+    """As the run in this folder has been begun."""
+    file = config.folder / PLAN
+    if not (config.folder / "checkpoints").exists() or not file.exists():
+        return None
+    plan = Plan.load(file)
+    if plan.schedule == "sequential":
+        return _alone(config)
+    return _changed(config, micro_batches=plan.micro_batches, chunks=plan.chunks)
+
+
+def _words(config: TrainConfig) -> str:
+    parallel = config.parallel
+    if parallel.executor == "local":
+        return "one process with all threads"
+    return (
+        f"{parallel.stages} devices, {parallel.micro_batches} micro-batches, "
+        f"{parallel.chunks} chunks of time"
+    )
+
+
+def overrides(config: TrainConfig) -> list[str]:
+    """What a worker's command line needs, to have the same configuration."""
+    parallel = config.parallel.model_dump()
+    names = ("tune", "executor", "stages", "micro_batches", "chunks", "schedule", "one_process")
+    return [f"parallel.{name}={json.dumps(parallel[name])}" for name in names]
+
+
+def worker() -> None:
+    """One process of a measurement."""
+    given, output, steps = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    logging.disable(logging.INFO)
+    config = read(TrainConfig, json.loads(given.read_text(encoding="utf-8")))
+    keep_memory()
+    if config.parallel.threads:
+        torch.set_num_threads(config.parallel.threads)
+    data = prepare(config.data, config.seed)
+    graph = build_graph(config.model, len(data.vocabulary))
+    executor = make_executor(config, graph, data, find_device(config))
+    seconds, tokens, losses = [], [], []
+    for step, pairs in enumerate(islice(data.batches(), steps + 1)):
+        begin = time.perf_counter()
+        batch = Batch.from_rows(pairs.source, pairs.target)
+        result = executor.train_step(batch, step, config.optimizer.learning_rate / 100)
+        if step:
+            seconds.append(time.perf_counter() - begin)
+            tokens.append(result.tokens)
+            losses.append(result.loss)
+    if executor.is_main:
+        plan = Plan.load(config.folder / PLAN).table()
+        found = Measurement(seconds, tokens, losses, plan)
+        output.write_text(json.dumps(found._asdict()), encoding="utf-8")
+    executor.close()
+
+
+if __name__ == "__main__":
+    worker()

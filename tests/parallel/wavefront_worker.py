@@ -1,0 +1,80 @@
+"""Run by the tests in several processes: random graphs by random plans against one process.
+
+`python wavefront_worker.py <file> <devices> <copies> <cases>`; the main process writes a list of
+results.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nmt.parallel import group
+from tests.parallel.random_plans import (
+    adam,
+    copied,
+    distance,
+    local,
+    random_batch,
+    random_graph,
+    random_plan,
+    sgd,
+    wavefront,
+)
+
+
+def case(number: int, devices: int, copies: int) -> dict[str, Any]:
+    """Some steps both ways, a validation, and a continuation on the other executor."""
+    chance = random.Random(number)
+    graph = random_graph(chance)
+    plan = random_plan(chance, graph, devices)
+    dtype = torch.float64 if number % 2 else torch.float32
+    optimizer = adam() if number % 4 == 1 else sgd()
+    steps = 3 if number % 4 == 1 else 1
+    ours = wavefront(graph, plan, optimizer, dtype, copies)
+    results = [ours.train_step(random_batch(i), i, 0.01) for i in range(steps)]
+    valid = [random_batch(100 + i, rows=i + 1) for i in range(5)]
+    loss = ours.validation_loss(valid)
+    gradients, state = copied(ours.gather_gradients()), copied(ours.state_dict())
+    later = ours.train_step(random_batch(50), 50, 0.01).loss
+    if not ours.is_main:
+        assert not gradients
+        assert not state
+        return {}
+    reference = local(graph, plan.micro_batches * copies, optimizer, dtype)
+    wanted = [reference.train_step(random_batch(i), i, 0.01) for i in range(steps)]
+    wanted_loss = reference.validation_loss(valid)
+    found = {
+        "case": f"{number}: {plan.model_dump()}",
+        "double": dtype == torch.float64,
+        "loss": max(abs(a.loss / b.loss - 1) for a, b in zip(results, wanted, strict=True)),
+        "norm": max(
+            abs(a.gradient_norm / b.gradient_norm - 1) for a, b in zip(results, wanted, strict=True)
+        ),
+        "gradients": distance(gradients, reference.gather_gradients()),
+        "state": distance(state, reference.state_dict()),
+        "validation": abs(loss / wanted_loss - 1),
+    }
+    reference.load_state_dict(state)
+    found["later"] = abs(reference.train_step(random_batch(50), 50, 0.01).loss / later - 1)
+    return found
+
+
+def main() -> None:
+    """All cases one after the other in the same processes."""
+    file, devices, copies, cases = sys.argv[1], *map(int, sys.argv[2:])
+    torch.set_num_threads(1)
+    group.join("cpu")
+    found = [case(number, devices, copies) for number in range(cases)]
+    if group.is_main():
+        Path(file).write_text(json.dumps(found), encoding="utf-8")
+    group.leave()
+
+
+if __name__ == "__main__":
+    main()
