@@ -74,7 +74,11 @@ def run_command(
     before = os.environ.get(FULL_ERROR, "0")
     os.environ[FULL_ERROR] = "1"
     given = {argument.lstrip("+~").partition("=")[0] for argument in sys.argv[1:]}
-    sys.argv += [setting for setting in QUIET_HYDRA if setting.partition("=")[0] not in given]
+    quiet = [setting for setting in QUIET_HYDRA if setting.partition("=")[0] not in given]
+    # Beside the user's own settings: hydra wants all of them in one place, before or after options.
+    own = [i for i, text in enumerate(sys.argv) if i and "=" in text and not text.startswith("-")]
+    place = own[0] if own else len(sys.argv)
+    sys.argv[place:place] = quiet
     try:
         decorate = hydra.main(
             version_base="1.3", config_path=str(configuration_folder()), config_name=config_name

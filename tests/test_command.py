@@ -148,6 +148,20 @@ def test_help_names_the_command_and_its_settings(
     assert "decode: beam5, greedy" in printed
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["translator.folder=x", "--cfg", "job"],
+        ["--cfg", "job", "translator.folder=x", "buffer=3"],
+    ],
+)
+def test_options_may_stand_on_either_side(
+    run: Run, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert run(lambda _: None, *arguments) == 0
+    assert "folder: x" in capsys.readouterr().out
+
+
 def test_the_environment_stays_as_it_was(run: Run) -> None:
     run(lambda _: None, "translator.folder=x")
     assert os.environ[FULL_ERROR] == "0"
