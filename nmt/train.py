@@ -39,22 +39,22 @@ def train(config: TrainConfig) -> None:
     parent = parent_start()
     started = time.monotonic() if parent is None else parent
     find_checkpoint(config)  # at once, since preparing the data may take long
-    if not is_worker():
-        check_possible(config)
+    check_possible(config)
+    alone = not is_worker()
+    if config.parallel.tune and not alone:
+        raise PlanError(
+            "`parallel.tune` must be false in processes that another program has started; "
+            "run `nmt-train` alone once, and give what it has chosen."
+        )
+    if alone and (config.parallel.tune or number_of_processes(config) > 1):
+        # Mistakes in the data, or in going on with a run, show here, once.
+        check_continuation(config, prepare(config.data, config.seed))
     command = [sys.executable, "-m", "nmt.train", *sys.argv[1:]]
     if config.parallel.tune:
-        if is_worker():
-            raise PlanError(
-                "`parallel.tune` must be false in processes that another program has started; "
-                "run `nmt-train` alone once, and give what it has chosen."
-            )
-        check_continuation(config, prepare(config.data, config.seed))
         config = tuned(config)
         command += overrides(config)
     processes = number_of_processes(config)
-    if processes > 1 and not is_worker():
-        # Mistakes in the data, or in going on with a run, show here, once.
-        check_continuation(config, prepare(config.data, config.seed))
+    if alone and processes > 1:
         run_workers(
             command,
             processes,
@@ -62,7 +62,7 @@ def train(config: TrainConfig) -> None:
             started,
         )
         return
-    if is_worker() and world().size != processes:
+    if not alone and world().size != processes:
         raise PlanError(
             f"`parallel.stages` × `parallel.copies` ({processes}) must be the number of processes, "
             f"but {world().size} were started; set them, with `parallel=wavefront`."
@@ -92,7 +92,6 @@ def train_here(config: TrainConfig, started: float) -> None:
     keep_memory()
     if config.parallel.threads:
         torch.set_num_threads(config.parallel.threads)
-    check_possible(config)
     device = find_device(config)
     data = prepare(config.data, config.seed)
     check_continuation(config, data)  # before the first file is written

@@ -4,32 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from itertools import pairwise
 
 from nmt.errors import PlanError
-from nmt.placement.plan import Plan, balanced_bounds, task_costs
+from nmt.placement.plan import Plan, contiguous_runs, task_costs
 from nmt.placement.schedule import Rule, schedule
 from nmt.placement.tasks import Layers, TaskGraph
 
-Placement = dict[str, int]
 
-
-def contiguous_runs(costs: Mapping[str, float], devices: int) -> Placement:
-    """One run of layers for each device, the costliest as cheap as possible.
-
-    Raises:
-        PlanError: fewer layers than devices.
-    """
-    names = list(costs)
-    bounds = balanced_bounds(list(costs.values()), devices)
-    return {
-        name: device
-        for device, (first, end) in enumerate(pairwise(bounds))
-        for name in names[first:end]
-    }
-
-
-def folded(layers: Layers, costs: Mapping[str, float], devices: int) -> Placement:
+def folded(layers: Layers, costs: Mapping[str, float], devices: int) -> dict[str, int]:
     """GNMT's placement (Wu et al. 2016, section 3.2): the i-th part of the encoder and the i-th
     part of the decoder on one device, so that all devices work while the encoder runs, and again
     while the decoder does.

@@ -185,21 +185,29 @@ def contiguous(
     Raises:
         PlanError: fewer layers than devices.
     """
-    layers = list(costs)
-    bounds = balanced_bounds(list(costs.values()), len(devices))
-    placement = {
-        layer: device
-        for device, (first, end) in enumerate(itertools.pairwise(bounds))
-        for layer in layers[first:end]
-    }
     return Plan(
         graph=graph,
         devices=list(devices),
-        placement=placement,
+        placement=contiguous_runs(costs, len(devices)),
         micro_batches=micro_batches,
         schedule="1f1b" if len(devices) > 1 else "sequential",
         costs=dict(costs),
     )
+
+
+def contiguous_runs(costs: Mapping[str, float], devices: int) -> dict[str, int]:
+    """Layer → device: one run of layers for each device, the costliest as cheap as possible.
+
+    Raises:
+        PlanError: fewer layers than devices.
+    """
+    layers = list(costs)
+    bounds = balanced_bounds(list(costs.values()), devices)
+    return {
+        layer: device
+        for device, (first, end) in enumerate(itertools.pairwise(bounds))
+        for layer in layers[first:end]
+    }
 
 
 def balanced_bounds(costs: Sequence[float], parts: int) -> list[int]:

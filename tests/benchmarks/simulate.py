@@ -25,8 +25,8 @@ from nmt.model.graph import LayerGraph
 from nmt.parallel.device_work import DeviceWork, Step
 from nmt.parallel.trace import Recorder
 from nmt.parallel.wavefront import layers_of
-from nmt.placement.expert import contiguous_runs, folded
-from nmt.placement.plan import single_device
+from nmt.placement.expert import folded
+from nmt.placement.plan import contiguous_runs, single_device
 from nmt.placement.schedule import Costs, Rule, schedule
 from nmt.placement.tasks import TaskGraph
 from nmt.training.loss import SmoothedCrossEntropy

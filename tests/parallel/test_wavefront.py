@@ -18,8 +18,8 @@ from nmt.model.gnmt import gnmt
 from nmt.model.graph import LayerGraph
 from nmt.parallel.launch import run_workers
 from nmt.parallel.wavefront import layers_of
-from nmt.placement.expert import contiguous_runs, folded
-from nmt.placement.plan import Plan
+from nmt.placement.expert import folded
+from nmt.placement.plan import Plan, contiguous_runs
 from tests.parallel.random_plans import (
     VOCABULARY,
     adam,

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from nmt.errors import PlanError
-from nmt.placement.expert import contiguous_runs, fastest, folded
+from nmt.placement.expert import fastest, folded
+from nmt.placement.plan import contiguous_runs
 from nmt.placement.tasks import LayerInfo, TaskGraph, check_orders
 
 LAYERS = {
