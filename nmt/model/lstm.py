@@ -9,14 +9,15 @@ from torch import Tensor, nn
 
 from nmt.model.dropout import ForwardPass
 from nmt.model.graph import Layer, State
+from nmt.model.lstm_cpu import wide_lstm
 
 
 class LstmLayer(Layer):
     """One unidirectional LSTM layer: inputs (B, time, ·) side by side → (B, time, H).
 
-    Runs on padded batches through `nn.LSTM` (oneDNN on a CPU, cuDNN on a GPU); packed sequences
-    leave that path and are slower in spite of skipping the padding. What follows a sentence's end
-    is noise that must be masked by its readers.
+    Runs on padded batches through `nn.LSTM` (oneDNN on a CPU, cuDNN on a GPU) or, where that is
+    faster, `wide_lstm`; packed sequences leave that path and are slower in spite of skipping the
+    padding. What follows a sentence's end is noise that must be masked by its readers.
 
     The first `residuals` inputs are added to the output (GNMT, section 3.1).
     """
@@ -37,11 +38,26 @@ class LstmLayer(Layer):
         (B, time, H), (h, c)."""
         x = torch.cat(list(inputs), -1) if len(inputs) > 1 else inputs[0]
         x = within.drop(x, self.name, self.dropout, self.time)
-        start = (state[0][None], state[1][None]) if state else None
-        output, (h, c) = self.lstm(x, start)
+        output, state = (wide_lstm if self._is_wide(x) else usual_lstm)(self.lstm, x, state)
         for x in inputs[: self.residuals]:
             output = output + x
-        return output, (h[0], c[0])
+        return output, state
+
+    def _is_wide(self, x: Tensor) -> bool:
+        """Whether `wide_lstm` is the faster way."""
+        return (
+            torch.is_grad_enabled()
+            and x.dtype == torch.bfloat16
+            and x.device.type == "cpu"
+            and x.shape[2] > self.lstm.hidden_size
+        )
+
+
+def usual_lstm(lstm: nn.LSTM, x: Tensor, state: State) -> tuple[Tensor, State]:
+    """x (B, time, ·), state (h, c) each (B, H) or empty → (B, time, H), (h, c)."""
+    start = (state[0][None], state[1][None]) if state else None
+    output, (h, c) = lstm(x, start)
+    return output, (h[0], c[0])
 
 
 class ReversedLstmLayer(LstmLayer):

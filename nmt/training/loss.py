@@ -7,12 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+ROWS = 128  # logits of so many tokens are worked on at a time, so that they stay in the cache
+
 
 class SmoothedCrossEntropy:
     """Sum over the tokens of cross-entropy against (1 - s) · label + s / V (Szegedy et al. 2016).
 
-    Computes the gradient together with the loss, in place, since both need the softmax: several
-    times less memory traffic than `F.cross_entropy` and its backward pass.
+    Computes the gradient together with the loss, since both need the softmax: several times less
+    memory traffic than `F.cross_entropy` and its backward pass.
     """
 
     def __init__(self, smoothing: float) -> None:
@@ -31,19 +33,23 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
         V = logits.shape[1]
         dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
-        log_p = logits.log_softmax(1, dtype=dtype)  # (N, V)
-        chosen = log_p.gather(1, labels[:, None])
-        loss = -(1 - smoothing) * chosen.sum()
-        if smoothing:
-            loss = loss - smoothing * log_p.sum() / V
-        if logits.requires_grad:
-            gradient = log_p.exp_()
+        loss = torch.zeros((), dtype=dtype, device=logits.device)
+        gradient = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
+        rows = ROWS if logits.device.type == "cpu" else max(1, len(logits))
+        for first in range(0, len(logits), rows):
+            x, y = logits[first : first + rows], labels[first : first + rows, None]
+            largest, place = x.max(1, keepdim=True)
+            softmax = x.softmax(1, dtype=dtype)  # (rows, V)
+            # The largest probability is at least 1 / V: its logarithm is exact enough.
+            log_sums = largest.to(dtype) - softmax.gather(1, place).log()
+            loss += log_sums.sum() - (1 - smoothing) * x.gather(1, y).sum(dtype=dtype)
             if smoothing:
-                gradient.sub_(smoothing / V)
-            gradient.scatter_add_(
-                1, labels[:, None], gradient.new_full(chosen.shape, smoothing - 1)
-            )
-            ctx.save_for_backward(gradient.to(logits.dtype))
+                loss -= smoothing / V * x.sum(dtype=dtype)
+            if gradient is not None:
+                softmax.sub_(smoothing / V)
+                softmax.scatter_add_(1, y, softmax.new_full(y.shape, smoothing - 1))
+                gradient[first : first + rows] = softmax
+        ctx.save_for_backward(gradient)
         return loss
 
     @staticmethod
