@@ -12,16 +12,18 @@ from pathlib import Path
 
 from nmt.config import TrainConfig
 from nmt.corpus.prepare import prepare
+from nmt.errors import NmtError
 from nmt.model.build import build_graph
 from nmt.parallel.launch import cores
 from nmt.placement.plan import contiguous
+from nmt.precision.bf16 import require_bf16
 from nmt.tune import Measurement, measure
 from tests.benchmarks.options import Options
 from tests.benchmarks.ours import batches_of, training_config
 from tests.benchmarks.results import Report
 
 SENTENCES = 64  # of a micro-batch
-SAME_LOSS = 1e-3  # relative; all ways must have done the same work
+SAME_LOSS = 1e-3  # relative, in fp32 as in bf16; all ways must have done the same work
 UNIT = "target tokens/s"
 
 
@@ -66,16 +68,31 @@ def run(options: Options, report: Report) -> None:
     if cores() < 2:
         report.skip(f"{WAVEFRONT.name}.speedup", "it takes two cores")
         return
-    for M in options.micro_batches:
-        _compare(options, report, M, "" if options.micro_batches[0] == M else f".m{M}")
+    for precision in measurable(report):
+        for M in options.micro_batches:
+            _compare(options, report, precision, M)
 
 
-def _compare(options: Options, report: Report, M: int, suffix: str) -> None:
+def measurable(report: Report) -> list[str]:
+    """The precisions that this processor has instructions for."""
+    try:
+        require_bf16("cpu", emulate=False)
+    except NmtError:
+        report.skip("pipeline.*.bf16", "this processor has no bf16 instructions")
+        return ["fp32"]
+    return ["fp32", "bf16"]
+
+
+def _compare(options: Options, report: Report, precision: str, M: int) -> None:
+    suffix = ("" if precision == "fp32" else f".{precision}") + (
+        "" if options.micro_batches[0] == M else f".m{M}"
+    )
     found: dict[Way, list[Measurement]] = {way: [] for way in WAYS}
     stock = _stock_plan(options, M)
     for _ in range(options.repeats):
         for way in WAYS:
-            found[way].append(measure(_config(options, way, M, stock), options.steps))
+            config = _config(options, way, M, stock, f"precision={precision}")
+            found[way].append(measure(config, options.steps))
     losses = [sum(one.losses) for measured in found.values() for one in measured]
     if max(losses) - min(losses) > SAME_LOSS * min(losses):
         raise RuntimeError(f"The losses must be the same every time, but are {losses}.")
@@ -92,10 +109,12 @@ def _compare(options: Options, report: Report, M: int, suffix: str) -> None:
         speeds = [one.tokens_per_second for one in found[way]]
         report.add(f"{way.name}.tokens_per_second{suffix}", UNIT, speeds)
         report.notes.append(f"{way.words}: {found[way][-1].plan}")
-    report.notes.append(f"{M} micro-batches of {SENTENCES}: bound {2 * M / (M + 1):.2f}")
+    report.notes.append(
+        f"{M} micro-batches of {SENTENCES}, {precision}: bound {2 * M / (M + 1):.2f}"
+    )
 
 
-def _config(options: Options, way: Way, M: int, stock: Path) -> TrainConfig:
+def _config(options: Options, way: Way, M: int, stock: Path, *more: str) -> TrainConfig:
     settings = [setting.replace(STOCK, str(stock)) for setting in way.settings]
     return training_config(
         [
@@ -105,6 +124,7 @@ def _config(options: Options, way: Way, M: int, stock: Path) -> TrainConfig:
             f"parallel.threads={way.threads}",
             f"data.batch.multiple={M}",
             *batches_of(M * SENTENCES),
+            *more,
         ],
         options.output / "scratch",
     )
