@@ -117,6 +117,22 @@ def plain_values(values: Any) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
+def compose_values(config_name: str, *overrides: str) -> dict[str, Any]:
+    """`conf/<config_name>.yaml` with overrides, as plain values: for a command that starts runs of
+    another."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    before = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(configuration_folder()), version_base="1.3"):
+            return plain_values(compose(config_name, list(overrides)))
+    finally:
+        if before is not None:
+            GlobalHydra.instance().initialize(before)
+
+
 def _unresolved(path: str | None, message: str) -> str:
     if found := re.search(r"Environment variable '([^']+)' not found", message):
         return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import torch
 
@@ -15,10 +16,14 @@ from nmt.parallel import group
 from nmt.parallel.executor import Executor
 from nmt.parallel.launch import is_worker, world
 from nmt.parallel.local import LocalExecutor
-from nmt.parallel.measure import layer_costs
-from nmt.parallel.wavefront import WavefrontExecutor, layers_of
-from nmt.placement.expert import fastest
-from nmt.placement.plan import Plan, contiguous, single_device
+from nmt.parallel.measure import measure_profile
+from nmt.parallel.wavefront import WavefrontExecutor
+from nmt.placement.cluster import equal_devices
+from nmt.placement.cost import Profile
+from nmt.placement.plan import Plan, single_device
+from nmt.placement.planners import plan_with
+from nmt.placement.problem import Problem, Search
+from nmt.placement.simulate import Simulator
 from nmt.training.loss import SmoothedCrossEntropy
 from nmt.training.optimizer import optimizer_factory
 from nmt.training.trainer import find_checkpoint
@@ -73,7 +78,10 @@ def make_executor(
             clip_norm=config.optimizer.clip_norm,
             dtype=dtype,
         )
-    group.join(device)
+    names = devices_of(config, device)
+    if config.placement.file and parallel.executor == "wavefront":
+        names = Plan.load(config.placement.file).devices
+    group.join(group.backend_for(names, parallel.one_process))
     plan = group.from_main(lambda: find_plan(config, graph, data, device))
     if group.is_main():
         save_plan(config, plan)
@@ -109,44 +117,64 @@ def make_executor(
 def find_plan(config: TrainConfig, graph: LayerGraph, data: PreparedData, device: str) -> Plan:
     """The plan that the configuration names, or the one that the run has begun with, or stages of
     equal measured cost."""
-    if config.parallel.plan is not None:
-        plan = Plan.load(config.parallel.plan)
+    file = config.placement.file
+    if file is not None:
+        plan = Plan.load(file)
         plan.validate_against(graph.name, graph.names)
         for name in ("micro_batches", "chunks"):
             if getattr(plan, name) != getattr(config.parallel, name):
                 raise PlanError(
                     f"`parallel.{name}` must be {getattr(plan, name)}, as in "
-                    f"`{config.parallel.plan}`, but is {getattr(config.parallel, name)} instead."
+                    f"`{file}`, but is {getattr(config.parallel, name)} instead."
                 )
         return plan
-    # Where there are fewer GPUs than devices, one process drives several streams of each.
-    gpus = torch.cuda.device_count() if config.parallel.one_process else config.parallel.stages
-    devices = [
-        f"{device}:{stage % gpus}" if device == "cuda" else device
-        for stage in range(config.parallel.stages)
-    ]
+    devices = devices_of(config, device)
     before = plan_of_run(config, graph, devices)
     if before is not None:
         return before
+    return search_plan(config, graph, data, devices)
+
+
+def search_plan(
+    config: TrainConfig, graph: LayerGraph, data: PreparedData, devices: Sequence[str]
+) -> Plan:
+    """What the configured planner finds with the costs measured here."""
+    parallel, placement = config.parallel, config.placement
+    cut = parallel.micro_batches, parallel.chunks
+    profile = measured(config, graph, data, [cut], devices[0])
+    rule = parallel.schedule or "1f1b"
+    # DeepSpeed takes nothing but contiguous runs, of which each layer may be an end.
+    runs = parallel.executor == "deepspeed"
+    groups = [[name] for name in graph.names] if runs else None
+    problem = Problem(Simulator(profile, equal_devices(devices)), [cut], rule, groups=groups)
+    seconds = 60 * placement.minutes if placement.minutes else float("inf")
+    search = Search(problem, placement.evaluations, seconds)
+    planner = "exact" if runs and placement.planner == "expert" else placement.planner
+    plan_with(planner, search, config.seed, placement.learning)
+    return problem.plan(search.result()).model_copy(update={"tasks": []})
+
+
+def measured(
+    config: TrainConfig,
+    graph: LayerGraph,
+    data: PreparedData,
+    cuts: Sequence[tuple[int, int]],
+    device: str,
+) -> Profile:
+    """The costs of the layers for one copy's part of the run's first batch."""
     pairs = next(data.batches())
-    piece = Batch.from_rows(pairs.source, pairs.target).cut(
-        config.parallel.copies * config.parallel.micro_batches
-    )[0]
+    batch = Batch.from_rows(pairs.source, pairs.target).cut(config.parallel.copies)[0]
     loss = SmoothedCrossEntropy(config.training.label_smoothing)
-    costs, forward_costs = layer_costs(graph, piece, loss, device)
-    parallel = config.parallel
-    if parallel.schedule is None:
-        return contiguous(graph.name, costs, devices, parallel.micro_batches)
-    return fastest(
-        graph.name,
-        layers_of(graph),
-        costs,
-        forward_costs,
-        devices,
-        parallel.micro_batches,
-        parallel.chunks,
-        parallel.schedule,
-    )
+    dtype = torch.bfloat16 if config.precision.name == "bf16" else torch.float32
+    return measure_profile(graph, batch, cuts, loss, device, dtype)
+
+
+def devices_of(config: TrainConfig, device: str) -> list[str]:
+    """Names of the devices of a plan that is not given. Where there are fewer GPUs than devices,
+    one process drives several streams of each."""
+    stages = config.parallel.stages
+    gpus = torch.cuda.device_count() if config.parallel.one_process else stages
+    return [f"{device}:{stage % gpus}" if device == "cuda" else device for stage in range(stages)]
 
 
 def plan_of_run(config: TrainConfig, graph: LayerGraph, devices: list[str]) -> Plan | None:

@@ -77,7 +77,13 @@ VALUES: dict[str, Any] = {
         "trace": False,
         "zero": 0,
         "threads": None,
-        "plan": None,
+    },
+    "placement": {
+        "planner": "expert",
+        "file": None,
+        "evaluations": 10,
+        "minutes": None,
+        "learning": {"samples": 2, "learning_rate": 0.1, "entropy": 0.0, "hidden": 4},
     },
     "precision": {"name": "fp32", "emulate": False},
     "decode": {
@@ -291,12 +297,6 @@ def test_a_sentence_names_path_value_and_what_is_allowed(
             2,
             "`parallel.stages` and `parallel.copies` must be 1 with `parallel.executor=local`, "
             "but are 2 and 1 instead; use `parallel=wavefront` for more.",
-        ),
-        (
-            "parallel__plan",
-            "plan.json",
-            "`parallel.plan` must be null with `parallel.executor=local`, "
-            "but is 'plan.json' instead.",
         ),
         (
             "parallel__chunks",

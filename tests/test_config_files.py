@@ -13,12 +13,15 @@ from hydra import compose, initialize_config_dir
 from nmt import config as config_module
 from nmt.command import configuration_folder, plain_values
 from nmt.config import (
+    ClusterConfig,
     DataConfig,
     DecodeConfig,
     EvaluateConfig,
     ModelConfig,
     OptimizerConfig,
     ParallelConfig,
+    PlaceConfig,
+    PlacementConfig,
     PrecisionConfig,
     ScheduleConfig,
     ServeConfig,
@@ -36,6 +39,8 @@ GROUPS: dict[str, type[Settings]] = {
     "optimizer": OptimizerConfig,
     "schedule": ScheduleConfig,
     "parallel": ParallelConfig,
+    "placement": PlacementConfig,
+    "cluster": ClusterConfig,
     "precision": PrecisionConfig,
     "decode": DecodeConfig,
 }
@@ -44,8 +49,9 @@ COMMANDS: dict[str, tuple[type[Settings], list[str]]] = {
     "evaluate": (EvaluateConfig, ["translator.folder=m", "data=sample", "split=test"]),
     "translate": (TranslateConfig, ["translator.folder=m"]),
     "serve": (ServeConfig, ["translator.folder=m"]),
+    "place": (PlaceConfig, []),
 }
-NOT_FOR_USE_ALONE = ("data", "base")
+NOT_FOR_USE_ALONE = (("data", "base"), ("placement", "base"))
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +70,7 @@ def composed(name: str, *overrides: str) -> dict[str, Any]:
 
 def options(group: str) -> list[str]:
     names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-    return [name for name in names if (group, name) != NOT_FOR_USE_ALONE]
+    return [name for name in names if (group, name) not in NOT_FOR_USE_ALONE]
 
 
 def all_options(*groups: str) -> list[tuple[str, str]]:
@@ -152,8 +158,8 @@ def test_what_corpora_share_names_no_files() -> None:
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_files_of_a_group_have_the_same_settings(group: str) -> None:
-    if group == "data":
-        found = {name: composed("train", f"data={name}")["data"] for name in options(group)}
+    if group in ("data", "placement"):  # with a base
+        found = {name: composed("train", f"{group}={name}")[group] for name in options(group)}
     else:
         found = {
             name: yaml.safe_load((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
@@ -188,7 +194,8 @@ def test_defaults_stand_in_the_files_alone() -> None:
         for name, field in kind.model_fields.items()
         if not field.is_required()
     }
-    assert with_defaults == {"FilesConfig.weight"}
+    in_lists = {"FilesConfig.weight", "DeviceConfig.speed", "DeviceConfig.memory"}
+    assert with_defaults == in_lists
 
 
 def test_a_group_s_explanation_is_its_class_s() -> None:

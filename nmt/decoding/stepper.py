@@ -28,7 +28,7 @@ from nmt.model.graph import BATCH, Layer, LayerGraph, LayerStack, total
 from nmt.model.lstm import LstmLayer
 from nmt.model.output import Output
 
-TARGET_FIELDS = ("batch.target_input", "batch.target_lengths")
+TARGET_FIELDS = ("batch.target_input", "batch.target_index")
 SOURCE_FIELDS = ("batch.source", "batch.source_lengths")
 # exp(2 * 43) and its inverse are normal numbers of fp32, so that no product of two is 0 * inf.
 LARGEST_ENERGY = 43.0

@@ -18,6 +18,13 @@ class Bar(NamedTuple):
     end: float
 
 
+class Line(NamedTuple):
+    """A value that is the best so far, over the evaluations that were spent."""
+
+    label: str
+    points: list[tuple[float, float]]
+
+
 def require_matplotlib() -> None:
     """Check that plots can be drawn.
 
@@ -66,4 +73,24 @@ def gantt(
     patches = [Patch(color=colour, label=kind) for kind, colour in colours.items()]
     patches.append(Patch(facecolor="#eeeeee", edgecolor="#cccccc", label="idle"))
     axes.legend(handles=patches, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.savefig(file, dpi=120)
+
+
+def lines(file: Path, curves: Sequence[Line], x: str, y: str, title: str) -> None:
+    """Draw steps that hold until the next point, on a logarithmic axis of x, as PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for curve in curves:
+        xs, ys = zip(*curve.points, strict=True)
+        axes.step(xs, ys, where="post", label=curve.label, marker="o" if len(xs) < 3 else None)
+    axes.set_xscale("log")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.set_title(title)
+    axes.grid(alpha=0.3)
+    axes.legend()
     figure.savefig(file, dpi=120)

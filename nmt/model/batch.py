@@ -33,6 +33,12 @@ class Batch:
     first_row: int
     global_shape: tuple[int, int, int]  # B, S, T of the global batch
     first_step: int = 0  # of the side that is cut along time, if one is
+    places: Tensor | None = None  # see `target_index`; None: worked out from the lengths
+
+    def __post_init__(self) -> None:
+        if self.places is None:
+            mask = length_mask(self.target_lengths, self.target_input.shape[1])
+            object.__setattr__(self, "places", mask.flatten().nonzero()[:, 0])
 
     @classmethod
     def from_rows(
@@ -62,6 +68,16 @@ class Batch:
     def tokens(self) -> int:
         """Target tokens, EOS included and padding not: what the loss is a mean over."""
         return int(self.target_lengths.sum())
+
+    @property
+    def target_index(self) -> Tensor:
+        """(N,) where the target's tokens are among the B * T positions, sentence by sentence.
+
+        Worked out once where the batch is made or cut: on a GPU it would stop all that runs until
+        the number of tokens is known. So batches are cut first, and moved then.
+        """
+        assert self.places is not None, "set when the batch was made"
+        return self.places
 
     def to(self, device: str | torch.device) -> Batch:
         """The same batch on another device."""
@@ -112,6 +128,7 @@ class Batch:
             target_output=self.target_output[:, first:end],
             target_lengths=(self.target_lengths - first).clamp(0, end - first),
             first_step=first,
+            places=None,
         )
 
     def field(self, name: str) -> Tensor:

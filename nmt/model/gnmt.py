@@ -88,7 +88,7 @@ def gnmt(config: ModelConfig, vocabulary: int) -> LayerGraph:
         Node(
             "output",
             partial(Output, "output", H, vocabulary, rate),
-            (*summed, "batch.target_lengths"),
+            (*summed, "batch.target_index"),
             Axis.TARGET,
             vocabulary,
             output_shares,

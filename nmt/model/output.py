@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nmt.model.batch import length_mask
 from nmt.model.dropout import ForwardPass
 from nmt.model.graph import Layer, State, total
 
@@ -28,10 +27,10 @@ class Output(Layer):
     def forward(
         self, inputs: Sequence[Tensor], state: State, within: ForwardPass
     ) -> tuple[Tensor, State]:
-        """(x (B, T, H), more to be added to it …, lengths (B,)) → (N, V), N the lengths' sum."""
-        *vectors, lengths = inputs
+        """(x (B, T, H), more to be added to it …, `Batch.target_index` (N,)) → (N, V)."""
+        *vectors, index = inputs
         x = within.drop(total(vectors), self.name, self.dropout, 2)
-        return self.logits(x[length_mask(lengths, x.shape[1])]), state
+        return self.logits(x.flatten(0, 1).index_select(0, index)), state
 
     def logits(self, x: Tensor) -> Tensor:
         """(…, H) → (…, V)."""

@@ -70,6 +70,7 @@ class DeviceWork:
         """Start a step."""
         self._step, self._tasks = step, step.tasks
         self._pieces = [piece.to(self._device) for piece in step.pieces]
+        self._chunk_pieces: dict[tuple[Axis, int, int], Batch] = {}
         self._training = step.randomness is not None
         self.losses.clear()
         self.end()
@@ -206,14 +207,16 @@ class DeviceWork:
 
     def _piece(self, key: Key) -> Batch:
         """The part of a micro-batch that a chunk reads."""
-        layer, m, _ = key
-        piece, node = self._pieces[m], self._nodes[layer]
+        layer, m, chunk = key
         if self._tasks.chunks_of(layer) == 1:
-            return piece
-        first, end = self._steps(*key)
-        if node.axis is Axis.SOURCE:
-            return piece.source_steps(first, end)
-        return piece.target_steps(first, end)
+            return self._pieces[m]
+        axis = self._nodes[layer].axis
+        found = self._chunk_pieces.get((axis, m, chunk))
+        if found is None:
+            piece, (first, end) = self._step.pieces[m], self._steps(*key)
+            cut = piece.source_steps if axis is Axis.SOURCE else piece.target_steps
+            found = self._chunk_pieces[axis, m, chunk] = cut(first, end).to(self._device)
+        return found
 
     def _steps(self, layer: str, m: int, chunk: int) -> tuple[int, int]:
         """The time steps of a chunk."""

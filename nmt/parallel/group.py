@@ -21,20 +21,51 @@ Value = TypeVar("Value")
 TIMEOUT = timedelta(hours=2)
 
 
-def join(device: str) -> torch.device:
-    """Join the group of this run's processes, over NCCL or gloo → this process's device."""
+def backend_for(devices: Sequence[str], one_process: bool = False) -> str:
+    """How the processes of these devices talk: NCCL where each has a GPU of its own, otherwise gloo
+    (NCCL refuses two processes on one GPU, and knows no CPU)."""
+    own_gpus = all(device.startswith("cuda") for device in devices)
+    return "nccl" if own_gpus and len(set(devices)) == len(devices) and not one_process else "gloo"
+
+
+def join(backend: str) -> None:
+    """Join the group of this run's processes, over nccl or gloo, if this process has not yet."""
     place = world()
-    if device == "cuda":
+    if backend == "nccl":
         torch.cuda.set_device(place.local_rank)
-    if not dist.is_initialized():
-        backend = "nccl" if device == "cuda" else "gloo"
-        # A lone process needs no rendezvous.
-        store = None if is_worker() else dist.HashStore()  # type: ignore[attr-defined]
-        os.environ.setdefault("LOCAL_RANK", str(place.local_rank))
-        dist.init_process_group(
-            backend, store=store, rank=place.rank, world_size=place.size, timeout=TIMEOUT
-        )
-    return torch.device(device, place.local_rank) if device == "cuda" else torch.device(device)
+    if dist.is_initialized():
+        return
+    # A lone process needs no rendezvous.
+    store = None if is_worker() else dist.HashStore()  # type: ignore[attr-defined]
+    os.environ.setdefault("LOCAL_RANK", str(place.local_rank))
+    dist.init_process_group(
+        backend, store=store, rank=place.rank, world_size=place.size, timeout=TIMEOUT
+    )
+
+
+def own_device(names: Sequence[str], position: int) -> torch.device:
+    """The device of the process that drives `names[position]`. Over NCCL it is the GPU with this
+    process's number on its machine: every copy and every machine has GPUs of its own."""
+    if dist.get_backend() == "nccl":
+        return torch.device("cuda", world().local_rank)
+    return torch.device(names[position])
+
+
+def messenger() -> torch.device:
+    """Where tensors must be for what the processes tell one another outside of steps."""
+    if dist.get_backend() == "nccl":
+        return torch.device("cuda", world().local_rank)
+    return torch.device("cpu")
+
+
+def sum_over(tensor: Tensor, members: dist.ProcessGroup | None = None) -> None:
+    """Sum over processes, in place; over gloo a GPU's tensor goes through the CPU's memory."""
+    if dist.get_backend() == "nccl" or tensor.device.type == "cpu":
+        dist.all_reduce(tensor, group=members)
+        return
+    staged = tensor.cpu()
+    dist.all_reduce(staged, group=members)
+    tensor.copy_(staged)
 
 
 def leave() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nmt.model.batch import Batch, length_mask
+from nmt.model.batch import Batch
 from nmt.model.dropout import EVALUATION, ForwardPass, Randomness
 from nmt.model.graph import LayerGraph, LayerStack
 from nmt.parallel.executor import Loss, OptimizerFactory, StepResult
@@ -21,7 +21,7 @@ PARAMETER, OPTIMIZER = "parameter/", "optimizer/"
 
 def labels(batch: Batch) -> Tensor:
     """The target tokens in the order of the output layer's rows: (N,)."""
-    return batch.target_output[length_mask(batch.target_lengths, batch.target_output.shape[1])]
+    return batch.target_output.flatten()[batch.target_index]
 
 
 @torch.no_grad()
@@ -29,9 +29,9 @@ def mean_loss(stack: LayerStack, batches: Iterable[Batch], loss: Loss, device: s
     """Mean loss of a target token of a whole model, nothing dropped."""
     total, tokens = 0.0, 0
     for batch in batches:
+        tokens += batch.tokens
         batch = batch.to(device)
         total += float(loss(stack(batch, EVALUATION), labels(batch)))
-        tokens += batch.tokens
     return total / tokens
 
 
@@ -75,7 +75,8 @@ class LocalExecutor:
             group["lr"] = learning_rate
         self._optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), dtype=torch.float64)
-        for i, piece in enumerate(batch.to(self._device).cut(self._micro_batches)):
+        for i, piece in enumerate(batch.cut(self._micro_batches)):
+            piece = piece.to(self._device)
             with self.recorder(0, "forward", f"forward {i}"):
                 logits = self._stack(piece, ForwardPass.of(piece, self._randomness))
                 loss = self._loss(logits, labels(piece)) / tokens

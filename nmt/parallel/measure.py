@@ -1,55 +1,143 @@
-"""How long each layer takes: what a plan with stages of equal cost is made from."""
+"""How long each layer takes, and what it keeps: the profile that plans are made from.
+
+Every kind of task is measured alone, at the size that it has for each way to cut the batch, so that
+the price of small pieces is in the figures.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
+from collections.abc import Sequence
 from statistics import median
 
 import torch
 from torch import Tensor
 
 from nmt.model.batch import Batch
-from nmt.model.dropout import EVALUATION
-from nmt.model.graph import BATCH, LayerGraph
+from nmt.model.dropout import Randomness
+from nmt.model.graph import BATCH, LayerGraph, LayerStack
+from nmt.parallel.device_work import DeviceWork, Step
 from nmt.parallel.executor import Loss
-from nmt.parallel.local import labels
+from nmt.placement.cost import CutCost, LayerCost, Profile
+from nmt.placement.tasks import LayerInfo, Layers, TaskGraph
+
+REPEATS = 3  # measured, after one that warms up
 
 
-def layer_costs(
-    graph: LayerGraph, batch: Batch, loss: Loss, device: str, repeats: int = 3
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds of each layer on `batch`, the loss in the last one's: forward and backward together,
-    and forward alone.
+def layers_of(graph: LayerGraph) -> Layers:
+    """What a plan has to know of a graph."""
+    return {
+        node.name: LayerInfo(
+            tuple(name for name in node.inputs if not name.startswith(BATCH)),
+            node.axis.value,
+            node.cut,
+        )
+        for node in graph.nodes
+    }
 
-    The first run warms up; the median of the `repeats` others is taken.
-    """
-    batch = batch.to(device)
-    stack = graph.build(graph.names, seed=0).to(device)
-    outputs: dict[str, Tensor] = {}
-    costs: dict[str, float] = {}
-    forward_costs: dict[str, float] = {}
-    for node in graph.nodes:
-        inputs = [
-            batch.field(name.removeprefix(BATCH)) if name.startswith(BATCH) else outputs[name]
-            for name in node.inputs
-        ]
-        times, forward_times = [], []
-        for _ in range(repeats + 1):
+
+def measure_profile(
+    graph: LayerGraph,
+    batch: Batch,
+    cuts: Sequence[tuple[int, int]],
+    loss: Loss,
+    device: str,
+    dtype: torch.dtype = torch.float32,
+    repeats: int = REPEATS,
+) -> Profile:
+    """All layers on one device, for each (micro-batches, chunks); the loss is in the last layer."""
+    stack = graph.build(graph.names, seed=0).to(device=torch.device(device), dtype=dtype)
+    work = DeviceWork(graph, stack, loss, torch.device(device), dtype)
+    kept = _kept_bytes(graph, stack, work, batch.cut(cuts[0][0])[cuts[0][0] // 2])
+    shape = f"{batch.rows} × {batch.source.shape[1]} + {batch.target_input.shape[1]}"
+    steps = {"source": batch.source.shape[1], "target": batch.target_input.shape[1]}
+    parameters = {
+        name: sum(p.numel() * p.element_size() for p in stack.layer(name).parameters())
+        for name in graph.names
+    }
+    return Profile(
+        graph=graph.name,
+        device=device,
+        precision=str(dtype).removeprefix("torch."),
+        batch=f"{shape} (sentences × source + target steps)",
+        layers={
+            node.name: LayerCost(
+                kind=type(stack.layer(node.name)).__name__,
+                inputs=list(info.inputs),
+                axis=info.axis,
+                cut=info.cut,
+                output_bytes=batch.rows * steps[info.axis] * node.width * dtype.itemsize,
+                kept_bytes=kept[node.name] * batch.rows / (batch.rows // cuts[0][0]),
+                parameter_bytes=parameters[node.name],
+                shares=[
+                    other
+                    for other in graph.names
+                    for name in node.shares.values()
+                    if name.startswith(f"{other}.")
+                ],
+            )
+            for node, info in zip(graph.nodes, layers_of(graph).values(), strict=True)
+        },
+        cuts=[_cut_cost(graph, work, batch, M, C, device, repeats) for M, C in cuts],
+    )
+
+
+def _cut_cost(
+    graph: LayerGraph,
+    work: DeviceWork,
+    batch: Batch,
+    micro_batches: int,
+    chunks: int,
+    device: str,
+    repeats: int,
+) -> CutCost:
+    """Medians over the chunks and repetitions of one micro-batch of usual length."""
+    tasks = TaskGraph(layers_of(graph), 1, chunks)
+    piece = batch.cut(micro_batches)[micro_batches // 2]
+    seconds: dict[tuple[str, bool], list[float]] = defaultdict(list)
+    for repetition in range(repeats + 1):
+        randomness = Randomness(1)
+        randomness.begin_step(repetition)
+        work.begin(Step(tasks, [piece], randomness, 1 / batch.tokens))
+        for task in tasks.tasks:
             start = _now(device)
-            given = [x.detach().requires_grad_(x.is_floating_point()) for x in inputs]
-            output, _ = stack.layer(node.name)(given, (), EVALUATION)
-            if node is graph.nodes[-1]:
-                summed = loss(output, labels(batch))
-                forward_times.append(_now(device) - start)
-                summed.backward()
-            else:
-                forward_times.append(_now(device) - start)
-                output.backward(torch.ones_like(output))
-            times.append(_now(device) - start)
-        outputs[node.name] = output.detach()
-        costs[node.name] = median(times[1:])
-        forward_costs[node.name] = median(forward_times[1:])
-    return costs, forward_costs
+            work.run(task)
+            if repetition:
+                seconds[task.layer, task.backward].append(_now(device) - start)
+    return CutCost(
+        micro_batches=micro_batches,
+        chunks=chunks,
+        forward={name: median(seconds[name, False]) for name in graph.names},
+        backward={name: median(seconds[name, True]) for name in graph.names},
+    )
+
+
+def _kept_bytes(
+    graph: LayerGraph, stack: LayerStack, work: DeviceWork, piece: Batch
+) -> dict[str, float]:
+    """What autograd saves in each layer's forward pass, parameters left out."""
+    parameters = {p.untyped_storage().data_ptr() for p in stack.parameters()}
+    tasks = TaskGraph(layers_of(graph), 1, 1)
+    randomness = Randomness(1)
+    work.begin(Step(tasks, [piece], randomness, 1.0))
+    kept: dict[str, float] = {}
+    for task in tasks.tasks:
+        found: dict[int, int] = {}
+
+        def pack(tensor: Tensor, found: dict[int, int] = found) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in parameters:
+                found[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        if not task.backward:
+            with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+                work.run(task)
+            kept[task.layer] = float(sum(found.values()))
+        else:
+            work.run(task)
+    return kept
 
 
 def _now(device: str) -> float:

@@ -198,11 +198,14 @@ class WithinProcess:
 
     def send(self, link: Link, message: Message, tensor: Tensor) -> None:
         """Leave a message for the other device."""
-        tensor = tensor.to(self._devices[link[1]], non_blocking=True)
+        sender, receiver = (self._devices[device] for device in link)
+        tensor = tensor.to(receiver, non_blocking=True)
+        # The stream that copies: the sender's, or the receiver's usual one if a CPU sends.
+        copying = next((device for device in (sender, receiver) if device.type == "cuda"), None)
         event = None
-        if self._devices[link[0]].type == "cuda":
+        if copying is not None:
             event = torch.cuda.Event()
-            event.record(torch.cuda.current_stream(self._devices[link[0]]))
+            event.record(torch.cuda.current_stream(copying))
         self._sent[link, message] = tensor, event
 
     def receive(self, link: Link, message: Message) -> Tensor:

@@ -55,13 +55,13 @@ def start(device: str) -> torch.device:
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     # None of DeepSpeed's own kernels is used: do not look for a compiler, nor build any.
     deepspeed.ops.__compatible_ops__ = {}
-    own = group.join(device)
+    group.join("nccl" if device == "cuda" else "gloo")
     # DeepSpeed calls what torch has renamed.
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
     deepspeed.init_distributed(
         dist_backend=dist.get_backend(), auto_mpi_discovery=False, verbose=False
     )
-    return own
+    return group.messenger()
 
 
 def _accelerator(device: str) -> Any:

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +31,7 @@ class Event:
     name: str
     start: float
     end: float
+    step: int = 0  # of those that were recorded
 
 
 class Recorder:
@@ -38,6 +39,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.on = False
+        self.step = 0
         self.events: list[Event] = []
 
     @contextmanager
@@ -48,7 +50,20 @@ class Recorder:
             return
         start = time.perf_counter()
         yield
-        self.events.append(Event(device, kind, name, start, time.perf_counter()))
+        self.events.append(Event(device, kind, name, start, time.perf_counter(), self.step))
+
+
+def adjoined(events: Sequence[Event], last: int) -> list[Event]:
+    """The events of the `last` steps, one step right after the other: what a run does between two
+    steps (validating, writing a checkpoint) is no time in which a device of the pipeline is idle.
+    """
+    end, found = 0.0, list[Event]()
+    for step in sorted({event.step for event in events})[-last:]:
+        own = [event for event in events if event.step == step]
+        shift = end - min(event.start for event in own)
+        found += [replace(e, start=e.start + shift, end=e.end + shift) for e in own]
+        end = max(event.end for event in found)
+    return found
 
 
 def idle_shares(events: Sequence[Event], devices: int) -> list[float]:
@@ -135,7 +150,9 @@ def _bar(event: Event, first: float, scale: float, y: float) -> str:
     )
 
 
-def write_trace(folder: Path, events: Sequence[Event], names: Sequence[str], title: str) -> None:
-    """trace.json (Chrome) and trace.html in `folder`."""
-    (folder / "trace.json").write_text(chrome_trace(events), encoding="utf-8")
-    (folder / "trace.html").write_text(gantt_html(events, names, title), encoding="utf-8")
+def write_trace(
+    folder: Path, events: Sequence[Event], names: Sequence[str], title: str, file: str = "trace"
+) -> None:
+    """<file>.json (Chrome) and <file>.html in `folder`."""
+    (folder / f"{file}.json").write_text(chrome_trace(events), encoding="utf-8")
+    (folder / f"{file}.html").write_text(gantt_html(events, names, title), encoding="utf-8")

@@ -19,30 +19,38 @@ from torch import Tensor, nn
 from nmt.errors import PlanError
 from nmt.model.batch import Batch
 from nmt.model.dropout import Randomness
-from nmt.model.graph import BATCH, LayerGraph, total
+from nmt.model.graph import Axis, LayerGraph, total
 from nmt.parallel import group
 from nmt.parallel.device_work import DeviceWork, Step
 from nmt.parallel.executor import Loss, OptimizerFactory, StepResult
+from nmt.parallel.launch import world
 from nmt.parallel.local import load_local_state, local_state
+from nmt.parallel.measure import layers_of
 from nmt.parallel.messages import BetweenProcesses, Exchange, Link, WithinProcess, traffic
 from nmt.parallel.trace import Event, Recorder
 from nmt.placement.plan import Plan
-from nmt.placement.tasks import LayerInfo, Layers, Task, TaskGraph, check_orders
+from nmt.placement.tasks import Layers, Task, TaskGraph, check_orders
 from nmt.precision.master_weights import MasterWeights
 
 Parameters = Mapping[str, nn.Parameter]
 
 
-def layers_of(graph: LayerGraph) -> Layers:
-    """What a plan has to know of a graph."""
-    return {
-        node.name: LayerInfo(
-            tuple(name for name in node.inputs if not name.startswith(BATCH)),
-            node.axis.value,
-            node.cut,
+def piece_factors(layers: Layers, pieces: Sequence[Batch]) -> list[dict[str, float]]:
+    """Of each micro-batch, by layer: its size along the layer's axis, as a part of the mean."""
+    sizes = {
+        axis: [float(side.numel()) for side in sides]
+        for axis, sides in (
+            (Axis.SOURCE.value, [piece.source for piece in pieces]),
+            (Axis.TARGET.value, [piece.target_input for piece in pieces]),
         )
-        for node in graph.nodes
     }
+    return [
+        {
+            name: sizes[info.axis][m] * len(pieces) / sum(sizes[info.axis])
+            for name, info in layers.items()
+        }
+        for m in range(len(pieces))
+    ]
 
 
 class _Program:
@@ -98,6 +106,7 @@ class WavefrontExecutor:
         self._randomness = Randomness(seed)
         self.recorder = Recorder()
         layers = layers_of(graph)
+        self._layers = layers
         self._program = _Program(
             TaskGraph(layers, plan.micro_batches, plan.chunks), plan.placement, plan.orders(layers)
         )
@@ -127,9 +136,6 @@ class WavefrontExecutor:
         self._exchange = self._make_exchange(dtype)
         self._ties = self._make_ties(graph)
         self._copy_groups = self._make_copy_groups()
-        self._sequences = {
-            program: program.sequence(self._here) for program in (self._program, self._validation)
-        }
         self._optimizer = optimizer(
             [p for parameters in self._parameters.values() for p in parameters.values()]
         )
@@ -138,8 +144,8 @@ class WavefrontExecutor:
 
     def _join(self, plan: Plan, copies: int) -> None:
         """Find out which devices of which copy this process drives."""
-        kind = plan.devices[0].partition(":")[0]
-        own = group.join(kind)
+        one_process = world().size == copies and len(plan.devices) > 1
+        group.join(group.backend_for(plan.devices, one_process))
         processes, devices = dist.get_world_size(), len(plan.devices)
         if processes not in (copies, copies * devices):
             raise PlanError(
@@ -151,20 +157,24 @@ class WavefrontExecutor:
         self._copy, place = (rank, 0) if alone else divmod(rank, devices)
         self._here = list(range(devices)) if alone else [place]
         self._ranks = [self._copy * devices + device for device in range(devices)]
-        names = plan.devices if alone else [str(own)] * devices
-        self._devices = [torch.device(name.partition("/")[0]) for name in names]
+        self._devices = [
+            torch.device(name) if alone and devices > 1 else group.own_device(plan.devices, i)
+            for i, name in enumerate(plan.devices)
+        ]
+        if (own := self._devices[self._here[0]]).type == "cuda":
+            torch.cuda.set_device(own)
         self._streams = {
             here: torch.cuda.Stream(self._devices[here])
             for here in self._here
             if alone and devices > 1 and self._devices[here].type == "cuda"
         }
-        self._own = self._devices[self._here[0]]
+        self._messenger = group.messenger()
 
     def _make_exchange(self, dtype: torch.dtype) -> Exchange:
         if len(self._here) == len(self._plan.devices):
             return WithinProcess(self._devices)
         (here,) = self._here
-        exchange = BetweenProcesses(here, self._ranks, self._own, dtype)
+        exchange = BetweenProcesses(here, self._ranks, self._devices[here], dtype)
         if dist.get_backend() == "nccl":
             exchange.use_groups(self._make_link_groups())
         return exchange
@@ -179,6 +189,10 @@ class WavefrontExecutor:
                 made = dist.new_group([first + device for device in link])
                 if copy == self._copy:
                     groups[link] = made
+                    if self._here[0] in link:
+                        # NCCL connects at the first message, and waits for the other end. All in
+                        # one order now, or else two ends might wait for each other on two links.
+                        dist.all_reduce(torch.zeros(1, device=self._messenger), group=made)
         return groups
 
     def _make_ties(self, graph: LayerGraph) -> list[tuple[str, list[int], Any]]:
@@ -234,7 +248,7 @@ class WavefrontExecutor:
         self._optimizer.zero_grad(set_to_none=True)
         M = self._plan.micro_batches
         pieces = batch.cut(self._copies * M)[self._copy * M : (self._copy + 1) * M]
-        self._run(self._program, pieces, self._randomness, 1 / tokens)
+        self._run(self._program_for(pieces), pieces, self._randomness, 1 / tokens)
         here = self._here[0]
         with self.recorder(here, "communication", "sum gradients, loss and norm"):
             self._sum_ties()
@@ -244,6 +258,15 @@ class WavefrontExecutor:
         with self.recorder(here, "update", "optimizer"):
             self._update(norm)
         return StepResult(loss / tokens, norm, tokens, time.perf_counter() - begin)
+
+    def _program_for(self, pieces: Sequence[Batch]) -> _Program:
+        """The plan's own orders, if it has any; or those that suit the lengths of these pieces.
+        All processes know the pieces, and so find the same."""
+        if self._plan.tasks or self._plan.micro_batches == 1:
+            return self._program
+        factors = piece_factors(self._layers, pieces)
+        orders = self._plan.orders(self._layers, factors)
+        return _Program(self._program.tasks, self._plan.placement, orders)
 
     def _update(self, norm: float) -> None:
         """Clip by the norm of the whole model, and step."""
@@ -287,7 +310,7 @@ class WavefrontExecutor:
             program.traffic, lambda m: some_work.shape(m[:3]) if m[1] < len(pieces) else (0,)
         )
         with torch.set_grad_enabled(randomness is not None):
-            for device, task in self._sequences[program]:
+            for device, task in program.sequence(self._here):
                 if task.micro_batch < len(pieces):
                     stream = self._streams.get(device)
                     with torch.cuda.stream(stream) if stream else nullcontext():
@@ -321,7 +344,7 @@ class WavefrontExecutor:
 
     def _totals(self, *values: float) -> list[float]:
         """Sums over all processes."""
-        message = torch.tensor(values, dtype=torch.float64, device=self._own)
+        message = torch.tensor(values, dtype=torch.float64, device=self._messenger)
         dist.all_reduce(message)
         found: list[float] = message.tolist()
         return found
@@ -332,7 +355,7 @@ class WavefrontExecutor:
             parts = [self._gradient(here, name) for here in self._here if here in devices]
             if members is not None:
                 for part in parts:
-                    dist.all_reduce(part, group=members)
+                    group.sum_over(part, members)
             elif parts:
                 summed = total([part.to(parts[0].device) for part in parts])
                 for part in parts:
@@ -345,7 +368,7 @@ class WavefrontExecutor:
         for here, parameters in self._parameters.items():
             gradients = [self._gradient(here, name) for name in parameters]
             flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-            dist.all_reduce(flat, group=self._copy_groups[here])
+            group.sum_over(flat, self._copy_groups[here])
             parts = flat.split([gradient.numel() for gradient in gradients])
             for gradient, part in zip(gradients, parts, strict=True):
                 gradient.copy_(part.view_as(gradient))
@@ -386,7 +409,7 @@ class WavefrontExecutor:
         )
 
     def _gather(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return group.collect(values if self._copy == 0 else {}, self._own)
+        return group.collect(values if self._copy == 0 else {}, self._messenger)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Parameters and the optimizer's state, by canonical name, on the main process."""
@@ -406,7 +429,7 @@ class WavefrontExecutor:
 
     def agree(self, value: float) -> float:
         """The main process's value, on all of them."""
-        return group.agree(value, self._own)
+        return group.agree(value, self._messenger)
 
     def close(self) -> None:
         """Leave the process group."""

@@ -1,14 +1,14 @@
-"""Placements that an expert would choose, and the fastest of them by simulation."""
+"""Placements that an expert would choose."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 
 from nmt.errors import PlanError
-from nmt.placement.plan import Plan, contiguous_runs, task_costs
-from nmt.placement.schedule import Rule, schedule
-from nmt.placement.tasks import Layers, TaskGraph
+from nmt.placement.plan import contiguous_runs
+from nmt.placement.tasks import Layers
+
+HEAVY = 0.01  # part of the whole time from which on a layer counts
 
 
 def folded(layers: Layers, costs: Mapping[str, float], devices: int) -> dict[str, int]:
@@ -29,36 +29,34 @@ def folded(layers: Layers, costs: Mapping[str, float], devices: int) -> dict[str
     }
 
 
-def fastest(
-    graph: str,
-    layers: Layers,
-    costs: Mapping[str, float],
-    forward_costs: Mapping[str, float],
-    devices: Sequence[str],
-    micro_batches: int,
-    chunks: int,
-    rule: Rule,
-) -> Plan:
-    """The expert's placement whose step is the shortest in simulation.
+def equal_layers(costs: Mapping[str, float], devices: int) -> dict[str, int]:
+    """Contiguous runs with equal numbers of heavy layers, whatever those take.
 
     Raises:
         PlanError: fewer layers than devices.
     """
-    tasks = TaskGraph(layers, micro_batches, chunks)
-    seconds = task_costs(costs, forward_costs, tasks)
-    placements = [contiguous_runs(costs, len(devices))]
-    with suppress(PlanError):  # more devices than layers of a side
-        placements.append(folded(layers, costs, len(devices)))
-    timelines = [schedule(tasks, one, len(devices), seconds, rule) for one in placements]
-    best = min(range(len(placements)), key=lambda i: timelines[i].seconds)
-    return Plan(
-        graph=graph,
-        devices=list(devices),
-        placement=placements[best],
-        micro_batches=micro_batches,
-        chunks=chunks,
-        schedule=rule,
-        tasks=[[str(task) for task in order] for order in timelines[best].orders],
-        costs=dict(costs),
-        forward_costs=dict(forward_costs),
-    )
+    least = HEAVY * sum(costs.values())
+    return contiguous_runs({name: float(cost >= least) for name, cost in costs.items()}, devices)
+
+
+def split(layers: Layers, costs: Mapping[str, float], devices: int) -> dict[str, int]:
+    """The encoder on the first half of the devices and the decoder on the others, each in runs of
+    equal cost.
+
+    Raises:
+        PlanError: the graph has not two sides, or fewer layers on one than devices.
+    """
+    sides: dict[str, dict[str, float]] = {}
+    for name, info in layers.items():
+        sides.setdefault(info.axis, {})[name] = costs[name]
+    if len(sides) != 2 or devices < 2:
+        raise PlanError(
+            "The split of encoder and decoder must have two sides and two devices, but there are "
+            f"{len(sides)} sides and {devices} devices."
+        )
+    source, target = sides.values()
+    half = devices // 2
+    return {
+        **contiguous_runs(source, half),
+        **{name: half + d for name, d in contiguous_runs(target, devices - half).items()},
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +29,8 @@ class Plan(Settings):
         default="sequential", description="Rule of the order of work, see nmt.placement.schedule."
     )
     tasks: list[list[str]] = Field(
-        default_factory=list, description="Each device's tasks in order; empty: by the schedule."
+        default_factory=list,
+        description="Each device's tasks in order; empty: by the schedule, for each batch anew.",
     )
     costs: dict[str, float] = Field(
         default_factory=dict, description="Measured seconds of each layer, forward and backward."
@@ -36,6 +38,8 @@ class Plan(Settings):
     forward_costs: dict[str, float] = Field(
         default_factory=dict, description="The forward part of them."
     )
+    seconds: float | None = Field(default=None, description="Predicted seconds of a step.")
+    memory: list[float] = Field(default_factory=list, description="Predicted bytes of each device.")
 
     def device_of(self, layer: str) -> str:
         """The device that runs `layer`."""
@@ -70,23 +74,28 @@ class Plan(Settings):
                 f"but number {min(idle)} has none."
             )
 
-    def orders(self, layers: Layers) -> list[list[Task]]:
-        """Each device's tasks of a training step, in order.
+    def orders(
+        self, layers: Layers, factors: Sequence[Mapping[str, float]] = ()
+    ) -> list[list[Task]]:
+        """Each device's tasks of a training step, in order, for micro-batches whose work differs
+        by `factors` (see `Costs`).
 
         Raises:
             PlanError: what is written in the plan is not a task.
         """
         if self.tasks:
             return [[Task.parse(text) for text in order] for order in self.tasks]
-        return self._scheduled(TaskGraph(layers, self.micro_batches, self.chunks))
+        return self._scheduled(TaskGraph(layers, self.micro_batches, self.chunks), factors)
 
     def forward_orders(self, layers: Layers) -> list[list[Task]]:
         """Each device's tasks of a validation step: forward alone, time in one piece."""
-        return self._scheduled(TaskGraph(layers, self.micro_batches, 1, training=False))
+        return self._scheduled(TaskGraph(layers, self.micro_batches, 1, training=False), ())
 
-    def _scheduled(self, graph: TaskGraph) -> list[list[Task]]:
+    def _scheduled(
+        self, graph: TaskGraph, factors: Sequence[Mapping[str, float]]
+    ) -> list[list[Task]]:
         rule = "1f1b" if self.schedule == "sequential" else self.schedule
-        costs = task_costs(self.costs, self.forward_costs, graph)
+        costs = replace(task_costs(self.costs, self.forward_costs, graph), factors=factors)
         timeline = schedule(graph, self.placement, len(self.devices), costs, rule)
         return [list(order) for order in timeline.orders]
 
@@ -120,7 +129,10 @@ class Plan(Settings):
             layers = [layer for layer, place in self.placement.items() if place == i]
             share = sum(self.costs.get(layer, 0.0) for layer in layers)
             cost = f" {share / total:4.0%} of the time" if total else ""
-            lines.append(f"  {i} {device}:{cost} {' '.join(layers)}")
+            memory = f" {self.memory[i] / 1e6:.0f} MB" if self.memory else ""
+            lines.append(f"  {i} {device}:{cost}{memory} {' '.join(layers)}")
+        if self.seconds is not None:
+            lines.append(f"  predicted: {1e3 * self.seconds:.1f} ms a step")
         return "\n".join(lines)
 
     def save(self, file: Path) -> None:

@@ -22,10 +22,17 @@ class Costs:
     forward: Mapping[str, float]
     backward: Mapping[str, float]
     message: Mapping[str, float] = field(default_factory=dict)
+    # Of each micro-batch, by layer: how much more work it is than usual. Empty: all are alike.
+    factors: Sequence[Mapping[str, float]] = ()
 
-    def of(self, task: Task) -> float:
+    def of(self, task: Task, device: int = 0) -> float:  # noqa: ARG002 - all devices are alike here
         """Seconds of `task`."""
-        return (self.backward if task.backward else self.forward)[task.layer]
+        seconds = (self.backward if task.backward else self.forward)[task.layer]
+        return seconds * self.factors[task.micro_batch][task.layer] if self.factors else seconds
+
+    def delay(self, layer: str, sender: int, receiver: int) -> float:
+        """Seconds that a layer's output, or its gradient, takes from one device to another."""
+        return 0.0 if sender == receiver else self.message.get(layer, 0.0)
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ def schedule(
             simulation.limit = in_flight or devices
             return simulation.run(_backward_first(graph), simulation.within_limit)
         case "wavefront":
-            return simulation.run(_critical_path(graph, costs), lambda _: True)
+            return simulation.run(_critical_path(graph, placement, costs), lambda _: True)
 
 
 Urgency = Mapping[Task, tuple[float, ...]]  # least first
@@ -114,38 +121,16 @@ def _backward_first(graph: TaskGraph) -> Urgency:
     }
 
 
-def _critical_path(graph: TaskGraph, costs: Costs) -> Urgency:
-    waiting: dict[Task, list[Task]] = {task: [] for task in graph.tasks}
-    for task in graph.tasks:
-        for need in graph.needs(task):
-            waiting[need].append(task)
+def _critical_path(graph: TaskGraph, placement: Mapping[str, int], costs: Costs) -> Urgency:
     behind: dict[Task, float] = {}
-    places = _places(graph)
-    for task in reversed(_topological(graph)):
-        behind[task] = costs.of(task) + max((behind[after] for after in waiting[task]), default=0.0)
-    return {task: (task.micro_batch, -behind[task], places[task]) for task in graph.tasks}
-
-
-def _topological(graph: TaskGraph) -> list[Task]:
-    order: list[Task] = []
-    done: set[Task] = set()
-
-    def visit(task: Task) -> None:
-        stack = [task]
-        while stack:
-            top = stack[-1]
-            missing = [need for need in graph.needs(top) if need not in done]
-            if missing:
-                stack += missing
-                continue
-            stack.pop()
-            if top not in done:
-                done.add(top)
-                order.append(top)
-
-    for task in graph.tasks:
-        visit(task)
-    return order
+    urgency: dict[Task, tuple[float, ...]] = {}
+    last = len(graph.tasks)
+    # Tasks stand in an order in which they could be done, so that all that wait come later.
+    for place, task in zip(range(last - 1, -1, -1), reversed(graph.tasks), strict=True):
+        longest = max((behind[after] for after in graph.waiting[task]), default=0.0)
+        behind[task] = longest + costs.of(task, placement[task.layer])
+        urgency[task] = task.micro_batch, -behind[task], place
+    return urgency
 
 
 class _Simulation:
@@ -175,11 +160,7 @@ class _Simulation:
     def run(self, urgency: Urgency, allowed: Callable[[Task], bool]) -> Timeline:
         """Until all tasks are done."""
         graph, place = self._graph, self._placement
-        missing = {task: len(graph.needs(task)) for task in graph.tasks}
-        waiting: dict[Task, list[Task]] = {task: [] for task in graph.tasks}
-        for task in graph.tasks:
-            for need in graph.needs(task):
-                waiting[need].append(task)
+        missing, waiting = dict(graph.needed), graph.waiting
         arrival = dict.fromkeys(graph.tasks, 0.0)
         ready: list[list[tuple[tuple[float, ...], Task]]] = [[] for _ in range(self._devices)]
         free = [True] * self._devices
@@ -198,9 +179,11 @@ class _Simulation:
                     continue
                 free[place[task.layer]] = True
                 self._finish(task)
+                here = place[task.layer]
                 for after in waiting[task]:
-                    distance = place[after.layer] != place[task.layer]
-                    delay = self._costs.message.get(task.layer, 0.0) if distance else 0.0
+                    # A gradient is one of the layer that it goes back to.
+                    sent = after.layer if after.backward and task.backward else task.layer
+                    delay = self._costs.delay(sent, here, place[after.layer])
                     arrival[after] = max(arrival[after], now + delay)
                     missing[after] -= 1
                     if not missing[after]:
@@ -211,7 +194,7 @@ class _Simulation:
                     free[device] = False
                     orders[device].append(task_or_none)
                     start[task_or_none] = now
-                    end[task_or_none] = now + self._costs.of(task_or_none)
+                    end[task_or_none] = now + self._costs.of(task_or_none, device)
                     heapq.heappush(events, (end[task_or_none], 1, task_or_none))
         assert len(end) == len(graph.tasks), "a rule kept a task back for ever"
         return Timeline(tuple(map(tuple, orders)), start, end)

@@ -122,15 +122,29 @@ class TaskGraph:
 
     @cached_property
     def tasks(self) -> tuple[Task, ...]:
-        """All tasks; those of a micro-batch after those of the one before."""
-        directions = (False, True) if self.training else (False,)
-        return tuple(
-            Task(layer, m, chunk, backward)
-            for m in range(self.micro_batches)
-            for backward in directions
-            for layer in self.layers
-            for chunk in range(self.chunks_of(layer))
-        )
+        """All tasks, in an order in which one device could do them: a micro-batch after the one
+        before, and backward the other way round."""
+        found: list[Task] = []
+        for m in range(self.micro_batches):
+            forward = [Task(n, m, c) for n in self.layers for c in range(self.chunks_of(n))]
+            found += forward
+            if self.training:
+                found += [task._replace(backward=True) for task in reversed(forward)]
+        return tuple(found)
+
+    @cached_property
+    def waiting(self) -> Mapping[Task, tuple[Task, ...]]:
+        """The tasks that need each task."""
+        found: dict[Task, list[Task]] = {task: [] for task in self.tasks}
+        for task in self.tasks:
+            for need in self.needs(task):
+                found[need].append(task)
+        return {task: tuple(after) for task, after in found.items()}
+
+    @cached_property
+    def needed(self) -> Mapping[Task, int]:
+        """How many tasks each task needs."""
+        return {task: len(self.needs(task)) for task in self.tasks}
 
 
 def check_orders(

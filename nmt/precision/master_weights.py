@@ -26,6 +26,9 @@ class MasterWeights:
         for name, parameter in self._working.items():
             parameter.data = parameter.data.to(torch.bfloat16)
             parameter.register_post_accumulate_grad_hook(self._moving_into(self.parameters[name]))
+        for module in stack.modules():
+            if isinstance(module, nn.LSTM):
+                module.flatten_parameters()  # cuDNN wants one block of memory, in bf16 again
 
     @staticmethod
     def _moving_into(master: nn.Parameter) -> Callable[[Tensor], None]:

@@ -7,36 +7,44 @@ from pathlib import Path
 
 from nmt.evaluation.plots import Bar, gantt
 from nmt.parallel.executor import Executor
-from nmt.parallel.trace import COLOURS, idle_shares, write_trace
+from nmt.parallel.trace import COLOURS, adjoined, idle_shares, write_trace
 
 logger = logging.getLogger(__name__)
 
-WARM_UP, STEPS = 3, 2  # steps of a session before those that are recorded, and how many are
+WARM_UP, STEPS = 3, 2  # steps before those that are shown, and how many are; or the last there are
 
 
 class Tracing:
-    """Turns an executor's recorder on and off, and writes what it has recorded."""
+    """Turns an executor's recorder on and off, and writes what it has recorded.
+
+    Of a run that ends before its fifth step, the last two steps are shown.
+    """
 
     def __init__(self, executor: Executor, folder: Path, title: str) -> None:
         self._executor, self._folder, self._title = executor, folder, title
-        self._steps = 0
+        self._executor.recorder.on = True
 
     def after_step(self) -> None:
         """To be called by all processes after each training step."""
-        self._steps += 1
-        if self._steps == WARM_UP:
-            self._executor.recorder.on = True
-        elif self._steps == WARM_UP + STEPS:
-            self._executor.recorder.on = False
-            self._write()
+        recorder = self._executor.recorder
+        recorder.step += 1
+        if recorder.on and recorder.step == WARM_UP + STEPS:
+            self.finish()
 
-    def _write(self) -> None:
-        events = self._executor.gather_events()
+    def finish(self) -> None:
+        """To be called by all processes at the end of a run."""
+        recorder = self._executor.recorder
+        if recorder.on and recorder.step:
+            recorder.on = False
+            self._write(min(recorder.step, STEPS))
+
+    def _write(self, steps: int) -> None:
+        events = adjoined(self._executor.gather_events(), steps)
         if not self._executor.is_main:
             return
         devices = 1 + max(event.device for event in events)
         names = [f"device {device}" for device in range(devices)]
-        title = f"{self._title}: {STEPS} steps"
+        title = f"{self._title}: {steps} steps" if steps > 1 else f"{self._title}: one step"
         write_trace(self._folder, events, names, title)
         bars = [Bar(event.device, event.kind, event.start, event.end) for event in events]
         gantt(self._folder / "trace.png", bars, names, COLOURS, title)

@@ -242,6 +242,8 @@ class Trainer:
         logger.info("going on from step %d (%s)", progress.step, folder)
 
     def _end(self) -> None:
+        if self._tracing:
+            self._tracing.finish()
         progress = self._progress
         step = progress.step
         unscored = progress.validated_step != step or progress.best_score is None

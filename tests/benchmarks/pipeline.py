@@ -58,7 +58,7 @@ STOCK_WAY = Way(
     "pipeline.deepspeed_stock.2processes",
     "DeepSpeed, its own boundaries",
     1,
-    ("parallel=deepspeed", "parallel.stages=2", f"parallel.plan={STOCK}"),
+    ("parallel=deepspeed", "parallel.stages=2", "placement=file", f"placement.file={STOCK}"),
 )
 WAYS = (WAVEFRONT, BEST, STOCK_WAY, ONE, TWO_THREADS)
 

@@ -10,25 +10,20 @@ stages. Messages take their size by `gigabytes_per_second`.
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-
-import torch
 
 from nmt.corpus.prepare import PreparedData
 from nmt.model.batch import Batch
 from nmt.model.build import build_graph
-from nmt.model.dropout import Randomness
-from nmt.model.graph import LayerGraph
-from nmt.parallel.device_work import DeviceWork, Step
-from nmt.parallel.trace import Recorder
-from nmt.parallel.wavefront import layers_of
+from nmt.parallel.measure import measure_profile
+from nmt.placement.annealing import annealing
+from nmt.placement.cluster import equal_devices
 from nmt.placement.expert import folded
-from nmt.placement.plan import contiguous_runs, single_device
-from nmt.placement.schedule import Costs, Rule, schedule
-from nmt.placement.tasks import TaskGraph
+from nmt.placement.plan import contiguous_runs
+from nmt.placement.problem import Problem, Search
+from nmt.placement.schedule import Rule
+from nmt.placement.simulate import Simulator
 from nmt.training.loss import SmoothedCrossEntropy
 from tests.benchmarks.options import read_options
 from tests.benchmarks.ours import batches_of, prepared, training_config
@@ -44,6 +39,7 @@ class Options:
     micro_batches: tuple[int, ...] = (1, 2, 4, 8)
     chunks: tuple[int, ...] = (1, 2, 4, 8)
     gigabytes_per_second: float = 10.0
+    evaluations: int = 300  # of annealing, for each cut
     threads: int = 2
     output: Path = Path("runs/bench")
 
@@ -61,35 +57,33 @@ def main() -> None:
     )
     data = prepared(config)
     graph = build_graph(config.model, len(data.vocabulary))
-    work = DeviceWork(
-        graph,
-        graph.build(graph.names, config.seed),
-        SmoothedCrossEntropy(0.1),
-        torch.device("cpu"),
-        torch.float32,
-    )
-    batch = _usual_batch(data)
+    cuts = [(M, C) for M in options.micro_batches for C in options.chunks]
+    loss = SmoothedCrossEntropy(0.1)
+    profile = measure_profile(graph, _usual_batch(data), cuts, loss, "cpu", repeats=2)
+    profile.save(options.output / "simulation-profile.json")
+    names = [f"cuda:{i}" for i in range(options.devices)]
+    simulator = Simulator(profile, equal_devices(names, options.gigabytes_per_second))
     lines = [
         f"{graph.name}, {options.devices} devices, {options.sentences} sentences, simulated from "
         f"measured tasks",
         "",
-        "| M | C | 1F1B, contiguous | wavefront, contiguous | wavefront, folded |",
-        "|---|---|---|---|---|",
+        "| M | C | 1F1B, contiguous | wavefront, contiguous | wavefront, folded | annealed |",
+        "|---|---|---|---|---|---|",
     ]
-    whole: dict[str, float] = {}
-    for M in options.micro_batches:
-        flat = ""
-        for C in options.chunks:
-            costs = _measure(graph, work, batch, M, C, options)
-            whole = whole or {n: costs.forward[n] + costs.backward[n] for n in graph.names}
-            if C == 1:
-                flat = _simulated(graph, costs, M, C, options, "contiguous", "1f1b", whole)
-            cells = [
-                _simulated(graph, costs, M, C, options, placement, "wavefront", whole)
-                for placement in ("contiguous", "folded")
-            ]
-            lines.append(f"| {M} | {C} | {flat if C == 1 else ''} | {cells[0]} | {cells[1]} |")
-            print(lines[-1], flush=True)
+    for M, C in cuts:
+        problem = Problem(simulator, [(M, C)])
+        search = Search(problem, options.evaluations)
+        annealing(search, seed=1)
+        runs = contiguous_runs(profile.whole(), options.devices)
+        fold = folded(profile.infos, profile.whole(), options.devices)
+        cells = [
+            _cell(simulator, runs, M, C, "1f1b") if C == 1 else "",
+            _cell(simulator, runs, M, C, "wavefront"),
+            _cell(simulator, fold, M, C, "wavefront"),
+            _cell(simulator, problem.placement(search.result()), M, C, "wavefront"),
+        ]
+        lines.append(f"| {M} | {C} | {' | '.join(cells)} |")
+        print(lines[-1], flush=True)
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "simulation.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
@@ -103,61 +97,8 @@ def _usual_batch(data: PreparedData) -> Batch:
     return Batch.from_rows(some[7].source, some[7].target)
 
 
-def _measure(
-    graph: LayerGraph, work: DeviceWork, batch: Batch, M: int, C: int, options: Options
-) -> Costs:
-    """Seconds of each layer's tasks: the median over chunks and two steps of one micro-batch."""
-    tasks = TaskGraph(layers_of(graph), 1, C)
-    plan = single_device(graph.name, graph.names, "cpu").model_copy(update={"chunks": C})
-    (order,) = plan.orders(tasks.layers)
-    recorder = Recorder()
-    piece = batch.cut(M)[M // 2]
-    for repetition in range(3):
-        recorder.on = repetition > 0
-        randomness = Randomness(1)
-        randomness.begin_step(repetition)
-        work.begin(Step(tasks, [piece], randomness, 1 / batch.tokens))
-        for task in order:
-            kind = "backward" if task.backward else "forward"
-            with recorder(0, kind, task.layer):  # type: ignore[arg-type]
-                work.run(task)
-    seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for event in recorder.events:
-        seconds[event.kind, event.name].append(event.end - event.start)
-    steps = {"source": piece.source.shape[1], "target": piece.target_input.shape[1]}
-    speed = options.gigabytes_per_second * 1e9
-    return Costs(
-        {name: median(seconds["forward", name]) for name in graph.names},
-        {name: median(seconds["backward", name]) for name in graph.names},
-        {
-            node.name: 4
-            * piece.rows
-            * steps[node.axis.value]
-            / (C if node.cut else 1)
-            * node.width
-            / speed
-            for node in graph.nodes
-        },
-    )
-
-
-def _simulated(
-    graph: LayerGraph,
-    costs: Costs,
-    M: int,
-    C: int,
-    options: Options,
-    placement: str,
-    rule: Rule,
-    whole: dict[str, float],
-) -> str:
-    layers = layers_of(graph)
-    where = (
-        contiguous_runs(whole, options.devices)
-        if placement == "contiguous"
-        else folded(layers, whole, options.devices)
-    )
-    found = schedule(TaskGraph(layers, M, C), where, options.devices, costs, rule)
+def _cell(simulator: Simulator, placement: dict[str, int], M: int, C: int, rule: Rule) -> str:
+    found = simulator.run(placement, M, C, rule)
     return f"{found.seconds:.2f} s, {found.idle:.0%} idle"
 
 

@@ -29,6 +29,15 @@ def test_an_empty_sentence_is_its_end() -> None:
     assert batch.target_output.tolist() == [[EOS]]
 
 
+def test_the_target_index_names_the_tokens_of_whatever_is_left() -> None:
+    batch = Batch.from_rows(rows([7, 8], [9]), rows([5], [4, 5, 6]))
+    assert batch.target_index.tolist() == [0, 1, 4, 5, 6, 7]
+    assert batch.target_output.flatten()[batch.target_index].tolist() == [5, EOS, 4, 5, 6, EOS]
+    assert batch.target_steps(1, 3).target_index.tolist() == [0, 2, 3]
+    assert batch.source_steps(1, 3).target_index.tolist() == batch.target_index.tolist()
+    assert [piece.target_index.tolist() for piece in batch.cut(2)] == [[0, 1], [0, 1, 2, 3]]
+
+
 @pytest.mark.parametrize("pieces", [1, 2, 3, 4])
 def test_cut_keeps_every_row(random_batch: Callable[..., Batch], pieces: int) -> None:
     batch = random_batch()

@@ -73,7 +73,7 @@ def random_graph(chance: random.Random) -> LayerGraph:
     build_output = partial(Output, "output", H, VOCABULARY, rate)
     last = nodes[-1].name
     tied = chance.choice([{}, shares])
-    inputs = (last, "batch.target_lengths")
+    inputs = (last, "batch.target_index")
     nodes.append(Node("output", build_output, inputs, Axis.TARGET, VOCABULARY, tied))
     return LayerGraph("random", tuple(nodes))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nmt.parallel.trace import Event, Recorder, chrome_trace, idle_shares, write_trace
+from nmt.parallel.trace import Event, Recorder, adjoined, chrome_trace, idle_shares, write_trace
 
 EVENTS = [
     Event(0, "forward", "forward a 0 0", 10.0, 11.0),
@@ -32,6 +32,23 @@ def test_a_recorder_records_while_it_is_on() -> None:
 
 def test_waiting_is_no_work() -> None:
     assert idle_shares(EVENTS, 2) == pytest.approx([1 - 5 / 8, 1 - 3 / 8])
+
+
+def test_what_lies_between_two_steps_is_left_out() -> None:
+    first = [Event(0, "forward", "old", 1.0, 2.0, 0)]
+    second = [
+        Event(0, "forward", "a", 10.0, 11.0, 1),
+        Event(1, "communication", "wait", 10.5, 12.0, 1),
+    ]
+    third = [Event(1, "backward", "b", 101.0, 102.0, 2), Event(0, "update", "c", 100.0, 101.0, 2)]
+    shown = adjoined([*third, *second, *first], 2)
+    assert {(e.name, e.start, e.end) for e in shown} == {
+        ("a", 0.0, 1.0),
+        ("wait", 0.5, 2.0),
+        ("c", 2.0, 3.0),
+        ("b", 3.0, 4.0),
+    }
+    assert adjoined([], 2) == []
 
 
 def test_chrome_trace() -> None:

@@ -6,6 +6,7 @@ import json
 import random
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from nmt.errors import PlanError, WorkerError
 from nmt.model.gnmt import gnmt
 from nmt.model.graph import LayerGraph
 from nmt.parallel.launch import run_workers
-from nmt.parallel.wavefront import layers_of
+from nmt.parallel.measure import layers_of
 from nmt.placement.expert import folded
 from nmt.placement.plan import Plan, contiguous_runs
 from tests.parallel.random_plans import (
@@ -144,16 +145,26 @@ def test_a_state_goes_from_plan_to_plan() -> None:
     first.close()
 
 
+def whole_norm(values: Mapping[str, torch.Tensor]) -> float:
+    return float(sum(value.square().sum() for value in values.values()) ** 0.5)
+
+
 def test_bf16_is_that_of_one_process() -> None:
     chance = random.Random(8)
     graph = random_graph(chance)
     plan = random_plan(chance, graph, 2)
     ours = wavefront(graph, plan, sgd(), torch.bfloat16)
     reference = local(graph, plan.micro_batches, sgd(), torch.bfloat16)
+    start = copied(reference.gather_parameters())
     for step in range(2):
         a, b = (e.train_step(random_batch(step), step, 0.1) for e in (ours, reference))
         assert a.loss == pytest.approx(b.loss, rel=1e-3)
-    assert distance(ours.gather_parameters(), reference.gather_parameters()) < 1e-2
+    # All together: a gradient that is nothing but rounding has its direction by chance.
+    moved = {name: value - start[name] for name, value in reference.gather_parameters().items()}
+    apart = {
+        name: value - start[name] - moved[name] for name, value in ours.gather_parameters().items()
+    }
+    assert whole_norm(apart) < 0.03 * whole_norm(moved)
     assert {value.dtype for value in ours.state_dict().values()} == {torch.float32}
     ours.close()
 

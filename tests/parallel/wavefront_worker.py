@@ -69,7 +69,7 @@ def main() -> None:
     """All cases one after the other in the same processes."""
     file, devices, copies, cases = sys.argv[1], *map(int, sys.argv[2:])
     torch.set_num_threads(1)
-    group.join("cpu")
+    group.join("gloo")
     found = [case(number, devices, copies) for number in range(cases)]
     if group.is_main():
         Path(file).write_text(json.dumps(found), encoding="utf-8")

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from nmt.errors import PlanError
-from nmt.placement.expert import fastest, folded
+from nmt.placement.expert import equal_layers, folded, split
 from nmt.placement.plan import contiguous_runs
-from nmt.placement.tasks import LayerInfo, TaskGraph, check_orders
+from nmt.placement.tasks import LayerInfo
 
 LAYERS = {
     "embedding": LayerInfo((), "source", True),
@@ -40,17 +40,13 @@ def test_each_side_of_a_fold_is_balanced() -> None:
         folded(LAYERS, COSTS, 4)
 
 
-@pytest.mark.parametrize(("micro_batches", "chunks", "wanted"), [(1, 8, "folded"), (8, 1, "runs")])
-def test_the_fastest_depends_on_the_cut(micro_batches: int, chunks: int, wanted: str) -> None:
-    """One micro-batch cut along time: two runs work one after the other, encoder and decoder, a
-    fold works in two waves. Many micro-batches: the fold has to hand over twice as often."""
-    plan = fastest("g", LAYERS, COSTS, {}, ["cpu", "cpu"], micro_batches, chunks, "wavefront")
-    runs, fold = contiguous_runs(COSTS, 2), folded(LAYERS, COSTS, 2)
-    assert plan.placement == (fold if wanted == "folded" else runs)
-    check_orders(TaskGraph(LAYERS, micro_batches, chunks), plan.placement, plan.orders(LAYERS))
-    assert plan.tasks, "the order is written down"
+def test_equal_layers_counts_the_heavy_ones_alone() -> None:
+    costs = {"a": 5.0, "small": 0.001, "b": 1.0, "c": 1.0, "d": 1.0}
+    assert list(equal_layers(costs, 2).values()) == [0, 0, 0, 1, 1]
 
 
-def test_more_devices_than_a_side_has_layers() -> None:
-    plan = fastest("g", LAYERS, COSTS, {}, ["cpu"] * 5, 4, 1, "1f1b")
-    assert plan.placement == contiguous_runs(COSTS, 5)
+def test_the_split_gives_each_side_its_devices() -> None:
+    assert list(split(LAYERS, COSTS, 2).values()) == [0, 0, 0, 1, 1, 1]
+    assert set(split(LAYERS, COSTS, 3).values()) == {0, 1, 2}
+    with pytest.raises(PlanError, match="must have two sides and two devices"):
+        split({"a": LayerInfo((), "whole", False)}, {"a": 1.0}, 2)

@@ -1,0 +1,79 @@
+"""Every setting of `conf/`, as strict dataclasses: one class for one configuration group.
+
+YAML becomes one of these classes once, at the door (`read`), and the rest of the code takes typed,
+validated values. An unknown key, a wrong type and a value out of range are all reported together,
+each in one sentence with its path. Defaults live in `conf/*.yaml` alone, so that what a user reads
+there is what happens; the classes have none, except where a group may be left out.
+"""
+
+from nmt.config.commands import EvaluateConfig, ServeConfig, TranslateConfig
+from nmt.config.data import BatchConfig, DataConfig, FilesConfig, FilterConfig, VocabularyConfig
+from nmt.config.decode import DecodeConfig, PrecisionConfig, TranslatorConfig
+from nmt.config.model import ModelConfig
+from nmt.config.placement import (
+    ClusterConfig,
+    DeviceConfig,
+    LearningConfig,
+    LinkConfig,
+    PairConfig,
+    PlaceConfig,
+    PlacementConfig,
+    PlannerName,
+)
+from nmt.config.settings import (
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Settings,
+    Text,
+    describe,
+    read,
+)
+from nmt.config.training import (
+    AverageConfig,
+    OptimizerConfig,
+    ParallelConfig,
+    ScheduleConfig,
+    TrainConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "AverageConfig",
+    "BatchConfig",
+    "ClusterConfig",
+    "DataConfig",
+    "DecodeConfig",
+    "DeviceConfig",
+    "EvaluateConfig",
+    "FilesConfig",
+    "FilterConfig",
+    "Fraction",
+    "LearningConfig",
+    "LinkConfig",
+    "ModelConfig",
+    "NonNegativeFloat",
+    "NonNegativeInt",
+    "OptimizerConfig",
+    "PairConfig",
+    "ParallelConfig",
+    "PlaceConfig",
+    "PlacementConfig",
+    "PlannerName",
+    "PositiveFloat",
+    "PositiveInt",
+    "PrecisionConfig",
+    "ScheduleConfig",
+    "ServeConfig",
+    "Settings",
+    "Text",
+    "TrainConfig",
+    "TrainingConfig",
+    "TranslateConfig",
+    "TranslatorConfig",
+    "VocabularyConfig",
+    "describe",
+    "read",
+]

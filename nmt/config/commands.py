@@ -1,0 +1,133 @@
+"""The commands that use a trained model: conf/evaluate.yaml, translate.yaml, serve.yaml."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from nmt.config.data import DataConfig
+from nmt.config.decode import DecodeConfig, TranslatorConfig
+from nmt.config.settings import NonNegativeFloat, NonNegativeInt, PositiveInt, Settings, Text
+
+
+class EvaluateConfig(Settings):
+    """conf/evaluate.yaml: a model folder on a test set, or two plain files."""
+
+    translator: TranslatorConfig | None = Field(
+        description="The model to evaluate; null to score the file `hypothesis`."
+    )
+    hypothesis: Text | None = Field(
+        description="A file of translations to score instead, plain or .gz."
+    )
+    data: DataConfig | None = Field(
+        description="A corpus of conf/data whose `split` is the test set; null: plain files."
+    )
+    split: Text | None = Field(
+        description="Which part of `data`: one of its test sets by name, or valid."
+    )
+    source: Text | None = Field(
+        description="Source file, plain or .gz, when there is no `data`; needed with a model."
+    )
+    reference: Text | None = Field(
+        description="Reference file, plain or .gz, when there is no `data`."
+    )
+    name: Text | None = Field(
+        description="Name of the test set in the report; null: from the corpus or the file."
+    )
+    output: Text = Field(
+        description="Folder of report.json, report.md and segments.jsonl, written over if it "
+        "exists; {name} stands for the test set's name."
+    )
+    bootstrap: NonNegativeInt = Field(description="Resamples for the intervals; 0: none.")
+    seed: NonNegativeInt = Field(description="Seed of the resamples.")
+    minimum_bleu: NonNegativeFloat | None = Field(
+        description="Fail, after writing the report, if BLEU is lower; null: any score is fine."
+    )
+    decode: DecodeConfig
+
+    @model_validator(mode="after")
+    def _fits(self) -> EvaluateConfig:
+        if self.translator is None and self.hypothesis is None:
+            raise ValueError("one of `translator` and `hypothesis` must be set, but both are null.")
+        if self.translator is not None and self.hypothesis is not None:
+            raise ValueError(
+                "only one of `translator` and `hypothesis` must be set, but both are; "
+                "add `translator=null` to score the file."
+            )
+        if self.data is None:
+            self._files_fit()
+        else:
+            self._split_fits(self.data)
+        _one_translation(self.decode, "nmt-evaluate")
+        return self
+
+    def _files_fit(self) -> None:
+        if self.split is not None:
+            raise ValueError(
+                f"`split` must be null without `data`, but is {self.split!r} instead; "
+                "name a corpus, such as `data=sample`."
+            )
+        needed = ["reference"] if self.translator is None else ["source", "reference"]
+        missing = [f"`{name}`" for name in needed if getattr(self, name) is None]
+        if missing:
+            raise ValueError(
+                f"{' and '.join(missing)} must be set, but are null; give files, "
+                "or a corpus such as `data=sample split=test`."
+            )
+
+    def _split_fits(self, data: DataConfig) -> None:
+        if self.source is not None or self.reference is not None:
+            raise ValueError(
+                "`source` and `reference` must be null with `data`, whose files they would "
+                "replace; remove either."
+            )
+        splits = data.splits
+        if self.split not in splits:
+            raise ValueError(
+                f"`split` must be one of {', '.join(splits)} with `data={data.name}`, "
+                f"but is {self.split!r} instead."
+            )
+
+
+class TranslateConfig(Settings):
+    """conf/translate.yaml: files or standard input to standard output or a file."""
+
+    translator: TranslatorConfig
+    input: str | None = Field(description="File to translate, plain or .gz; null: stdin.")
+    output: str | None = Field(description="File to write; null: stdout.")
+    format: Literal["text", "jsonl"] = Field(
+        description="text: a line a sentence; jsonl: n-best, scores and alignments too."
+    )
+    buffer: PositiveInt = Field(description="Lines held in memory and sorted by length.")
+    decode: DecodeConfig
+
+    @model_validator(mode="after")
+    def _fits(self) -> TranslateConfig:
+        if self.format == "text":
+            _one_translation(self.decode, "format=text")
+        return self
+
+
+class ServeConfig(Settings):
+    """conf/serve.yaml: the translation server."""
+
+    translator: TranslatorConfig
+    host: Text = Field(description="Address to listen on; loopback unless told otherwise.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(description="Port; 0: any free one.")
+    max_body_bytes: PositiveInt = Field(description="Largest request body.")
+    max_sentences: PositiveInt = Field(description="Most texts, and most lines, in one request.")
+    max_characters: PositiveInt = Field(
+        description="Longest line of a text: one is translated in one piece."
+    )
+    decode: DecodeConfig
+
+    @model_validator(mode="after")
+    def _fits(self) -> ServeConfig:
+        _one_translation(self.decode, "nmt-serve, where a request asks for alternatives")
+        return self
+
+
+def _one_translation(decode: DecodeConfig, where: str) -> None:
+    if decode.n_best > 1:
+        raise ValueError(f"`decode.n_best` must be 1 with {where}, but is {decode.n_best} instead.")

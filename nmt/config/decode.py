@@ -1,0 +1,75 @@
+"""What every command that translates needs: conf/decode, conf/precision, and the model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from nmt.config.settings import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Settings,
+    Text,
+)
+
+
+class PrecisionConfig(Settings):
+    """conf/precision: the number format of weights and activations."""
+
+    name: Literal["fp32", "bf16"] = Field(description="Format of weights and activations.")
+    emulate: bool = Field(
+        description="Allow bf16 on a processor without bf16 instructions, where it is far slower."
+    )
+
+
+class DecodeConfig(Settings):
+    """conf/decode: the search for a translation."""
+
+    beam_size: PositiveInt = Field(description="Hypotheses kept per sentence; 1 is greedy.")
+    length_penalty: NonNegativeFloat = Field(description="GNMT's alpha.")
+    coverage_penalty: NonNegativeFloat = Field(description="GNMT's beta.")
+    n_best: PositiveInt = Field(description="Translations returned per sentence.")
+    max_length_ratio: PositiveFloat = Field(
+        description="Longest translation, as a multiple of the source's pieces."
+    )
+    max_length_offset: NonNegativeInt = Field(
+        description="Pieces added to that, for short sentences."
+    )
+    no_repeat_ngram: NonNegativeInt = Field(
+        description="No n-gram of so many pieces occurs more than `max_repeats` times; 0: off."
+    )
+    max_repeats: PositiveInt = Field(description="How often an n-gram may occur.")
+    batch_sentences: PositiveInt = Field(description="Sentences decoded together.")
+
+    @model_validator(mode="after")
+    def _n_best_in_beam(self) -> DecodeConfig:
+        if self.n_best > self.beam_size:
+            raise ValueError(
+                f"`n_best` must be at most `beam_size` ({self.beam_size}), "
+                f"but is {self.n_best} instead."
+            )
+        return self
+
+
+class TranslatorConfig(Settings):
+    """What every command that translates needs to load a model."""
+
+    folder: Text = Field(description="A model folder, such as runs/demo/best.")
+    device: Literal["auto", "cpu", "cuda"] = Field(description="Where the model runs.")
+    plan: str | None = Field(
+        description="A plan.json that puts layers on several devices; null: all on `device`."
+    )
+    precision: PrecisionConfig
+    threads: PositiveInt | None = Field(description="CPU threads; null: PyTorch's choice.")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> TranslatorConfig:
+        if self.plan is not None and self.device != "auto":
+            raise ValueError(
+                f"`device` must be auto with a `plan`, which names devices, "
+                f"but is {self.device} instead."
+            )
+        return self

@@ -1,0 +1,158 @@
+"""conf/placement, conf/cluster and conf/place.yaml: which layer runs on which device."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from nmt.config.data import DataConfig
+from nmt.config.decode import PrecisionConfig
+from nmt.config.model import ModelConfig
+from nmt.config.settings import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Settings,
+    Text,
+)
+
+PlannerName = Literal[
+    "expert",
+    "auto",
+    "file",
+    "single",
+    "equal_layers",
+    "split",
+    "folded",
+    "parameters",
+    "exact",
+    "random",
+    "annealing",
+    "reinforce",
+]
+
+
+class DeviceConfig(Settings):
+    """One device of a cluster."""
+
+    name: Text = Field(description="As torch calls it: cpu, cuda:0.")
+    speed: PositiveFloat = Field(
+        default=1.0, description="How many times faster it is than the device of the profile."
+    )
+    memory: PositiveFloat | None = Field(
+        default=None, description="Gigabytes for parameters and activations; null: no limit."
+    )
+
+
+class LinkConfig(Settings):
+    """A way between two devices, each direction on its own."""
+
+    bandwidth: PositiveFloat = Field(description="Gigabytes a second.")
+    latency: NonNegativeFloat = Field(description="Seconds of even the smallest message.")
+
+
+class PairConfig(LinkConfig):
+    """The link between two devices that differs from the others."""
+
+    between: list[NonNegativeInt] = Field(
+        min_length=2, max_length=2, description="Positions of the two devices."
+    )
+
+
+class ClusterConfig(Settings):
+    """conf/cluster: devices and links."""
+
+    name: Text = Field(description="Name of this cluster, for reports.")
+    devices: list[DeviceConfig] = Field(min_length=1, description="In the order of a pipeline.")
+    link: LinkConfig = Field(description="Between any two devices.")
+    pairs: list[PairConfig] = Field(description="Where it is another one.")
+
+    @model_validator(mode="after")
+    def _pairs_are_there(self) -> ClusterConfig:
+        for pair in self.pairs:
+            if max(pair.between) >= len(self.devices):
+                raise ValueError(
+                    f"`pairs` must name two of {len(self.devices)} devices, by positions from 0, "
+                    f"but names {pair.between} instead."
+                )
+        return self
+
+
+class LearningConfig(Settings):
+    """How REINFORCE learns a policy."""
+
+    samples: PositiveInt = Field(description="Placements drawn for each update.")
+    learning_rate: PositiveFloat = Field(description="Step size of Adam.")
+    entropy: NonNegativeFloat = Field(
+        description="Weight of the bonus for undecided choices at the start; it falls to 0."
+    )
+    hidden: PositiveInt = Field(description="Units of the policy.")
+
+
+class PlacementConfig(Settings):
+    """conf/placement: which planner, and what it may spend."""
+
+    planner: PlannerName = Field(
+        description="How a plan is found; expert: the best of contiguous runs and GNMT's fold; "
+        "auto: annealing from there; file: it is read."
+    )
+    file: Text | None = Field(description="The plan.json of the planner `file`.")
+    evaluations: PositiveInt = Field(description="Plans that may be tried.")
+    minutes: PositiveFloat | None = Field(description="The longest that it may take; null: any.")
+    learning: LearningConfig
+
+    @model_validator(mode="after")
+    def _a_file_to_read(self) -> PlacementConfig:
+        if (self.planner == "file") != (self.file is not None):
+            raise ValueError(
+                "`file` must be set with the planner `file` and with no other, but is "
+                f"{self.file!r} with `{self.planner}` instead."
+            )
+        return self
+
+
+class PlaceConfig(Settings):
+    """conf/place.yaml: finding a placement, and what it needs."""
+
+    mode: Literal["plan", "profile", "probe", "compare"] = Field(
+        description="Make a plan; measure the layers; measure the links; or compare planners."
+    )
+    profile: str | None = Field(
+        description="Costs to plan with: a profile.json, or PipeDream's graph.txt; null: the "
+        "model's layers are measured on this device."
+    )
+    objective: Literal["step", "bottleneck"] = Field(
+        description="What counts: the simulated step, or the busiest device's work without "
+        "messages."
+    )
+    measured: bool = Field(
+        description="Try plans by running them on the present devices instead of simulating them."
+    )
+    micro_batches: list[PositiveInt] = Field(
+        min_length=1, description="Numbers of micro-batches to choose from."
+    )
+    chunks: list[PositiveInt] = Field(min_length=1, description="Numbers of chunks likewise.")
+    schedule: Literal["gpipe", "1f1b", "wavefront"] = Field(
+        description="Rule of each device's order of work."
+    )
+    planners: list[PlannerName] = Field(min_length=1, description="Those that `compare` runs.")
+    seeds: PositiveInt = Field(description="Runs of each planner that draws, in `compare`.")
+    seed: NonNegativeInt = Field(description="Seed of the first run.")
+    threads: PositiveInt = Field(description="CPU threads of a device while it is measured.")
+    output: Text = Field(description="Folder of plan.json, profile.json, tables and pictures.")
+    model: ModelConfig
+    data: DataConfig
+    precision: PrecisionConfig
+    cluster: ClusterConfig
+    placement: PlacementConfig
+
+    @model_validator(mode="after")
+    def _fits(self) -> PlaceConfig:
+        if self.measured and self.profile is not None:
+            raise ValueError(
+                "`profile` must be null with `measured`, which runs the model's own layers, but is "
+                f"{self.profile!r} instead."
+            )
+        return self

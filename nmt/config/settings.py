@@ -1,0 +1,98 @@
+"""What all groups of settings share: strict types, and one error that lists every mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from nmt.errors import ConfigurationError
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0)]
+Text = Annotated[str, Field(min_length=1)]
+SomeSettings = TypeVar("SomeSettings", bound="Settings")
+
+
+class Settings(BaseModel):
+    """Base of all groups: unknown keys are errors, values are never converted silently."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def read(kind: type[SomeSettings], values: Mapping[str, Any]) -> SomeSettings:
+    """Turn plain nested values (from YAML) into `kind`, or raise one `ConfigurationError` that
+    lists every mistake with its path, the value given, and what is allowed.
+    """
+    try:
+        return kind.model_validate(_lists_to_tuples(values))
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        mistakes = [line for detail in details for line in _sentence(detail).splitlines()]
+        raise ConfigurationError(mistakes) from None
+
+
+def _lists_to_tuples(values: Any) -> Any:
+    """YAML has no tuples; the only ones we use are Adam's `betas`."""
+    if isinstance(values, Mapping):
+        return {
+            key: tuple(value)
+            if key == "betas" and isinstance(value, list)
+            else _lists_to_tuples(value)
+            for key, value in values.items()
+        }
+    return values
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    path = ".".join(str(part) for part in detail["loc"])
+    kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
+    given = f"but is {value!r} instead."
+    match kind:
+        case "extra_forbidden":
+            return f"`{path}` is not a setting; remove it or check its spelling."
+        case "missing":
+            return f"`{path}` must be set, but is missing."
+        case "greater_than_equal":
+            return f"`{path}` must be at least {context['ge']}, {given}"
+        case "greater_than":
+            return f"`{path}` must be greater than {context['gt']}, {given}"
+        case "less_than_equal":
+            return f"`{path}` must be at most {context['le']}, {given}"
+        case "less_than":
+            return f"`{path}` must be less than {context['lt']}, {given}"
+        case "literal_error":
+            return f"`{path}` must be one of {context['expected']}, {given}"
+        case "value_error":
+            where = f"In `{path}`, " if path else ""
+            return where + str(context["error"])
+        case "string_too_short" | "too_short":
+            return f"`{path}` must not be empty."
+        case "too_long":
+            return f"`{path}` must have at most {context['max_length']} items, {given}"
+        case "model_type":
+            return f"`{path}` must be a group of settings, {given}"
+        case _:
+            expected = detail["msg"].removeprefix("Input should be ")
+            return f"`{path}` must be {expected}, {given}"
+
+
+def describe(kind: type[Settings]) -> Sequence[tuple[str, str]]:
+    """Every field of a group with its sentence, for documentation and tests."""
+    return [
+        (name, field.description or _summary(field)) for name, field in kind.model_fields.items()
+    ]
+
+
+def _summary(field: FieldInfo) -> str:
+    """What a field's class says of itself, after the name of its folder."""
+    kind = field.annotation
+    assert isinstance(kind, type), "only a group of settings may have no description"
+    first = (kind.__doc__ or "").split("\n\n")[0].removeprefix("conf/").split(": ", 1)[-1]
+    return first[:1].upper() + " ".join(first[1:].split())

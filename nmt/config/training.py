@@ -1,0 +1,211 @@
+"""conf/train.yaml and its groups."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from nmt.config.data import DataConfig
+from nmt.config.decode import DecodeConfig, PrecisionConfig
+from nmt.config.model import ModelConfig
+from nmt.config.placement import PlacementConfig
+from nmt.config.settings import (
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Settings,
+    Text,
+)
+
+
+class OptimizerConfig(Settings):
+    """conf/optimizer: the update rule."""
+
+    name: Literal["adam", "sgd"] = Field(description="Adam, or plain gradient descent.")
+    learning_rate: PositiveFloat = Field(description="Peak learning rate.")
+    betas: tuple[Fraction, Fraction] = Field(description="Adam's two decay rates.")
+    epsilon: PositiveFloat = Field(description="Adam's denominator offset.")
+    weight_decay: NonNegativeFloat = Field(description="Decoupled weight decay (AdamW).")
+    clip_norm: PositiveFloat | None = Field(
+        description="Largest norm of the whole model's gradient; null: no clipping."
+    )
+
+
+class ScheduleConfig(Settings):
+    """conf/schedule: the learning rate over time, as a factor of the peak."""
+
+    name: Literal["constant", "inverse_sqrt", "cosine"] = Field(
+        description="Form of the decay after the warm-up."
+    )
+    warmup_steps: NonNegativeInt = Field(description="Steps of linear increase from 0.")
+    decay_start: Fraction = Field(
+        description="Part of the run (0 to 1) at which a cosine decay begins."
+    )
+    final_factor: Annotated[float, Field(ge=0, le=1)] = Field(
+        description="Factor at the end of a cosine decay."
+    )
+
+
+class ParallelConfig(Settings):
+    """conf/parallel: which executor runs the graph, on how many devices."""
+
+    executor: Literal["local", "deepspeed", "wavefront"] = Field(
+        description="One device, or DeepSpeed's pipeline engine, or our own for any placement."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        description="Kind of device; auto: CUDA where there is one for every process."
+    )
+    stages: PositiveInt = Field(description="Devices that the layers are put on.")
+    copies: PositiveInt = Field(description="Data parallel copies of the whole pipeline.")
+    micro_batches: PositiveInt = Field(description="Pieces that a copy's batch is cut into.")
+    chunks: PositiveInt = Field(description="Pieces that time is cut into; wavefront only.")
+    schedule: Literal["gpipe", "1f1b", "wavefront"] | None = Field(
+        description="Rule of each device's order of work; wavefront only."
+    )
+    one_process: bool = Field(
+        description="One process drives all devices, instead of one each; wavefront only."
+    )
+    tune: bool = Field(
+        description="Measure which micro-batches and chunks are the fastest, and one process with "
+        "all threads; wavefront only."
+    )
+    trace: bool = Field(
+        description="Record what each device does in a few steps: trace.html, .png and .json."
+    )
+    zero: Literal[0, 1] = Field(
+        description="ZeRO stage: 1 shares the optimizer's state among the copies."
+    )
+    threads: PositiveInt | None = Field(
+        description="CPU threads of a process; null: the cores divided by the processes."
+    )
+
+
+class AverageConfig(Settings):
+    """Averaging of weights: the average is what is validated, kept as best, and translated with."""
+
+    kind: Literal["none", "checkpoints", "weights"] = Field(
+        description="Mean of the last checkpoints, or an exponential mean of the weights."
+    )
+    checkpoints: PositiveInt = Field(description="How many of the last checkpoints to average.")
+    decay: Fraction = Field(description="Decay of the exponential mean at each update.")
+    every: PositiveInt = Field(description="Steps between two updates of the exponential mean.")
+
+
+class TrainingConfig(Settings):
+    """The `training` part of conf/train.yaml."""
+
+    max_steps: PositiveInt | None = Field(description="Stop after so many optimizer steps.")
+    max_epochs: PositiveFloat | None = Field(description="Stop after so many passes.")
+    max_minutes: PositiveFloat | None = Field(
+        description="Stop when the run, its preparation included, has lasted so long."
+    )
+    label_smoothing: Fraction = Field(description="Mass spread evenly over the vocabulary.")
+    validate_every: PositiveInt = Field(description="Steps between two validations.")
+    validate_sentences: PositiveInt = Field(
+        description="So many sentences of the validation set are decoded."
+    )
+    validate_first: NonNegativeInt = Field(description="No validation before this step.")
+    checkpoint_every: PositiveInt = Field(description="Steps between two checkpoints.")
+    keep_checkpoints: PositiveInt = Field(description="Checkpoints kept; older ones go.")
+    best_by: Literal["bleu", "chrf", "loss"] = Field(description="What makes a model the best.")
+    patience: PositiveInt | None = Field(
+        description="Validations without improvement before stopping; null: never."
+    )
+    log_every: PositiveInt = Field(description="Steps between two lines of metrics.jsonl.")
+    average: AverageConfig
+
+
+class TrainConfig(Settings):
+    """conf/train.yaml: one training run."""
+
+    name: Text = Field(description="Name of the run, and of its folder.")
+    runs: Text = Field(description="Folder of all runs.")
+    seed: NonNegativeInt = Field(description="Seed of initial weights, shuffling and dropout.")
+    resume: Literal["auto", "never", "must"] = Field(
+        description="auto: go on from the last checkpoint if there is one; never: start anew, "
+        "an error if the run exists; must: an error if it does not."
+    )
+    model: ModelConfig
+    data: DataConfig
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    parallel: ParallelConfig
+    placement: PlacementConfig
+    precision: PrecisionConfig
+    decode: DecodeConfig
+    training: TrainingConfig
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return Path(self.runs) / self.name
+
+    @model_validator(mode="after")
+    def _fits(self) -> TrainConfig:
+        mistakes = []
+        pieces = self.parallel.copies * self.parallel.micro_batches
+        if self.data.batch.multiple % pieces:
+            mistakes.append(
+                f"`data.batch.multiple` must be a multiple of `parallel.copies` × "
+                f"`parallel.micro_batches` ({pieces}), but is {self.data.batch.multiple} instead."
+            )
+        devices = (self.parallel.stages, self.parallel.copies)
+        if self.parallel.executor == "local" and devices != (1, 1):
+            mistakes.append(
+                "`parallel.stages` and `parallel.copies` must be 1 with `parallel.executor=local`, "
+                f"but are {self.parallel.stages} and {self.parallel.copies} instead; "
+                "use `parallel=wavefront` for more."
+            )
+        limits = (self.training.max_steps, self.training.max_epochs, self.training.max_minutes)
+        if all(limit is None for limit in limits):
+            mistakes.append(
+                "one of `training.max_steps`, `training.max_epochs` and `training.max_minutes` "
+                "must be set."
+            )
+        elif self.schedule.name != "constant" and limits[:2] == (None, None):
+            mistakes.append(
+                "one of `training.max_steps` and `training.max_epochs` must be set with "
+                f"`schedule={self.schedule.name}`, which goes by them and not by the clock."
+            )
+        mistakes += self._without_effect()
+        if mistakes:
+            raise ValueError("\n".join(mistakes))
+        return self
+
+    def _without_effect(self) -> list[str]:
+        parallel, mistakes = self.parallel, []
+        if parallel.executor != "wavefront":
+            wanted = {"chunks": 1, "schedule": None, "one_process": False, "tune": False}
+            mistakes += [
+                f"`parallel.{name}` must be {value} with `parallel.executor={parallel.executor}`, "
+                f"but is {getattr(parallel, name)!r} instead."
+                for name, value in wanted.items()
+                if getattr(parallel, name) != value
+            ]
+        elif parallel.tune and self.placement.file is not None:
+            mistakes.append(
+                "`placement.file` must be null with `parallel.tune`, which makes plans, "
+                f"but is {self.placement.file!r} instead."
+            )
+        elif parallel.schedule is None:
+            mistakes.append(
+                "`parallel.schedule` must be gpipe, 1f1b or wavefront with "
+                "`parallel.executor=wavefront`, but is null instead."
+            )
+        elif parallel.zero:
+            mistakes.append("`parallel.zero` must be 0 with `parallel.executor=wavefront`.")
+        if parallel.executor == "local" and self.placement.file is not None:
+            mistakes.append(
+                "`placement.file` must be null with `parallel.executor=local`, "
+                f"but is {self.placement.file!r} instead."
+            )
+        if parallel.zero and (parallel.executor == "local" or parallel.copies == 1):
+            mistakes.append(
+                "`parallel.zero` must be 0 where there is one copy, since there is nobody to share "
+                f"with, but is {parallel.zero} instead."
+            )
+        return mistakes

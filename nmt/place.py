@@ -1,0 +1,277 @@
+"""`nmt-place`: which layer should run on which device? Plans, and what they are made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import yaml
+
+from nmt.command import compose_values, run_command
+from nmt.config import PlaceConfig, TrainConfig, read
+from nmt.corpus.prepare import prepare
+from nmt.errors import PlanError
+from nmt.evaluation.plots import Bar, Line, gantt, lines, require_matplotlib
+from nmt.executors import measured
+from nmt.model.build import build_graph
+from nmt.parallel.probe import probe
+from nmt.parallel.trace import COLOURS, Event, write_trace
+from nmt.placement.cluster import Cluster
+from nmt.placement.compare import Compared, compare, table
+from nmt.placement.cost import Profile
+from nmt.placement.plan import Plan
+from nmt.placement.planners import plan_with
+from nmt.placement.problem import Choice, Problem, Search
+from nmt.placement.simulate import Simulator
+from nmt.precision.bf16 import require_bf16
+from nmt.tune import measure
+
+logger = logging.getLogger(__name__)
+
+STEPS = 2  # of a plan that is tried by running it
+
+
+def main() -> None:
+    """The console script."""
+    run_command("nmt-place", PlaceConfig, place, "place")
+
+
+def place(config: PlaceConfig) -> None:
+    """Do what the mode says.
+
+    Raises:
+        PlanError: no plan fits.
+    """
+    folder = Path(config.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    if config.mode == "probe":
+        _probe(config)
+        return
+    require_matplotlib()
+    cuts = [(m, c) for m in config.micro_batches for c in config.chunks]
+    profile = find_profile(config, cuts)
+    if config.mode == "profile":
+        print(cost_table(profile))
+        return
+    run = (lambda plan: _measure(config, plan)) if config.measured else None
+    simulator = Simulator(profile, Cluster(config.cluster))
+    problem = Problem(simulator, cuts, config.schedule, config.objective, run)
+    if config.mode == "compare":
+        _compare(config, problem)
+    else:
+        _plan(config, problem)
+
+
+def find_profile(config: PlaceConfig, cuts: Sequence[tuple[int, int]]) -> Profile:
+    """Read from the file that is named; or measured, unless the same has been measured before."""
+    if config.profile is not None:
+        return Profile.load(Path(config.profile))
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    if config.precision.name == "bf16":
+        require_bf16(kind, config.precision.emulate)
+    settings = train_config(config)
+    data = prepare(settings.data, settings.seed)
+    identity = [
+        config.model.model_dump(mode="json"),
+        data.vocabulary.fingerprint,
+        settings.data.batch.model_dump(mode="json"),
+        [config.precision.name, kind, config.threads, cuts, torch.__version__, _processor()],
+    ]
+    digest = hashlib.blake2b(json.dumps(identity).encode(), digest_size=8).hexdigest()
+    cached = Path(config.data.cache) / "profiles" / f"{digest}.json"
+    if cached.exists():
+        logger.info("profile: %s, measured before", cached)
+        profile = Profile.load(cached)
+    else:
+        if kind == "cpu":
+            torch.set_num_threads(config.threads)
+        graph = build_graph(config.model, len(data.vocabulary))
+        logger.info("measuring %d layers for %d cuts", len(graph.names), len(cuts))
+        profile = measured(settings, graph, data, cuts, kind)
+        profile.save(cached)
+    profile.save(Path(config.output) / "profile.json")
+    return profile
+
+
+def train_config(config: PlaceConfig, plan: Path | None = None) -> TrainConfig:
+    """conf/train.yaml with this model, data and precision; with a plan, on the wavefront."""
+    values = compose_values("train")
+    values |= {
+        "model": config.model.model_dump(),
+        "data": config.data.model_dump(),
+        "precision": config.precision.model_dump(),
+        "seed": config.seed,
+        "name": "placement",
+    }
+    if plan is not None:
+        found = Plan.load(plan)
+        values |= {
+            "parallel": compose_values("train", "parallel=wavefront")["parallel"]
+            | {
+                "stages": len(found.devices),
+                "micro_batches": found.micro_batches,
+                "chunks": found.chunks,
+                "schedule": config.schedule,
+                "threads": config.threads,
+            },
+            "placement": compose_values("train", "placement=file")["placement"]
+            | {"file": str(plan)},
+        }
+    return read(TrainConfig, values)
+
+
+def _measure(config: PlaceConfig, plan: Plan) -> float:
+    """Seconds of a real step, by running the plan's processes."""
+    file = (Path(config.output) / "tried-plan.json").absolute()
+    plan.model_copy(update={"tasks": []}).save(file)
+    found = measure(train_config(config, file), STEPS)
+    seconds = sum(found.seconds) / len(found.seconds)
+    logger.info("measured %.3f s, predicted %.3f s", seconds, plan.seconds)
+    return seconds
+
+
+def _search(config: PlaceConfig, problem: Problem) -> Search:
+    minutes = config.placement.minutes
+    seconds = float("inf") if minutes is None else 60 * minutes
+    return Search(problem, config.placement.evaluations, seconds)
+
+
+def _plan(config: PlaceConfig, problem: Problem) -> None:
+    placement = config.placement
+    if placement.file is not None:
+        given = Plan.load(placement.file)
+        given.validate_against(problem.profile.graph, list(problem.profile.layers))
+        cut = given.micro_batches, given.chunks
+        if cut not in problem.cuts:
+            raise PlanError(
+                f"`micro_batches` and `chunks` must have {cut[0]} and {cut[1]} among them, as "
+                f"`{placement.file}`, but do not."
+            )
+        choice = problem.choice(given.placement, problem.cuts.index(cut))
+    else:
+        search = _search(config, problem)
+        plan_with(placement.planner, search, config.seed, placement.learning)
+        choice = search.result()
+        logger.info("%d plans tried in %.1f s", search.used, search.elapsed)
+    plan = problem.plan(choice)
+    folder = Path(config.output)
+    plan.save(folder / "plan.json")
+    _draw(folder, problem, choice)
+    print(plan.table())
+    print(
+        f"one device alone: {1e3 * problem.alone:.1f} ms; this plan is "
+        f"{problem.alone / problem.simulate(choice).seconds:.2f} times faster, simulated"
+    )
+    print(f"Written: {folder / 'plan.json'}, {folder / 'predicted.html'}")
+
+
+def _draw(folder: Path, problem: Problem, choice: Choice) -> None:
+    """The predicted timeline, as those of runs are drawn."""
+    timeline = problem.simulate(choice).timeline
+    events = [
+        Event(
+            device,
+            "backward" if task.backward else "forward",
+            str(task),
+            timeline.start[task],
+            timeline.end[task],
+        )
+        for device, order in enumerate(timeline.orders)
+        for task in order
+    ]
+    names = [f"{i} {name}" for i, name in enumerate(problem.cluster.names)]
+    title = f"{problem.profile.graph}, predicted"
+    write_trace(folder, events, names, title, "predicted")
+    bars = [Bar(event.device, event.kind, event.start, event.end) for event in events]
+    gantt(folder / "predicted.png", bars, names, COLOURS, title)
+
+
+def _compare(config: PlaceConfig, problem: Problem) -> None:
+    minutes = config.placement.minutes
+    compared = compare(
+        problem,
+        config.planners,
+        config.placement.learning,
+        config.placement.evaluations,
+        float("inf") if minutes is None else 60 * minutes,
+        range(config.seed, config.seed + config.seeds),
+    )
+    folder, text = Path(config.output), table(problem, compared)
+    (folder / "compare.md").write_text(text + "\n", encoding="utf-8")
+    values = [asdict(one) for one in compared]
+    (folder / "compare.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    lines(
+        folder / "compare.png",
+        [_line(one, config.placement.evaluations) for one in compared if one.attempts],
+        "evaluations",
+        "best step, ms",
+        f"{problem.profile.graph} on {problem.cluster.config.name}",
+    )
+    print(text)
+    print(f"Written: {folder / 'compare.md'}, {folder / 'compare.png'}")
+
+
+def _line(one: Compared, evaluations: int) -> Line:
+    """The attempt that is the median."""
+    middle = sorted(one.attempts, key=lambda attempt: attempt.best)[len(one.attempts) // 2]
+    points = [(tried, 1e3 * seconds) for tried, seconds in middle.history]
+    last = max(middle.evaluations, points[-1][0])
+    return Line(one.planner, [*points, (min(evaluations, last), points[-1][1])])
+
+
+def _probe(config: PlaceConfig) -> None:
+    gpus = torch.cuda.device_count()
+    link = probe("nccl" if gpus > 1 else "gloo")
+    kind = "cuda" if gpus > 1 else "cpu"
+    count = gpus if gpus > 1 else 2
+    found = {
+        "name": "here",
+        "devices": [
+            {"name": f"cuda:{i}" if kind == "cuda" else "cpu", "speed": 1.0, "memory": None}
+            for i in range(count)
+        ],
+        "link": link.model_dump(),
+        "pairs": [],
+    }
+    text = yaml.safe_dump(found, sort_keys=False)
+    (Path(config.output) / "cluster.yaml").write_text(text, encoding="utf-8")
+    print(text, end="")
+    print(f"# Written: {Path(config.output) / 'cluster.yaml'}; copy it to conf/cluster.")
+
+
+def cost_table(profile: Profile) -> str:
+    """What every layer costs, as Markdown."""
+    first, total = profile.cuts[0], sum(profile.whole().values())
+    lines_ = [
+        f"{profile.graph} on {profile.device}, {profile.precision}, batch {profile.batch}",
+        "",
+        f"One task of {first.micro_batches} × {first.chunks}:",
+        "",
+        "| layer | forward, ms | backward, ms | part | output, MB | kept, MB | parameters, MB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, layer in profile.layers.items():
+        lines_.append(
+            f"| {name} | {1e3 * first.forward[name]:.2f} | {1e3 * first.backward[name]:.2f} | "
+            f"{profile.whole()[name] / total:.1%} | {layer.output_bytes / 1e6:.2f} | "
+            f"{layer.kept_bytes / 1e6:.2f} | {layer.parameter_bytes / 1e6:.2f} |"
+        )
+    return "\n".join(lines_)
+
+
+def _processor() -> str:
+    """Which processor this is, so that a profile of another one is not taken for its own."""
+    file = Path("/proc/cpuinfo")
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    lines_ = file.read_text("utf-8").splitlines() if file.exists() else []
+    return next((line for line in lines_ if line.startswith("model name")), "unknown")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Planners without a model of the problem: random search, and simulated annealing."""
+
+from __future__ import annotations
+
+import random
+from math import exp
+
+from nmt.placement.problem import Choice, Problem, Search
+
+HOT, COLD = 0.1, 0.001  # temperatures at the start and the end, as parts of the time on one device
+
+
+def random_search(search: Search, seed: int) -> None:
+    """Each group on a device drawn evenly, and a cut drawn evenly."""
+    chance = random.Random(seed)
+    while search.left:
+        search.value(drawn(search.problem, chance))
+
+
+def drawn(problem: Problem, chance: random.Random) -> Choice:
+    """A choice drawn evenly."""
+    return Choice(
+        tuple(chance.randrange(problem.devices) for _ in problem.groups),
+        chance.randrange(len(problem.cuts)),
+    )
+
+
+def annealing(search: Search, seed: int) -> None:
+    """Simulated annealing (Kirkpatrick et al. 1983): small changes, of which those for the worse
+    are taken with a probability that falls as the budget is used up. Begins with equal runs
+    and the cut that suits them best."""
+    problem, chance = search.problem, random.Random(seed)
+    groups, devices = len(problem.groups), problem.devices
+    runs = tuple(i * devices // groups for i in range(groups))
+    starts = [Choice(runs, cut) for cut in range(len(problem.cuts))]
+    cost, now = min((cost_of(search, start), start) for start in starts)
+    while search.left:
+        candidate = neighbour(problem, now, chance)
+        temperature = problem.alone * HOT * (COLD / HOT) ** search.part
+        new = cost_of(search, candidate)
+        if new <= cost or chance.random() < exp((cost - new) / temperature):
+            now, cost = candidate, new
+
+
+def cost_of(search: Search, choice: Choice) -> float:
+    """Seconds, and for what does not fit into memory as much more, so that there is a way back."""
+    value = search.value(choice)
+    return value.seconds + search.problem.alone * value.overflow
+
+
+def neighbour(problem: Problem, choice: Choice, chance: random.Random) -> Choice:
+    """One change: another cut, one group moved, a run of groups moved, or two groups swapped."""
+    devices, cut = list(choice.devices), choice.cut
+    if len(problem.cuts) > 1 and chance.random() < 0.1:
+        return Choice(choice.devices, chance.randrange(len(problem.cuts)))
+    kind = chance.random()
+    i = chance.randrange(len(devices))
+    if kind < 0.5:
+        devices[i] = chance.randrange(problem.devices)
+    elif kind < 0.75:
+        end = min(len(devices), i + chance.randint(2, 4))
+        devices[i:end] = [chance.randrange(problem.devices)] * (end - i)
+    else:
+        j = chance.randrange(len(devices))
+        devices[i], devices[j] = devices[j], devices[i]
+    return Choice(tuple(devices), cut)

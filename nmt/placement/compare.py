@@ -1,0 +1,113 @@
+"""Planners side by side at equal budgets: a table, and how the best plan of each came about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from nmt.config import LearningConfig, PlannerName
+from nmt.errors import PlanError
+from nmt.placement.planners import DRAWING, plan_with
+from nmt.placement.problem import Problem, Search
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One planner with one seed."""
+
+    seed: int
+    best: float  # seconds; infinite: nothing fits, or there is no such plan
+    evaluations: int
+    elapsed: float  # seconds that the search took
+    history: list[tuple[int, float]]  # evaluations, best seconds so far
+    found: tuple[int, ...]  # device of each group
+    cut: tuple[int, int]  # micro-batches, chunks
+
+
+@dataclass(frozen=True)
+class Compared:
+    """All attempts of one planner."""
+
+    planner: PlannerName
+    attempts: list[Attempt]
+    reason: str  # why there is none; empty otherwise
+
+    @property
+    def best(self) -> float:
+        """The median over the seeds."""
+        return median(one.best for one in self.attempts) if self.attempts else float("inf")
+
+    @property
+    def spread(self) -> float:
+        """Worst minus best, as a part of the median."""
+        values = [one.best for one in self.attempts]
+        return (max(values) - min(values)) / self.best if len(values) > 1 else 0.0
+
+
+def compare(
+    problem: Problem,
+    planners: Sequence[PlannerName],
+    learning: LearningConfig,
+    evaluations: int,
+    seconds: float,
+    seeds: Sequence[int],
+) -> list[Compared]:
+    """Run all planners, those that draw once for each seed."""
+    return [
+        _attempts(problem, planner, learning, evaluations, seconds, seeds) for planner in planners
+    ]
+
+
+def _attempts(
+    problem: Problem,
+    planner: PlannerName,
+    learning: LearningConfig,
+    evaluations: int,
+    seconds: float,
+    seeds: Sequence[int],
+) -> Compared:
+    attempts = []
+    for seed in seeds if planner in DRAWING or planner == "auto" else seeds[:1]:
+        search = Search(problem, evaluations, seconds)
+        try:
+            plan_with(planner, search, seed, learning)
+            best = search.result()
+        except PlanError as error:
+            return Compared(planner, [], str(error))
+        attempts.append(
+            Attempt(
+                seed,
+                search.best_seconds,
+                search.used,
+                search.elapsed,
+                search.history,
+                best.devices,
+                problem.cuts[best.cut],
+            )
+        )
+    return Compared(planner, attempts, "")
+
+
+def table(problem: Problem, compared: Sequence[Compared]) -> str:
+    """Markdown, the fastest first."""
+    lines = [
+        f"{problem.profile.graph} on {problem.cluster.config.name}, {problem.objective}; one "
+        f"device alone: {1e3 * problem.alone:.1f} ms",
+        "",
+        "| planner | ms, median | times one device | spread | seeds | evaluations | search, s | "
+        "M × C |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    reasons = []
+    for one in sorted(compared, key=lambda one: one.best):
+        if not one.attempts:
+            reasons.append(f"\n{one.planner}: no plan. {one.reason}")
+            continue
+        best = min(one.attempts, key=lambda attempt: attempt.best)
+        lines.append(
+            f"| {one.planner} | {1e3 * one.best:.1f} | {problem.alone / one.best:.3f} | "
+            f"{one.spread:.1%} | {len(one.attempts)} | {best.evaluations} | "
+            f"{median(a.elapsed for a in one.attempts):.1f} | {best.cut[0]} × {best.cut[1]} |"
+        )
+    return "\n".join(lines + reasons)

@@ -1,0 +1,178 @@
+"""The best contiguous cut, exactly: one run of groups of layers for each device.
+
+Dynamic programming over (groups done, devices used), with messages and memory. What it makes least
+is the busiest device's time for a whole batch, messages included, which is what a full pipeline
+needs for each batch; of the ways to cut a batch, the simulation decides. Where there are few cuts,
+all of them are simulated, so that the step itself is the shortest there is.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from math import comb, inf
+
+from nmt.errors import PlanError
+from nmt.placement.cost import STATE
+from nmt.placement.problem import Choice, Problem, Search
+
+FEW = 500  # cuts that are all simulated
+MOST_UNEQUAL = 12  # devices whose order is searched too
+
+
+def exact(search: Search) -> None:
+    """Spend the search on contiguous plans."""
+    problem = search.problem
+    for cut in range(len(problem.cuts)):
+        if search.left and (bounds := bottleneck(problem, cut)):
+            search.value(Choice(bounds, cut))
+    if problem.objective == "bottleneck":
+        return
+    for choice in all_contiguous(problem):
+        if not search.left:
+            return
+        search.value(choice)
+
+
+def all_contiguous(problem: Problem) -> Iterator[Choice]:
+    """Every contiguous plan, in the devices' order; none if there are more than FEW."""
+    groups, devices = len(problem.groups), problem.devices
+    used = min(groups, devices)
+    count = sum(comb(groups - 1, k - 1) for k in range(1, used + 1)) * len(problem.cuts)
+    if count > FEW:
+        return
+    for k in range(used, 0, -1):
+        for inner in itertools.combinations(range(1, groups), k - 1):
+            bounds = [0, *inner, groups]
+            runs = tuple(d for d in range(k) for _ in range(bounds[d + 1] - bounds[d]))
+            for cut in range(len(problem.cuts)):
+                yield Choice(runs, cut)
+
+
+def bottleneck(problem: Problem, cut: int) -> tuple[int, ...] | None:
+    """The device of each group; None where nothing fits into memory.
+
+    Raises:
+        PlanError: too many devices that are not alike.
+    """
+    if problem.cluster.uniform:
+        return _in_order(problem, cut)
+    if problem.devices > MOST_UNEQUAL:
+        raise PlanError(
+            f"The exact planner takes at most {MOST_UNEQUAL} unequal devices, but there are "
+            f"{problem.devices}; use `placement=annealing`."
+        )
+    return _any_order(problem, cut)
+
+
+class _Runs:
+    """What runs of groups cost. `time(i, j, device)`: groups i to before j."""
+
+    def __init__(self, problem: Problem, cut: int) -> None:
+        self._problem = problem
+        self._sums = [0.0, *itertools.accumulate(problem.loads)]
+        profile = problem.profile
+        place = {name: i for i, group in enumerate(problem.groups) for name in group}
+        parameters = [
+            sum(profile.layers[name].parameter_bytes for name in group) for group in problem.groups
+        ]
+        kept = [sum(profile.layers[name].kept_bytes for name in group) for group in problem.groups]
+        self._parameters = [0.0, *itertools.accumulate(parameters)]
+        self._kept = [0.0, *itertools.accumulate(kept)]
+        self._micro_batches = problem.cuts[cut][0]
+        # Bytes that cross the boundary before group i: of all outputs that are read behind it.
+        last_read = {name: place[name] for name in profile.layers}
+        for name, layer in profile.layers.items():
+            for source in layer.inputs:
+                last_read[source] = max(last_read[source], place[name])
+        self.crossing = [
+            sum(
+                layer.output_bytes
+                for name, layer in profile.layers.items()
+                if place[name] < i <= last_read[name]
+            )
+            for i in range(len(problem.groups) + 1)
+        ]
+
+    def time(self, i: int, j: int, device: int) -> float:
+        """Seconds; infinite where it does not fit into memory. Messages to and from the run are
+        counted on a link to any neighbour, forward and backward."""
+        problem = self._problem
+        in_flight = min(self._micro_batches, problem.devices) / self._micro_batches
+        memory = STATE * (self._parameters[j] - self._parameters[i]) + in_flight * (
+            self._kept[j] - self._kept[i] + self.crossing[i]
+        )
+        if memory > problem.cluster.memory(device):
+            return inf
+        work = (self._sums[j] - self._sums[i]) / problem.cluster.speeds[device]
+        if problem.objective == "bottleneck":
+            return work
+        neighbour = (device + 1) % problem.devices
+        messages = [
+            2 * problem.cluster.transfer(self.crossing[b], device, neighbour)
+            for b in (i, j)
+            if 0 < b < len(problem.groups)
+        ]
+        return max(work, *messages) if messages else work
+
+
+def _in_order(problem: Problem, cut: int) -> tuple[int, ...] | None:
+    runs, groups = _Runs(problem, cut), len(problem.groups)
+    most = min(groups, problem.devices)
+    best = [[inf] * (groups + 1) for _ in range(most + 1)]
+    came = [[0] * (groups + 1) for _ in range(most + 1)]
+    best[0][0] = 0.0
+    for k in range(1, most + 1):
+        for j in range(k, groups + 1):
+            for i in range(k - 1, j):
+                value = max(best[k - 1][i], runs.time(i, j, k - 1))
+                if value < best[k][j]:
+                    best[k][j], came[k][j] = value, i
+    k = min(range(1, most + 1), key=lambda k: (best[k][groups], -k))
+    if best[k][groups] == inf:
+        return None
+    where, j = [0] * groups, groups
+    for device in range(k - 1, -1, -1):
+        i = came[device + 1][j]
+        where[i:j] = [device] * (j - i)
+        j = i
+    return tuple(where)
+
+
+def _any_order(problem: Problem, cut: int) -> tuple[int, ...] | None:
+    """Over sets of devices: best[set][j], when the first j groups are on the devices of the set."""
+    runs, groups, devices = _Runs(problem, cut), len(problem.groups), problem.devices
+    sets = 1 << devices
+    best = [[inf] * (groups + 1) for _ in range(sets)]
+    came: list[list[tuple[int, int]]] = [[(0, 0)] * (groups + 1) for _ in range(sets)]
+    best[0][0] = 0.0
+    for members in range(1, sets):
+        for device in range(devices):
+            if not members >> device & 1:
+                continue
+            before = best[members & ~(1 << device)]
+            _extend(runs, before, device, best[members], came[members])
+    last = min(range(sets), key=lambda members: best[members][groups])
+    if best[last][groups] == inf:
+        return None
+    where, j, members = [0] * groups, groups, last
+    while j:
+        i, device = came[members][j]
+        where[i:j] = [device] * (j - i)
+        members, j = members & ~(1 << device), i
+    return tuple(where)
+
+
+def _extend(
+    runs: _Runs,
+    before: Sequence[float],
+    device: int,
+    best: list[float],
+    came: list[tuple[int, int]],
+) -> None:
+    for j in range(1, len(best)):
+        for i in range(j):
+            if before[i] < best[j]:
+                value = max(before[i], runs.time(i, j, device))
+                if value < best[j]:
+                    best[j], came[j] = value, (i, device)

@@ -1,0 +1,83 @@
+"""All planners by name. Each spends a search; the best choice that it tried is its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from nmt.config import LearningConfig, PlannerName
+from nmt.errors import PlanError
+from nmt.placement import expert
+from nmt.placement.annealing import annealing, random_search
+from nmt.placement.exact import exact
+from nmt.placement.plan import contiguous_runs
+from nmt.placement.problem import Problem, Search
+
+DRAWING = ("random", "annealing", "reinforce")  # those whose result depends on the seed
+
+
+def plan_with(planner: PlannerName, search: Search, seed: int, learning: LearningConfig) -> None:
+    """Spend a search.
+
+    Raises:
+        PlanError: the planner has no placement for this graph and this cluster.
+    """
+    assert planner != "file", "there is nothing to search"
+    match planner:
+        case "exact":
+            exact(search)
+        case "expert" | "auto":
+            exact(search)
+            with suppress(PlanError):  # more devices than layers of a side
+                _try(search, _folded(search.problem))
+            if planner == "auto" and search.left:
+                annealing(search, seed)
+        case "random":
+            random_search(search, seed)
+        case "annealing":
+            annealing(search, seed)
+        case "reinforce":
+            from nmt.placement.policy import reinforce  # torch takes a second
+
+            reinforce(search, seed, learning)
+        case _:
+            _try(search, EXPERTS[planner](search.problem))
+
+
+def _try(search: Search, placement: Mapping[str, int]) -> None:
+    """A placement with each way to cut the batch."""
+    for cut in range(len(search.problem.cuts)):
+        if search.left:
+            search.value(search.problem.choice(placement, cut))
+
+
+def _single(problem: Problem) -> dict[str, int]:
+    speeds = problem.cluster.speeds
+    return dict.fromkeys(problem.profile.layers, speeds.index(max(speeds)))
+
+
+def _equal_layers(problem: Problem) -> dict[str, int]:
+    return expert.equal_layers(problem.profile.whole(), problem.devices)
+
+
+def _split(problem: Problem) -> dict[str, int]:
+    return expert.split(problem.profile.infos, problem.profile.whole(), problem.devices)
+
+
+def _folded(problem: Problem) -> dict[str, int]:
+    return expert.folded(problem.profile.infos, problem.profile.whole(), problem.devices)
+
+
+def _parameters(problem: Problem) -> dict[str, int]:
+    sizes = {name: layer.parameter_bytes for name, layer in problem.profile.layers.items()}
+    return contiguous_runs(sizes, problem.devices)
+
+
+# Layer → device, whatever the cut of the batch.
+EXPERTS: Mapping[str, Callable[[Problem], dict[str, int]]] = {
+    "single": _single,
+    "equal_layers": _equal_layers,
+    "split": _split,
+    "folded": _folded,
+    "parameters": _parameters,
+}

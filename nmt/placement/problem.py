@@ -1,0 +1,232 @@
+"""What planners search: a device for each group of layers, and how a batch is cut.
+
+Every planner spends evaluations of one `Search`, which keeps the best choice and how it was found,
+so that planners can be compared at equal budgets.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from nmt.errors import PlanError
+from nmt.placement.cost import Profile
+from nmt.placement.plan import Plan
+from nmt.placement.schedule import Rule
+from nmt.placement.simulate import Simulation, Simulator
+
+Objective = Literal["step", "bottleneck"]
+Cut = tuple[int, int]  # micro-batches, chunks
+SMALL = 0.002  # of the whole time: a layer that costs less goes where its input is
+
+
+class Choice(NamedTuple):
+    """One candidate."""
+
+    devices: tuple[int, ...]  # of each group
+    cut: int  # position among the problem's cuts
+
+
+class Value(NamedTuple):
+    """What a candidate is worth."""
+
+    seconds: float
+    overflow: float  # bytes that do not fit, as a part of the memory there is; 0: it is feasible
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it fits into memory."""
+        return self.overflow == 0
+
+
+class Problem:
+    """One graph on one cluster.
+
+    With the objective `bottleneck`, a candidate is worth the time of its busiest device for one
+    whole batch, as if messages took none: what a full pipeline needs for each batch.
+    """
+
+    def __init__(
+        self,
+        simulator: Simulator,
+        cuts: Sequence[Cut],
+        rule: Rule = "wavefront",
+        objective: Objective = "step",
+        measure: Callable[[Plan], float] | None = None,
+        groups: Sequence[Sequence[str]] | None = None,
+    ) -> None:
+        """`measure` runs a plan on the present devices → seconds; None: plans are simulated.
+        `groups` of layers are placed together; None: see `groups_of`."""
+        assert cuts, "a batch is cut in some way"
+        self.simulator, self.cuts, self.rule = simulator, list(cuts), rule
+        self.objective, self._measure = objective, measure
+        self.profile, self.cluster = simulator.profile, simulator.cluster
+        self.groups = groups_of(self.profile) if groups is None else groups
+        self._whole = self.profile.whole()
+        self.loads = [sum(self._whole[name] for name in group) for group in self.groups]
+
+    @property
+    def devices(self) -> int:
+        """How many there are."""
+        return len(self.cluster)
+
+    @property
+    def alone(self) -> float:
+        """Seconds on the fastest device alone: the measure of what a plan gains."""
+        return self.simulator.alone
+
+    def placement(self, choice: Choice) -> dict[str, int]:
+        """Layer → device, in the graph's order."""
+        where = {
+            name: device
+            for group, device in zip(self.groups, choice.devices, strict=True)
+            for name in group
+        }
+        return {name: where[name] for name in self.profile.layers}
+
+    def choice(self, placement: Mapping[str, int], cut: int = 0) -> Choice:
+        """The inverse of `placement`: each group goes where its costliest layer is."""
+        most = [max(group, key=lambda name: self._whole[name]) for group in self.groups]
+        return Choice(tuple(placement[name] for name in most), cut)
+
+    def simulate(self, choice: Choice) -> Simulation:
+        """A whole step."""
+        return self.simulator.run(self.placement(choice), *self.cuts[choice.cut], self.rule)
+
+    def value(self, choice: Choice) -> Value:
+        """Of one candidate."""
+        if self.objective == "bottleneck":
+            return Value(max(self.busy(choice)), self._overflow(self._parameters(choice)))
+        found = self.simulate(choice)
+        if self._measure is not None and found.feasible:
+            return Value(self._measure(self.plan(choice)), 0.0)
+        return Value(found.seconds, self._overflow(found.memory))
+
+    def busy(self, choice: Choice) -> list[float]:
+        """Seconds of work of each device for a whole batch."""
+        busy = [0.0] * self.devices
+        for device, load in zip(choice.devices, self.loads, strict=True):
+            busy[device] += load / self.cluster.speeds[device]
+        return busy
+
+    def _parameters(self, choice: Choice) -> list[float]:
+        placement = self.placement(choice)
+        return [self.simulator.parameter_bytes(d, placement) for d in range(self.devices)]
+
+    def _overflow(self, used: Sequence[float]) -> float:
+        return sum(
+            max(0.0, bytes_used / self.cluster.memory(device) - 1)
+            for device, bytes_used in enumerate(used)
+        )
+
+    def plan(self, choice: Choice) -> Plan:
+        """As executors follow it: devices without layers are left out."""
+        found = self.simulate(choice)
+        placement = self.placement(choice)
+        used = sorted(set(placement.values()))
+        micro_batches, chunks = self.cuts[choice.cut]
+        return Plan(
+            graph=self.profile.graph,
+            devices=[self.cluster.names[device] for device in used],
+            placement={name: used.index(device) for name, device in placement.items()},
+            micro_batches=micro_batches,
+            chunks=chunks,
+            schedule=self.rule,
+            tasks=[[str(task) for task in found.timeline.orders[device]] for device in used],
+            costs=self._whole,
+            forward_costs=self._forward(),
+            seconds=found.seconds,
+            memory=[found.memory[device] for device in used],
+        )
+
+    def _forward(self) -> dict[str, float]:
+        first = self.profile.cuts[0]
+        return {
+            name: first.forward[name] * first.micro_batches * (first.chunks if layer.cut else 1)
+            for name, layer in self.profile.layers.items()
+        }
+
+
+def groups_of(profile: Profile) -> list[list[str]]:
+    """Layers that are placed together, in the graph's order: a layer that takes next to no time
+    goes with the first layer that it reads, or else with the first that reads it."""
+    whole = profile.whole()
+    least = SMALL * sum(whole.values())
+    readers: dict[str, list[str]] = {name: [] for name in profile.layers}
+    for name, layer in profile.layers.items():
+        for source in layer.inputs:
+            readers[source].append(name)
+    group_of: dict[str, int] = {}
+    groups: list[list[str]] = []
+    postponed = []
+    for name, layer in profile.layers.items():
+        if whole[name] >= least:
+            group_of[name] = len(groups)
+            groups.append([name])
+        elif host := next((source for source in layer.inputs if source in group_of), None):
+            group_of[name] = group_of[host]
+            groups[group_of[host]].append(name)
+        else:
+            postponed.append(name)
+    for name in reversed(postponed):
+        host = next((reader for reader in readers[name] if reader in group_of), None)
+        group_of[name] = group_of[host] if host else 0
+        groups[group_of[name]].append(name)
+    order = {name: i for i, name in enumerate(profile.layers)}
+    return [sorted(group, key=order.__getitem__) for group in groups]
+
+
+@dataclass
+class Search:
+    """Evaluations of one planner: counted, limited, and the best kept."""
+
+    problem: Problem
+    evaluations: int  # at most
+    seconds: float = float("inf")  # at most
+    best: Choice | None = None
+    best_seconds: float = float("inf")
+    history: list[tuple[int, float]] = field(default_factory=list)  # evaluations, best so far
+    used: int = 0
+    _values: dict[Choice, Value] = field(default_factory=dict)
+    _started: float = field(default_factory=time.monotonic)
+
+    @property
+    def left(self) -> bool:
+        """Whether there may be another evaluation."""
+        return self.used < self.evaluations and self.elapsed < self.seconds
+
+    @property
+    def part(self) -> float:
+        """How much of the budget is used, 0 to 1."""
+        return min(1.0, max(self.used / self.evaluations, self.elapsed / self.seconds))
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the search began."""
+        return time.monotonic() - self._started
+
+    def value(self, choice: Choice) -> Value:
+        """Evaluate a candidate; one that was seen before counts again, but is not computed."""
+        self.used += 1
+        found = self._values.get(choice)
+        if found is None:
+            found = self._values[choice] = self.problem.value(choice)
+        if found.feasible and found.seconds < self.best_seconds:
+            self.best, self.best_seconds = choice, found.seconds
+            self.history.append((self.used, found.seconds))
+        return found
+
+    def result(self) -> Choice:
+        """The best choice.
+
+        Raises:
+            PlanError: none of those tried fits into memory.
+        """
+        if self.best is None:
+            raise PlanError(
+                f"A plan must fit into the memory of {self.problem.devices} devices, but none of "
+                f"{self.used} that were tried does; use more devices, or more micro-batches."
+            )
+        return self.best

@@ -1,0 +1,127 @@
+"""A training step of a plan, simulated: how long it takes, who is idle, how much memory it needs.
+
+Event by event: a device does one task at a time, in the order that the schedule's rule chooses, and
+a task starts when all that it needs has arrived. A message leaves when its task has ended and takes
+the link's latency and its size by the bandwidth; messages do not hold up one another, nor work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from nmt.placement.cluster import Cluster
+from nmt.placement.cost import STATE, CutCost, Profile
+from nmt.placement.schedule import Costs, Rule, Timeline, schedule
+from nmt.placement.tasks import Task, TaskGraph
+
+
+@dataclass(frozen=True)
+class ClusterCosts(Costs):
+    """Seconds of tasks and messages on devices that may differ. `message` are bytes here."""
+
+    cluster: Cluster = field(kw_only=True)
+
+    def of(self, task: Task, device: int = 0) -> float:
+        """Seconds of `task` on a device."""
+        return super().of(task) / self.cluster.speeds[device]
+
+    def delay(self, layer: str, sender: int, receiver: int) -> float:
+        """Seconds that one chunk of a layer's output, or its gradient, is on its way."""
+        return self.cluster.transfer(self.message[layer], sender, receiver)
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What a step comes to."""
+
+    seconds: float
+    idle: float  # part of all devices' time
+    memory: tuple[float, ...]  # the most bytes that each device holds at one time
+    over: tuple[int, ...]  # devices that have less memory than that
+    timeline: Timeline
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it fits into memory."""
+        return not self.over
+
+
+class Simulator:
+    """Simulates plans of one graph on one cluster. Keeps what candidates have in common."""
+
+    def __init__(self, profile: Profile, cluster: Cluster) -> None:
+        self.profile, self.cluster = profile, cluster
+        self._graphs: dict[tuple[int, int], TaskGraph] = {}
+        self._costs: dict[tuple[int, int], ClusterCosts] = {}
+
+    def run(
+        self, placement: Mapping[str, int], micro_batches: int, chunks: int, rule: Rule
+    ) -> Simulation:
+        """One step of the layers so placed."""
+        graph = self.graph(micro_batches, chunks)
+        costs = self.costs(micro_batches, chunks)
+        timeline = schedule(graph, placement, len(self.cluster), costs, rule)
+        memory = self.memory(timeline.orders, graph, placement)
+        over = tuple(d for d, used in enumerate(memory) if used > self.cluster.memory(d))
+        return Simulation(timeline.seconds, timeline.idle, memory, over, timeline)
+
+    def graph(self, micro_batches: int, chunks: int) -> TaskGraph:
+        """The tasks of a step."""
+        key = micro_batches, chunks
+        if key not in self._graphs:
+            self._graphs[key] = TaskGraph(self.profile.infos, micro_batches, chunks)
+        return self._graphs[key]
+
+    def costs(self, micro_batches: int, chunks: int) -> ClusterCosts:
+        """Seconds of its tasks, and bytes of its messages."""
+        key = micro_batches, chunks
+        if key not in self._costs:
+            cut: CutCost = self.profile.seconds(micro_batches, chunks)
+            graph = self.graph(micro_batches, chunks)
+            sizes = {
+                name: layer.output_bytes / (micro_batches * graph.chunks_of(name))
+                for name, layer in self.profile.layers.items()
+            }
+            self._costs[key] = ClusterCosts(cut.forward, cut.backward, sizes, cluster=self.cluster)
+        return self._costs[key]
+
+    def memory(
+        self, orders: Sequence[Sequence[Task]], graph: TaskGraph, placement: Mapping[str, int]
+    ) -> tuple[float, ...]:
+        """The most bytes that each device holds: its parameters with their gradients and Adam's
+        state, and what forward tasks have kept for their backward tasks, with their inputs from
+        other devices."""
+        most = []
+        for device, order in enumerate(orders):
+            now = peak = STATE * self.parameter_bytes(device, placement)
+            for task in order:
+                size = self._kept(task, graph, placement)
+                now += -size if task.backward else size
+                peak = max(peak, now)
+            most.append(peak)
+        return tuple(most)
+
+    def parameter_bytes(self, device: int, placement: Mapping[str, int]) -> float:
+        """Of the layers on a device; those that share their parameters count once."""
+        counted: set[str] = set()
+        total = 0.0
+        for name, layer in self.profile.layers.items():
+            if placement[name] == device and not counted.intersection(layer.shares):
+                total += layer.parameter_bytes
+                counted.add(name)
+        return total
+
+    def _kept(self, task: Task, graph: TaskGraph, placement: Mapping[str, int]) -> float:
+        layer = self.profile.layers[task.layer]
+        kept = layer.kept_bytes
+        for name in dict.fromkeys(layer.inputs):
+            if placement[name] != placement[task.layer]:
+                kept += self.profile.layers[name].output_bytes
+        return kept / (graph.micro_batches * graph.chunks_of(task.layer))
+
+    @cached_property
+    def alone(self) -> float:
+        """Seconds of a whole batch on the fastest device alone, whatever its memory."""
+        return sum(self.profile.whole().values()) / max(self.cluster.speeds)

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from nmt.errors import PlanError
+from nmt.placement.cost import CutCost, Profile, from_pipedream
+from tests.placement.problems import chain
+
+NODE = (
+    "{} -- {} -- forward_compute_time={}, backward_compute_time={}, activation_size={}, "
+    "parameter_size={}\n"
+)
+PIPEDREAM = (
+    NODE.format("node2", "LSTM(4, 4)", "2.000", "4.000", "[8.0; 2.0; 2.0]", "64.000")
+    + NODE.format("node1", "Input0", "0.000", "0.000", "0.0", "0.000")
+    + "\tnode1 -- node2\n"
+)
+
+
+def test_pipedream_s_format() -> None:
+    profile = from_pipedream(PIPEDREAM, "gnmt/graph.txt")
+    assert profile.graph == "gnmt"
+    assert list(profile.layers) == ["node1", "node2"], "after what it reads"
+    lstm = profile.layers["node2"]
+    assert (lstm.kind, lstm.inputs, lstm.output_bytes, lstm.parameter_bytes) == (
+        "LSTM",
+        ["node1"],
+        12.0,
+        64.0,
+    )
+    assert profile.whole() == {"node1": 0.0, "node2": pytest.approx(0.006)}
+
+
+def test_the_published_profile() -> None:
+    profile = Profile.load(Path(os.environ["NMT_CORPORA"]) / "pipedream-gnmt" / "graph.txt")
+    assert len(profile.layers) == 48
+    assert sum(profile.whole().values()) == pytest.approx(0.0894, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "must be a profile, but has no node"),
+        ("what is this", "line 1, must be a node or an edge"),
+        ("node1 -- X -- forward_compute_time=1.0", "line 1: four figures must follow"),
+        (PIPEDREAM + "\tnode2 -- node9\n", "names `node9`, which is no node"),
+        (PIPEDREAM + "\tnode2 -- node1\n", "must not go round in a circle"),
+    ],
+)
+def test_what_is_wrong_with_a_profile(text: str, sentence: str) -> None:
+    with pytest.raises(PlanError, match=sentence):
+        from_pipedream(text, "graph.txt")
+
+
+def test_saved_and_read_again(tmp_path: Path) -> None:
+    profile = chain([1.0, 2.0])
+    profile.save(tmp_path / "new" / "profile.json")
+    assert Profile.load(tmp_path / "new" / "profile.json") == profile
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"graph": "x"}'])
+def test_a_file_that_is_no_profile(tmp_path: Path, text: str) -> None:
+    (tmp_path / "p.json").write_text(text, encoding="utf-8")
+    with pytest.raises(PlanError, match="must be a profile in JSON"):
+        Profile.load(tmp_path / "p.json")
+    with pytest.raises(PlanError, match="must be a profile, but cannot be read"):
+        Profile.load(tmp_path / "missing.json")
+
+
+def test_a_cut_that_was_not_measured_comes_from_the_nearest() -> None:
+    profile = chain([3.0])
+    measured = CutCost(micro_batches=4, chunks=1, forward={"a": 0.5}, backward={"a": 1.0})
+    profile = profile.model_copy(update={"cuts": [*profile.cuts, measured]})
+    assert profile.seconds(4, 1) == measured
+    assert profile.seconds(8, 1).forward["a"] == 0.25
+    assert profile.seconds(4, 2).backward["a"] == 0.5
+    assert profile.seconds(1, 1).forward["a"] == 1.0

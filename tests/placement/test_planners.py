@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from nmt.config import PlannerName
+from nmt.errors import PlanError
+from nmt.placement.cluster import equal_devices
+from nmt.placement.compare import compare, table
+from nmt.placement.cost import Profile
+from nmt.placement.exact import all_contiguous, bottleneck
+from nmt.placement.planners import plan_with
+from nmt.placement.policy import Features, PlacementPolicy, pretrain, reinforce
+from nmt.placement.problem import Choice, Problem, Search, groups_of
+from nmt.placement.simulate import Simulator
+from tests.placement.problems import LEARNING, chain, cluster, problem, random_chain
+
+ALL: tuple[PlannerName, ...] = (
+    "expert",
+    "auto",
+    "single",
+    "equal_layers",
+    "parameters",
+    "exact",
+    "random",
+    "annealing",
+    "reinforce",
+)
+
+
+def found_by(planner: PlannerName, of: Problem, evaluations: int = 200, seed: int = 1) -> Search:
+    search = Search(of, evaluations)
+    plan_with(planner, search, seed, LEARNING)
+    return search
+
+
+@pytest.mark.parametrize("planner", ALL)
+def test_every_planner_makes_a_plan_within_its_budget(planner: PlannerName) -> None:
+    of = problem(chain([1.0] * 4, parameters=[1.0] * 4), cluster([1, 1]), [(1, 1), (4, 1)])
+    search = found_by(planner, of, 60)
+    assert search.used <= 60 + LEARNING.samples
+    plan = of.plan(search.result())
+    plan.validate_against("chain", list("abcd"))
+    assert plan.seconds == pytest.approx(search.best_seconds)
+    assert [best for _, best in search.history] == sorted(
+        (best for _, best in search.history), reverse=True
+    )
+    if planner not in ("single", "random"):
+        assert (plan.micro_batches, set(plan.placement.values())) == (4, {0, 1})
+
+
+def brute_force(of: Problem) -> float:
+    """The least time of the busiest device over all contiguous cuts and orders of devices."""
+    best = float("inf")
+    groups = len(of.groups)
+    for k in range(1, of.devices + 1):
+        for inner in itertools.combinations(range(1, groups), k - 1):
+            bounds = [0, *inner, groups]
+            for order in itertools.permutations(range(of.devices), k):
+                where = [d for i, d in enumerate(order) for _ in range(bounds[i + 1] - bounds[i])]
+                best = min(best, max(of.busy(Choice(tuple(where), 0))))
+    return best
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("speeds", [[1.0, 1.0, 1.0], [1.0, 2.0, 0.5]])
+def test_exact_equals_brute_force(seed: int, speeds: list[float]) -> None:
+    of = problem(random_chain(seed, 7), cluster(speeds), objective="bottleneck")
+    assert found_by("exact", of).best_seconds == pytest.approx(brute_force(of))
+
+
+def test_exact_keeps_within_memory() -> None:
+    profile = chain([1.0, 1.0, 1.0], parameters=[1e9, 1e9, 1e9])
+    of = problem(profile, cluster([1, 1], memory=[4.5, 8.5]), objective="bottleneck")
+    assert bottleneck(of, 0) in ((0, 1, 1), (1, 1, 0))
+    small = problem(profile, cluster([1, 1], memory=[4.5, 4.5]))
+    with pytest.raises(PlanError, match="must fit into the memory of 2 devices, but none of"):
+        found_by("exact", small).result()
+
+
+def test_exact_counts_messages() -> None:
+    """A cut in the middle would be even, but the message there is long."""
+    profile = chain([1.0, 1.0, 1.0, 1.0])
+    layers = {
+        name: layer.model_copy(update={"output_bytes": 3e9 if name == "b" else 0.0})
+        for name, layer in profile.layers.items()
+    }
+    of = problem(profile.model_copy(update={"layers": layers}), cluster([1, 1], bandwidth=1.0))
+    assert bottleneck(of, 0) in ((0, 0, 0, 1), (0, 1, 1, 1))
+
+
+def test_all_contiguous_plans_are_listed() -> None:
+    of = problem(chain([1.0] * 4), cluster([1, 1, 1]))
+    assert len({choice.devices for choice in all_contiguous(of)}) == 1 + 3 + 3
+
+
+def test_groups_follow_what_they_read() -> None:
+    assert groups_of(chain([1.0, 0.0, 1.0])) == [["a", "b"], ["c"]]
+    assert groups_of(chain([0.0, 1.0, 1.0])) == [["a", "b"], ["c"]]
+
+
+def test_searches_find_what_no_contiguous_plan_has() -> None:
+    """Long layers with short ones around: evenly shared only if runs are broken."""
+    of = problem(chain([3.0, 1.0, 3.0, 3.0, 1.0, 1.0]), cluster([1, 1]), objective="bottleneck")
+    assert found_by("exact", of).best_seconds == 7.0
+    for planner in ("annealing", "reinforce"):
+        assert found_by(planner, of, 500).best_seconds == 6.0
+
+
+def test_reinforce_learns() -> None:
+    """What it draws at the end is far better than what it draws at the start."""
+    of = problem(random_chain(3, 12), cluster([1, 1, 1, 1]), objective="bottleneck")
+    torch.manual_seed(1)
+    fresh, features = PlacementPolicy(LEARNING.hidden), Features.of(of)
+
+    def mean(policy: PlacementPolicy) -> float:
+        torch.manual_seed(2)
+        with torch.no_grad():
+            choices = policy.sample(features, 64).choices
+        return sum(of.value(choice).seconds for choice in choices) / 64
+
+    before = mean(fresh)
+    learned = reinforce(Search(of, 1500), 1, LEARNING)
+    assert mean(learned) < before - 0.3 * (before - sum(of.loads) / 4)
+
+
+def test_a_seed_gives_the_same_plan() -> None:
+    of = problem(random_chain(5, 8), cluster([1, 2, 1]))
+    for planner in ("random", "annealing", "reinforce"):
+        assert found_by(planner, of, 100).history == found_by(planner, of, 100).history
+
+
+def test_a_policy_of_other_graphs_serves_one_that_it_never_saw() -> None:
+    devices = cluster([1, 1])
+    small = [problem(random_chain(s, 4 + s), devices, objective="bottleneck") for s in (1, 2)]
+    policy = pretrain(small, 60, 1, LEARNING)
+    of = problem(random_chain(9, 8), cluster([1, 1, 1]), objective="bottleneck")
+    search = Search(of, 50)
+    reinforce(search, 1, LEARNING, policy)
+    assert search.best_seconds < 0.6 * of.alone
+
+
+def test_the_published_profile() -> None:
+    """PipeDream's GNMT-8: total time by that of the longest stage, no messages."""
+    profile = Profile.load(Path(os.environ["NMT_CORPORA"]) / "pipedream-gnmt" / "graph.txt")
+    for devices, wanted in ((2, 1.95), (4, 3.46), (8, 4.70)):
+        names = [f"cuda:{i}" for i in range(devices)]
+        of = Problem(Simulator(profile, equal_devices(names)), [(1, 1)], objective="bottleneck")
+        assert of.alone / found_by("exact", of).best_seconds == pytest.approx(wanted, abs=0.005)
+        learned = found_by("reinforce", of, 600)
+        assert of.alone / learned.best_seconds > 0.99 * wanted
+
+
+def test_planners_side_by_side() -> None:
+    of = problem(chain([1.0, 2.0, 1.0]), cluster([1, 1]), [(1, 1), (2, 1)])
+    compared = compare(of, ["single", "split", "annealing"], LEARNING, 50, 60.0, [1, 2])
+    text = table(of, compared)
+    assert [len(one.attempts) for one in compared] == [1, 0, 2]
+    assert text.index("| annealing |") < text.index("| single |")
+    assert "split: no plan. The split of encoder and decoder must have two sides" in text

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+
+from nmt.placement.cost import STATE
+from nmt.placement.simulate import Simulator
+from tests.placement.problems import chain, cluster
+
+SPLIT = {"a": 0, "b": 1}
+
+
+def test_a_pipeline_by_hand() -> None:
+    """Two layers of 1 s forward and 2 s backward, in four micro-batches of a quarter each."""
+    found = Simulator(chain([3.0, 3.0]), cluster([1.0, 1.0])).run(SPLIT, 4, 1, "1f1b")
+    assert found.seconds == pytest.approx((1 + 4 * 3 + 2) / 4)
+    assert found.idle == pytest.approx(1 - 6 / (2 * 3.75))
+    assert found.feasible
+
+
+def test_a_faster_device() -> None:
+    found = Simulator(chain([3.0, 3.0]), cluster([1.0, 2.0])).run(SPLIT, 1, 1, "1f1b")
+    assert found.seconds == pytest.approx(1 + 0.5 + 1 + 2)
+
+
+def test_messages_take_latency_and_size_by_bandwidth_both_ways() -> None:
+    profile = chain([3.0, 3.0], output=2e9)
+    found = Simulator(profile, cluster([1, 1], bandwidth=4.0, latency=0.1)).run(SPLIT, 1, 1, "1f1b")
+    assert found.seconds == pytest.approx(6.0 + 2 * (0.1 + 0.5))
+    halves = Simulator(profile, cluster([1, 1], bandwidth=4.0)).run(SPLIT, 2, 1, "1f1b")
+    assert halves.timeline.start[halves.timeline.orders[1][0]] == pytest.approx(0.5 + 0.25)
+
+
+def test_memory_is_state_and_what_waits_for_its_backward_pass() -> None:
+    profile = chain([3.0, 3.0], parameters=[1e9, 2e9], output=8e9, kept=16e9)
+    simulator = Simulator(profile, cluster([1, 1], memory=[20.0, 20.0]))
+    found = simulator.run(SPLIT, 4, 1, "1f1b")
+    # The first device has two micro-batches on their way, the second one, with its input.
+    assert found.memory == (STATE * 1e9 + 2 * 4e9, STATE * 2e9 + 1 * (4e9 + 2e9))
+    assert found.feasible
+    together = simulator.run(SPLIT, 4, 1, "gpipe")
+    assert together.memory == (STATE * 1e9 + 4 * 4e9, STATE * 2e9 + 4 * 6e9)
+    assert together.over == (1,)
+
+
+def test_shared_parameters_count_once_a_device() -> None:
+    profile = chain([1.0, 1.0], parameters=[1e9, 1e9])
+    tied = profile.model_copy(
+        update={
+            "layers": {
+                **profile.layers,
+                "b": profile.layers["b"].model_copy(update={"shares": ["a"]}),
+            }
+        }
+    )
+    simulator = Simulator(tied, cluster([1, 1]))
+    assert simulator.parameter_bytes(0, {"a": 0, "b": 0}) == 1e9
+    assert simulator.parameter_bytes(1, SPLIT) == 1e9
