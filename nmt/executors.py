@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from nmt.config import TrainConfig
+from nmt.config import TrainConfig, read
 from nmt.corpus.prepare import PreparedData
 from nmt.errors import PlanError
 from nmt.model.batch import Batch
@@ -114,6 +114,27 @@ def make_executor(
     )
 
 
+def follow_plan(config: TrainConfig) -> TrainConfig:
+    """The configuration with the devices and cuts of its plan, if a file gives one.
+
+    Raises:
+        PlanError: the file is not a plan.
+        ConfigurationError: batches cannot be cut as the plan says.
+    """
+    if config.placement.file is None:
+        return config
+    plan = Plan.load(config.placement.file)
+    values = config.model_dump()
+    values["parallel"] |= {
+        "stages": len(plan.devices),
+        "micro_batches": plan.micro_batches,
+        "chunks": plan.chunks,
+    }
+    if config.parallel.executor == "wavefront" and plan.schedule != "sequential":
+        values["parallel"]["schedule"] = plan.schedule
+    return read(TrainConfig, values)
+
+
 def find_plan(config: TrainConfig, graph: LayerGraph, data: PreparedData, device: str) -> Plan:
     """The plan that the configuration names, or the one that the run has begun with, or stages of
     equal measured cost."""
@@ -121,35 +142,33 @@ def find_plan(config: TrainConfig, graph: LayerGraph, data: PreparedData, device
     if file is not None:
         plan = Plan.load(file)
         plan.validate_against(graph.name, graph.names)
-        for name in ("micro_batches", "chunks"):
-            if getattr(plan, name) != getattr(config.parallel, name):
-                raise PlanError(
-                    f"`parallel.{name}` must be {getattr(plan, name)}, as in "
-                    f"`{file}`, but is {getattr(config.parallel, name)} instead."
-                )
         return plan
     devices = devices_of(config, device)
     before = plan_of_run(config, graph, devices)
     if before is not None:
         return before
-    return search_plan(config, graph, data, devices)
+    cut = config.parallel.micro_batches, config.parallel.chunks
+    return search_plan(config, graph, data, devices, [cut])
 
 
 def search_plan(
-    config: TrainConfig, graph: LayerGraph, data: PreparedData, devices: Sequence[str]
+    config: TrainConfig,
+    graph: LayerGraph,
+    data: PreparedData,
+    devices: Sequence[str],
+    cuts: Sequence[tuple[int, int]],
 ) -> Plan:
     """What the configured planner finds with the costs measured here."""
     parallel, placement = config.parallel, config.placement
-    cut = parallel.micro_batches, parallel.chunks
-    profile = measured(config, graph, data, [cut], devices[0])
+    profile = measured(config, graph, data, cuts, devices[0])
     rule = parallel.schedule or "1f1b"
     # DeepSpeed takes nothing but contiguous runs, of which each layer may be an end.
     runs = parallel.executor == "deepspeed"
     groups = [[name] for name in graph.names] if runs else None
-    problem = Problem(Simulator(profile, equal_devices(devices)), [cut], rule, groups=groups)
+    problem = Problem(Simulator(profile, equal_devices(devices)), cuts, rule, groups=groups)
     seconds = 60 * placement.minutes if placement.minutes else float("inf")
     search = Search(problem, placement.evaluations, seconds)
-    planner = "exact" if runs and placement.planner == "expert" else placement.planner
+    planner = "exact" if runs and placement.planner in ("expert", "auto") else placement.planner
     plan_with(planner, search, config.seed, placement.learning)
     return problem.plan(search.result()).model_copy(update={"tasks": []})
 

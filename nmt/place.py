@@ -24,6 +24,7 @@ from nmt.parallel.trace import COLOURS, Event, write_trace
 from nmt.placement.cluster import Cluster
 from nmt.placement.compare import Compared, compare, table
 from nmt.placement.cost import Profile
+from nmt.placement.finer import finer
 from nmt.placement.plan import Plan
 from nmt.placement.planners import plan_with
 from nmt.placement.problem import Choice, Problem, Search
@@ -58,6 +59,8 @@ def place(config: PlaceConfig) -> None:
     if config.mode == "profile":
         print(cost_table(profile))
         return
+    if config.shards:
+        profile = finer(profile, config.shards)
     run = (lambda plan: _measure(config, plan)) if config.measured else None
     simulator = Simulator(profile, Cluster(config.cluster))
     problem = Problem(simulator, cuts, config.schedule, config.objective, run)
@@ -158,7 +161,7 @@ def _plan(config: PlaceConfig, problem: Problem) -> None:
         plan_with(placement.planner, search, config.seed, placement.learning)
         choice = search.result()
         logger.info("%d plans tried in %.1f s", search.used, search.elapsed)
-    plan = problem.plan(choice)
+    plan = problem.plan(choice).model_copy(update={"tasks": []})  # each batch has its own order
     folder = Path(config.output)
     plan.save(folder / "plan.json")
     _draw(folder, problem, choice)
@@ -220,8 +223,7 @@ def _line(one: Compared, evaluations: int) -> Line:
     """The attempt that is the median."""
     middle = sorted(one.attempts, key=lambda attempt: attempt.best)[len(one.attempts) // 2]
     points = [(tried, 1e3 * seconds) for tried, seconds in middle.history]
-    last = max(middle.evaluations, points[-1][0])
-    return Line(one.planner, [*points, (min(evaluations, last), points[-1][1])])
+    return Line(one.planner, [*points, (max(evaluations, points[-1][0]), points[-1][1])])
 
 
 def _probe(config: PlaceConfig) -> None:

@@ -19,12 +19,12 @@ from nmt.config import TrainConfig
 from nmt.corpus.prepare import prepare
 from nmt.errors import CheckpointError, PlanError
 from nmt.evaluation.plots import require_matplotlib
-from nmt.executors import find_device, make_executor, number_of_processes
+from nmt.executors import find_device, follow_plan, make_executor, number_of_processes
 from nmt.model.folder import ModelDescription
 from nmt.parallel.launch import is_worker, keep_memory, parent_start, run_workers, world
 from nmt.precision.bf16 import require_bf16
 from nmt.training.trainer import Trainer, check_continuation, find_checkpoint
-from nmt.tune import overrides, tuned
+from nmt.tune import overrides, planned, tuned
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ def train(config: TrainConfig) -> None:
     """Prepare the data, start the processes that the configuration asks for, and train."""
     parent = parent_start()
     started = time.monotonic() if parent is None else parent
+    config = follow_plan(config)
     find_checkpoint(config)  # at once, since preparing the data may take long
     check_possible(config)
     alone = not is_worker()
@@ -46,10 +47,15 @@ def train(config: TrainConfig) -> None:
             "`parallel.tune` must be false in processes that another program has started; "
             "run `nmt-train` alone once, and give what it has chosen."
         )
-    if alone and (config.parallel.tune or number_of_processes(config) > 1):
+    chosen = config.parallel.tune or config.placement.planner == "auto"
+    if alone and (chosen or number_of_processes(config) > 1):
         # Mistakes in the data, or in going on with a run, show here, once.
-        check_continuation(config, prepare(config.data, config.seed))
+        data = prepare(config.data, config.seed)
+        check_continuation(config, data)
     command = [sys.executable, "-m", "nmt.train", *sys.argv[1:]]
+    if alone and config.placement.planner == "auto" and config.parallel.executor == "wavefront":
+        config = planned(config, data)
+        command += overrides(config)
     if config.parallel.tune:
         config = tuned(config)
         command += overrides(config)

@@ -21,11 +21,19 @@ from typing import Any, NamedTuple
 import torch
 
 from nmt.config import ParallelConfig, TrainConfig, read
-from nmt.corpus.prepare import prepare
-from nmt.executors import PLAN, find_device, make_executor, number_of_processes
+from nmt.corpus.prepare import PreparedData, prepare
+from nmt.executors import (
+    PLAN,
+    devices_of,
+    find_device,
+    follow_plan,
+    make_executor,
+    number_of_processes,
+    search_plan,
+)
 from nmt.model.batch import Batch
 from nmt.model.build import build_graph
-from nmt.parallel.launch import keep_memory, run_workers
+from nmt.parallel.launch import cores, keep_memory, run_workers
 from nmt.placement.plan import Plan
 
 logger = logging.getLogger(__name__)
@@ -80,6 +88,26 @@ def tuned(config: TrainConfig) -> TrainConfig:
         best = _fastest(config, [_alone(config)], best)
     logger.info("tuning: taking %s", _words(best))
     return best
+
+
+def planned(config: TrainConfig, data: PreparedData) -> TrainConfig:
+    """The configuration with the plan of `placement=auto`: placement, micro-batches and chunks
+    chosen together, from costs measured here, and kept in the run's folder."""
+    file = config.folder / PLAN
+    if not (config.folder / "checkpoints").exists() or not file.exists():
+        parallel = config.parallel
+        pieces = config.data.batch.multiple // parallel.copies
+        cuts = [(m, c) for m in range(1, pieces + 1) if pieces % m == 0 for c in (1, *CHUNKS)]
+        graph = build_graph(config.model, len(data.vocabulary))
+        threads = parallel.threads or max(1, cores() // number_of_processes(config))
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)  # as each device will have
+        plan = search_plan(config, graph, data, devices_of(config, find_device(config)), cuts)
+        torch.set_num_threads(before)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        plan.save(file)
+    placement = config.placement.model_copy(update={"planner": "file", "file": str(file)})
+    return follow_plan(config.model_copy(update={"placement": placement}))
 
 
 _speeds: dict[ParallelConfig, float] = {}  # measured already by this process
@@ -144,7 +172,10 @@ def overrides(config: TrainConfig) -> list[str]:
     """What a worker's command line needs, to have the same configuration."""
     parallel = config.parallel.model_dump()
     names = ("tune", "executor", "stages", "micro_batches", "chunks", "schedule", "one_process")
-    return [f"parallel.{name}={json.dumps(parallel[name])}" for name in names]
+    found = [f"parallel.{name}={json.dumps(parallel[name])}" for name in names]
+    if config.placement.file is not None:
+        found += ["placement.planner=file", f"placement.file={json.dumps(config.placement.file)}"]
+    return found
 
 
 def worker() -> None:

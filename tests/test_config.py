@@ -299,6 +299,12 @@ def test_a_sentence_names_path_value_and_what_is_allowed(
             "but are 2 and 1 instead; use `parallel=wavefront` for more.",
         ),
         (
+            "placement__planner",
+            "exact",
+            "`placement` must be expert with `parallel.executor=local`, where nothing is placed, "
+            "but is exact instead.",
+        ),
+        (
             "parallel__chunks",
             2,
             "`parallel.chunks` must be 1 with `parallel.executor=local`, but is 2 instead.",

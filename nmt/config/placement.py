@@ -96,7 +96,7 @@ class PlacementConfig(Settings):
 
     planner: PlannerName = Field(
         description="How a plan is found; expert: the best of contiguous runs and GNMT's fold; "
-        "auto: annealing from there; file: it is read."
+        "auto: annealing from there, cuts included; file: it is read, cuts included."
     )
     file: Text | None = Field(description="The plan.json of the planner `file`.")
     evaluations: PositiveInt = Field(description="Plans that may be tried.")
@@ -122,6 +122,10 @@ class PlaceConfig(Settings):
     profile: str | None = Field(
         description="Costs to plan with: a profile.json, or PipeDream's graph.txt; null: the "
         "model's layers are measured on this device."
+    )
+    shards: NonNegativeInt = Field(
+        description="Plan a finer graph: LSTM layers in two parts, and the output in so many; 0: "
+        "layers as they are. Its plans are simulated only."
     )
     objective: Literal["step", "bottleneck"] = Field(
         description="What counts: the simulated step, or the busiest device's work without "
@@ -150,6 +154,11 @@ class PlaceConfig(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> PlaceConfig:
+        if self.measured and self.shards:
+            raise ValueError(
+                "`shards` must be 0 with `measured`: no executor runs parts of layers, but is "
+                f"{self.shards} instead."
+            )
         if self.measured and self.profile is not None:
             raise ValueError(
                 "`profile` must be null with `measured`, which runs the model's own layers, but is "

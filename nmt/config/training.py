@@ -186,10 +186,10 @@ class TrainConfig(Settings):
                 for name, value in wanted.items()
                 if getattr(parallel, name) != value
             ]
-        elif parallel.tune and self.placement.file is not None:
+        elif parallel.tune and self.placement.planner in ("auto", "file"):
             mistakes.append(
-                "`placement.file` must be null with `parallel.tune`, which makes plans, "
-                f"but is {self.placement.file!r} instead."
+                "`placement.planner` must not be auto or file with `parallel.tune`, which chooses "
+                f"the cuts itself, but is {self.placement.planner} instead."
             )
         elif parallel.schedule is None:
             mistakes.append(
@@ -198,10 +198,10 @@ class TrainConfig(Settings):
             )
         elif parallel.zero:
             mistakes.append("`parallel.zero` must be 0 with `parallel.executor=wavefront`.")
-        if parallel.executor == "local" and self.placement.file is not None:
+        if parallel.executor == "local" and self.placement.planner != "expert":
             mistakes.append(
-                "`placement.file` must be null with `parallel.executor=local`, "
-                f"but is {self.placement.file!r} instead."
+                "`placement` must be expert with `parallel.executor=local`, where nothing is "
+                f"placed, but is {self.placement.planner} instead."
             )
         if parallel.zero and (parallel.executor == "local" or parallel.copies == 1):
             mistakes.append(
