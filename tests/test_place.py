@@ -71,7 +71,7 @@ def test_training_follows_a_plan_s_devices_and_cuts(tmp_path: Path) -> None:
     assert (config.parallel.stages, config.parallel.micro_batches) == (3, 4)
     assert (config.parallel.chunks, config.parallel.schedule) == (2, "gpipe")
     plan.model_copy(update={"micro_batches": 3}).save(file)
-    with pytest.raises(ConfigurationError, match="must be a multiple of `parallel.copies`"):
+    with pytest.raises(ConfigurationError, match=r"must be a multiple of .parallel\.copies"):
         follow_plan(read(TrainConfig, compose_values("train", *overrides)))
 
 
