@@ -2,21 +2,20 @@
 
 Dynamic programming over (groups done, devices used), with messages and memory. What it makes least
 is the busiest device's time for a whole batch, messages included, which is what a full pipeline
-needs for each batch; of the ways to cut a batch, the simulation decides. Where there are few cuts,
-all of them are simulated, so that the step itself is the shortest there is.
+needs for each batch; of the ways to cut a batch, the simulation decides. Where the budget suffices
+for all contiguous plans, they are simulated, so that the step itself is the shortest there is.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from math import comb, inf
+from collections.abc import Iterable, Iterator, Sequence
+from math import comb, inf, perm
 
 from nmt.errors import PlanError
 from nmt.placement.cost import STATE
 from nmt.placement.problem import Choice, Problem, Search
 
-FEW = 500  # cuts that are all simulated
 MOST_UNEQUAL = 12  # devices whose order is searched too
 
 
@@ -28,25 +27,33 @@ def exact(search: Search) -> None:
             search.value(Choice(bounds, cut))
     if problem.objective == "bottleneck":
         return
-    for choice in all_contiguous(problem):
-        if not search.left:
-            return
-        search.value(choice)
+    if number_of_contiguous(problem) <= search.evaluations - search.used:
+        for choice in all_contiguous(problem):
+            if not search.left:
+                return
+            search.value(choice)
+
+
+def number_of_contiguous(problem: Problem) -> int:
+    """How many contiguous plans there are; orders of devices count where they are not alike."""
+    groups, devices = len(problem.groups), problem.devices
+    return len(problem.cuts) * sum(
+        comb(groups - 1, k - 1) * (1 if problem.cluster.uniform else perm(devices, k))
+        for k in range(1, min(groups, devices) + 1)
+    )
 
 
 def all_contiguous(problem: Problem) -> Iterator[Choice]:
-    """Every contiguous plan, in the devices' order; none if there are more than FEW."""
+    """Every contiguous plan."""
     groups, devices = len(problem.groups), problem.devices
-    used = min(groups, devices)
-    count = sum(comb(groups - 1, k - 1) for k in range(1, used + 1)) * len(problem.cuts)
-    if count > FEW:
-        return
-    for k in range(used, 0, -1):
-        for inner in itertools.combinations(range(1, groups), k - 1):
-            bounds = [0, *inner, groups]
-            runs = tuple(d for d in range(k) for _ in range(bounds[d + 1] - bounds[d]))
-            for cut in range(len(problem.cuts)):
-                yield Choice(runs, cut)
+    for k in range(min(groups, devices), 0, -1):
+        orders: Iterable[tuple[int, ...]] = itertools.permutations(range(devices), k)
+        for order in [tuple(range(k))] if problem.cluster.uniform else orders:
+            for inner in itertools.combinations(range(1, groups), k - 1):
+                bounds = [0, *inner, groups]
+                runs = [d for i, d in enumerate(order) for _ in range(bounds[i + 1] - bounds[i])]
+                for cut in range(len(problem.cuts)):
+                    yield Choice(tuple(runs), cut)
 
 
 def bottleneck(problem: Problem, cut: int) -> tuple[int, ...] | None:

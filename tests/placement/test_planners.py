@@ -12,7 +12,7 @@ from nmt.errors import PlanError
 from nmt.placement.cluster import equal_devices
 from nmt.placement.compare import compare, table
 from nmt.placement.cost import Profile
-from nmt.placement.exact import all_contiguous, bottleneck
+from nmt.placement.exact import all_contiguous, bottleneck, number_of_contiguous
 from nmt.placement.planners import plan_with
 from nmt.placement.policy import Features, PlacementPolicy, pretrain, reinforce
 from nmt.placement.problem import Choice, Problem, Search, groups_of
@@ -95,7 +95,11 @@ def test_exact_counts_messages() -> None:
 
 def test_all_contiguous_plans_are_listed() -> None:
     of = problem(chain([1.0] * 4), cluster([1, 1, 1]))
-    assert len({choice.devices for choice in all_contiguous(of)}) == 1 + 3 + 3
+    found = [choice.devices for choice in all_contiguous(of)]
+    assert len(set(found)) == len(found) == number_of_contiguous(of) == 1 + 3 + 3
+    unequal = problem(chain([1.0] * 4), cluster([1, 2, 1]))
+    found = [choice.devices for choice in all_contiguous(unequal)]
+    assert len(set(found)) == len(found) == number_of_contiguous(unequal) == 3 + 3 * 6 + 3 * 6
 
 
 def test_groups_follow_what_they_read() -> None:
