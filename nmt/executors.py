@@ -45,6 +45,8 @@ def find_device(config: TrainConfig) -> str:
     Raises:
         PlanError: more GPUs are asked for than there are.
     """
+    if config.placement.file is not None and config.parallel.executor == "wavefront":
+        return _device_of_plan(config, Plan.load(config.placement.file))
     on_this_machine = world().local_size if is_worker() else number_of_processes(config)
     gpus = torch.cuda.device_count()
     if config.parallel.device == "cuda" and gpus < on_this_machine:
@@ -55,6 +57,24 @@ def find_device(config: TrainConfig) -> str:
     if config.parallel.device == "cpu" or gpus < on_this_machine:
         return "cpu"
     return "cuda"
+
+
+def _device_of_plan(config: TrainConfig, plan: Plan) -> str:
+    gpus = torch.cuda.device_count()
+    for name in plan.devices:
+        kind, _, number = name.partition(":")
+        if kind == "cuda" and int(number or 0) >= gpus:
+            raise PlanError(
+                f"`{config.placement.file}` must name devices that are there, but names `{name}`, "
+                f"and this machine has {gpus} GPUs; make a plan here."
+            )
+    kinds = sorted({name.partition(":")[0] for name in plan.devices})
+    if config.parallel.device not in ("auto", *kinds):
+        raise PlanError(
+            f"`parallel.device` must be auto, or {kinds[0]} as in `{config.placement.file}`, but "
+            f"is {config.parallel.device} instead."
+        )
+    return kinds[0]  # the less able one, if there are both
 
 
 def make_executor(
@@ -157,15 +177,19 @@ def search_plan(
     data: PreparedData,
     devices: Sequence[str],
     cuts: Sequence[tuple[int, int]],
+    use_all: bool = True,
 ) -> Plan:
-    """What the configured planner finds with the costs measured here."""
+    """What the configured planner finds with the costs measured here. With `use_all`, each device
+    gets a layer: its process has been started."""
     parallel, placement = config.parallel, config.placement
     profile = measured(config, graph, data, cuts, devices[0])
     rule = parallel.schedule or "1f1b"
     # DeepSpeed takes nothing but contiguous runs, of which each layer may be an end.
     runs = parallel.executor == "deepspeed"
     groups = [[name] for name in graph.names] if runs else None
-    problem = Problem(Simulator(profile, equal_devices(devices)), cuts, rule, groups=groups)
+    problem = Problem(
+        Simulator(profile, equal_devices(devices)), cuts, rule, groups=groups, use_all=use_all
+    )
     seconds = 60 * placement.minutes if placement.minutes else float("inf")
     search = Search(problem, placement.evaluations, seconds)
     planner = "exact" if runs and placement.planner in ("expert", "auto") else placement.planner

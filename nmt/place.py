@@ -54,7 +54,8 @@ def place(config: PlaceConfig) -> None:
         _probe(config)
         return
     require_matplotlib()
-    cuts = [(m, c) for m in config.micro_batches for c in config.chunks]
+    # The least cut first: it stands for one device alone.
+    cuts = sorted({(m, c) for m in config.micro_batches for c in config.chunks})
     profile = find_profile(config, cuts)
     if config.mode == "profile":
         print(cost_table(profile))
@@ -147,15 +148,7 @@ def _search(config: PlaceConfig, problem: Problem) -> Search:
 def _plan(config: PlaceConfig, problem: Problem) -> None:
     placement = config.placement
     if placement.file is not None:
-        given = Plan.load(placement.file)
-        given.validate_against(problem.profile.graph, list(problem.profile.layers))
-        cut = given.micro_batches, given.chunks
-        if cut not in problem.cuts:
-            raise PlanError(
-                f"`micro_batches` and `chunks` must have {cut[0]} and {cut[1]} among them, as "
-                f"`{placement.file}`, but do not."
-            )
-        choice = problem.choice(given.placement, problem.cuts.index(cut))
+        problem, choice = _given(config, problem, Plan.load(placement.file))
     else:
         search = _search(config, problem)
         plan_with(placement.planner, search, config.seed, placement.learning)
@@ -171,6 +164,38 @@ def _plan(config: PlaceConfig, problem: Problem) -> None:
         f"{problem.alone / problem.simulate(choice).seconds:.2f} times faster, simulated"
     )
     print(f"Written: {folder / 'plan.json'}, {folder / 'predicted.html'}")
+
+
+def _given(config: PlaceConfig, problem: Problem, plan: Plan) -> tuple[Problem, Choice]:
+    """A plan as a choice, layer by layer.
+
+    Raises:
+        PlanError: it is for another graph, other devices, or another cut.
+    """
+    plan.validate_against(problem.profile.graph, list(problem.profile.layers))
+    file, cut = config.placement.file, (plan.micro_batches, plan.chunks)
+    if cut not in problem.cuts:
+        raise PlanError(
+            f"`micro_batches` and `chunks` must have {cut[0]} and {cut[1]} among them, as "
+            f"`{file}`, but do not."
+        )
+    left = list(enumerate(problem.cluster.names))
+    where = []
+    for device in plan.devices:
+        found = next((entry for entry in left if entry[1] == device), None)
+        if found is None:
+            raise PlanError(
+                f"`{file}` must be for devices of `cluster={config.cluster.name}`, but has one "
+                f"`{device}` more than there is."
+            )
+        left.remove(found)
+        where.append(found[0])
+    groups = [[name] for name in problem.profile.layers]
+    single = Problem(
+        problem.simulator, problem.cuts, problem.rule, problem.objective, groups=groups
+    )
+    devices = tuple(where[plan.placement[name]] for name in problem.profile.layers)
+    return single, Choice(devices, problem.cuts.index(cut))
 
 
 def _draw(folder: Path, problem: Problem, choice: Choice) -> None:
@@ -210,7 +235,7 @@ def _compare(config: PlaceConfig, problem: Problem) -> None:
     (folder / "compare.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     lines(
         folder / "compare.png",
-        [_line(one, config.placement.evaluations) for one in compared if one.attempts],
+        [_line(one, config.placement.evaluations) for one in compared if not one.reason],
         "evaluations",
         "best step, ms",
         f"{problem.profile.graph} on {problem.cluster.config.name}",

@@ -47,22 +47,27 @@ def train(config: TrainConfig) -> None:
             "`parallel.tune` must be false in processes that another program has started; "
             "run `nmt-train` alone once, and give what it has chosen."
         )
+    if config.placement.planner == "auto" and not alone:
+        raise PlanError(
+            "`placement` must not be auto in processes that another program has started; run "
+            "`nmt-place` first, and give its plan with `placement=file`."
+        )
     chosen = config.parallel.tune or config.placement.planner == "auto"
     if alone and (chosen or number_of_processes(config) > 1):
         # Mistakes in the data, or in going on with a run, show here, once.
         data = prepare(config.data, config.seed)
         check_continuation(config, data)
-    command = [sys.executable, "-m", "nmt.train", *sys.argv[1:]]
+    settings: list[str] = []  # those that the workers get beside the user's
     if alone and config.placement.planner == "auto" and config.parallel.executor == "wavefront":
         config = planned(config, data)
-        command += overrides(config)
+        settings = overrides(config)
     if config.parallel.tune:
         config = tuned(config)
-        command += overrides(config)
+        settings = overrides(config)
     processes = number_of_processes(config)
     if alone and processes > 1:
         run_workers(
-            command,
+            [sys.executable, "-m", "nmt.train", *with_settings(sys.argv[1:], settings)],
             processes,
             config.parallel.threads,
             started,
@@ -78,6 +83,14 @@ def train(config: TrainConfig) -> None:
     elif parent is not None:
         logging.getLogger("nmt.corpus").setLevel(logging.WARNING)  # the parent has said it
     train_here(config, started)
+
+
+def with_settings(arguments: list[str], settings: list[str]) -> list[str]:
+    """A command line with more settings, behind the last of its own: hydra wants all of them in
+    one place."""
+    own = [i for i, text in enumerate(arguments) if "=" in text and not text.startswith("-")]
+    place = own[-1] + 1 if own else len(arguments)
+    return [*arguments[:place], *settings, *arguments[place:]]
 
 
 def check_possible(config: TrainConfig) -> None:

@@ -35,6 +35,7 @@ from nmt.model.batch import Batch
 from nmt.model.build import build_graph
 from nmt.parallel.launch import cores, keep_memory, run_workers
 from nmt.placement.plan import Plan
+from nmt.training.trainer import find_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -93,17 +94,26 @@ def tuned(config: TrainConfig) -> TrainConfig:
 def planned(config: TrainConfig, data: PreparedData) -> TrainConfig:
     """The configuration with the plan of `placement=auto`: placement, micro-batches and chunks
     chosen together, from costs measured here, and kept in the run's folder."""
-    file = config.folder / PLAN
-    if not (config.folder / "checkpoints").exists() or not file.exists():
-        parallel = config.parallel
+    file, parallel = config.folder / PLAN, config.parallel
+    devices = devices_of(config, find_device(config))
+    before = Plan.load(file) if find_checkpoint(config) and file.exists() else None
+    if (
+        before is not None
+        and before.schedule == parallel.schedule
+        and before.devices == devices[: len(before.devices)]
+    ):
+        logger.info("going on with the plan of the run: %s", file)
+    else:
         pieces = config.data.batch.multiple // parallel.copies
         cuts = [(m, c) for m in range(1, pieces + 1) if pieces % m == 0 for c in (1, *CHUNKS)]
         graph = build_graph(config.model, len(data.vocabulary))
         threads = parallel.threads or max(1, cores() // number_of_processes(config))
-        before = torch.get_num_threads()
+        usual = torch.get_num_threads()
         torch.set_num_threads(threads)  # as each device will have
-        plan = search_plan(config, graph, data, devices_of(config, find_device(config)), cuts)
-        torch.set_num_threads(before)
+        plan = search_plan(config, graph, data, devices, cuts, use_all=False)
+        torch.set_num_threads(usual)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # the workers want it
         file.parent.mkdir(parents=True, exist_ok=True)
         plan.save(file)
     placement = config.placement.model_copy(update={"planner": "file", "file": str(file)})
@@ -135,8 +145,9 @@ def _changed(config: TrainConfig, **changes: Any) -> TrainConfig:
 
 
 def _alone(config: TrainConfig) -> TrainConfig:
+    placement = config.placement.model_copy(update={"planner": "expert", "file": None})
     return _changed(
-        config,
+        config.model_copy(update={"placement": placement}),
         executor="local",
         stages=1,
         micro_batches=1,
@@ -174,7 +185,10 @@ def overrides(config: TrainConfig) -> list[str]:
     names = ("tune", "executor", "stages", "micro_batches", "chunks", "schedule", "one_process")
     found = [f"parallel.{name}={json.dumps(parallel[name])}" for name in names]
     if config.placement.file is not None:
-        found += ["placement.planner=file", f"placement.file={json.dumps(config.placement.file)}"]
+        found += [
+            "placement.planner=file",
+            f"placement.file={json.dumps(config.placement.file, ensure_ascii=False)}",
+        ]
     return found
 
 

@@ -15,6 +15,7 @@ from nmt.errors import ConfigurationError, PlanError
 from nmt.executors import follow_plan
 from nmt.place import find_profile, place, train_config
 from nmt.placement.plan import Plan
+from nmt.train import with_settings
 
 ROOT = Path(__file__).parents[1]
 SMALL = ("model.hidden_size=16", "data.vocabulary.size=400", "data.batch.tokens=200")
@@ -128,3 +129,29 @@ def test_what_does_not_go_together(tmp_path: Path) -> None:
         settings(tmp_path, "placement=exact", "placement.file=x.json")
     with pytest.raises(PlanError, match="must be a profile, but cannot be read"):
         place(settings(tmp_path, "profile=missing.json"))
+
+
+def test_workers_get_settings_beside_the_user_s() -> None:
+    """hydra refuses settings on both sides of its options."""
+    given = ["a=1", "b=2", "--config-dir", "mine"]
+    assert with_settings(given, ["c=3"]) == ["a=1", "b=2", "c=3", "--config-dir", "mine"]
+    assert with_settings(["--x=y", "a=1"], []) == ["--x=y", "a=1"]
+
+
+def test_a_plan_is_placed_by_the_names_of_its_devices(tmp_path: Path) -> None:
+    file = tmp_path / "plan.json"
+    place(settings(tmp_path, published(), "cluster=gpus4", "placement=exact", "micro_batches=[4]"))
+    made = Plan.load(tmp_path / "out" / "plan.json")
+    moved = made.model_copy(update={"devices": [f"cuda:{i}" for i in (3, 2, 1, 0)]})
+    moved.save(file)
+    again = ("placement=file", f"placement.file={file}", published(), "micro_batches=[4]")
+    place(settings(tmp_path, *again, "cluster=gpus4"))
+    found = Plan.load(tmp_path / "out" / "plan.json")
+    assert {name: found.device_of(name) for name in found.placement} == {
+        name: moved.device_of(name) for name in moved.placement
+    }
+    assert found.seconds == pytest.approx(made.seconds), "the devices are alike"
+    with pytest.raises(PlanError, match="must be for devices of `cluster=cpus2`"):
+        place(settings(tmp_path, *again, "cluster=cpus2"))
+    with pytest.raises(PlanError, match="must have 4 and 1 among them"):
+        place(settings(tmp_path, *again[:3], "cluster=gpus4", "micro_batches=[2]"))

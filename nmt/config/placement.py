@@ -154,6 +154,10 @@ class PlaceConfig(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> PlaceConfig:
+        if "file" in self.planners:
+            raise ValueError(
+                "`planners` must be such as search for a plan, but has file among them."
+            )
         if self.measured and self.shards:
             raise ValueError(
                 "`shards` must be 0 with `measured`: no executor runs parts of layers, but is "

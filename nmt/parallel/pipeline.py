@@ -184,9 +184,10 @@ class DeepSpeedExecutor:
         everything = list(batches)
         mine = everything[self._copy :: self._copies]
         self._scale = None
-        self._engine.eval_batch(
-            self._feed(mine), reduce_output=None, bcast_loss=False, num_micro_batches=len(mine)
-        )
+        with self.recorder.paused():
+            self._engine.eval_batch(
+                self._feed(mine), reduce_output=None, bcast_loss=False, num_micro_batches=len(mine)
+            )
         return self._sum_losses() / sum(batch.tokens for batch in everything)
 
     def _feed(self, pieces: Sequence[Batch]) -> Iterator[tuple[Tensor, Tensor]]:

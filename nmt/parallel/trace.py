@@ -52,6 +52,13 @@ class Recorder:
         yield
         self.events.append(Event(device, kind, name, start, time.perf_counter(), self.step))
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Record nothing inside: validation is no training step."""
+        before, self.on = self.on, False
+        yield
+        self.on = before
+
 
 def adjoined(events: Sequence[Event], last: int) -> list[Event]:
     """The events of the `last` steps, one step right after the other: what a run does between two

@@ -189,10 +189,13 @@ class WavefrontExecutor:
                 made = dist.new_group([first + device for device in link])
                 if copy == self._copy:
                     groups[link] = made
-                    if self._here[0] in link:
-                        # NCCL connects at the first message, and waits for the other end. All in
-                        # one order now, or else two ends might wait for each other on two links.
-                        dist.all_reduce(torch.zeros(1, device=self._messenger), group=made)
+                    # NCCL connects at the first message of a link, and waits for the other end.
+                    # All in one order now, or else two ends might wait for each other on two links.
+                    message = torch.zeros(1, device=self._messenger)
+                    if self._here[0] == link[0]:
+                        dist.send(message, first + link[1], group=made)
+                    elif self._here[0] == link[1]:
+                        dist.recv(message, first + link[0], group=made)
         return groups
 
     def _make_ties(self, graph: LayerGraph) -> list[tuple[str, list[int], Any]]:
@@ -286,10 +289,11 @@ class WavefrontExecutor:
         everything = list(batches)
         mine = everything[self._copy :: self._copies]
         M, summed = self._plan.micro_batches, 0.0
-        for first in range(0, len(mine), M):
-            pieces = mine[first : first + M]
-            self._run(self._validation, pieces, None, 1.0)
-            summed += self._loss_here()
+        with self.recorder.paused():
+            for first in range(0, len(mine), M):
+                pieces = mine[first : first + M]
+                self._run(self._validation, pieces, None, 1.0)
+                summed += self._loss_here()
         (summed,) = self._totals(summed)
         return summed / sum(batch.tokens for batch in everything)
 
@@ -328,16 +332,21 @@ class WavefrontExecutor:
                 for sender, message in before:
                     tensor = exchange.receive((sender, device), message)
                     (work.hand_back if message.gradient else work.put)(message[:3], tensor)
+                self._wait_if_recording(device)
         with record(device, "backward" if task.backward else "forward", str(task)):
             work.run(task)
-            if record.on and self._devices[device].type == "cuda":
-                torch.cuda.current_stream(self._devices[device]).synchronize()
+            self._wait_if_recording(device)
         if after := program.traffic.after.get(task):
             with record(device, "communication", f"send what {task} gave"):
                 for receiver, message in after:
                     key = message[:3]
                     tensor = work.take_gradient(key) if message.gradient else work.value(key)
                     exchange.send((device, receiver), message, tensor)
+
+    def _wait_if_recording(self, device: int) -> None:
+        """A GPU works later than it is told to; what is recorded is when it does."""
+        if self.recorder.on and self._devices[device].type == "cuda":
+            torch.cuda.current_stream(self._devices[device]).synchronize()
 
     def _loss_here(self) -> float:
         return sum(float(loss) for work in self._works.values() for loss in work.losses)

@@ -28,15 +28,18 @@ def drawn(problem: Problem, chance: random.Random) -> Choice:
 def annealing(search: Search, seed: int) -> None:
     """Simulated annealing (Kirkpatrick et al. 1983): small changes, of which those for the worse
     are taken with a probability that falls as the budget is used up. Begins with equal runs
-    and the cut that suits them best."""
+    and the cut that suits them best, or with what the search has found already."""
     problem, chance = search.problem, random.Random(seed)
     groups, devices = len(problem.groups), problem.devices
     runs = tuple(i * devices // groups for i in range(groups))
     starts = [Choice(runs, cut) for cut in range(len(problem.cuts))]
+    if search.best is not None:
+        starts.append(search.best)
+    begun = search.part
     cost, now = min((cost_of(search, start), start) for start in starts)
     while search.left:
         candidate = neighbour(problem, now, chance)
-        temperature = problem.alone * HOT * (COLD / HOT) ** search.part
+        temperature = problem.alone * HOT * (COLD / HOT) ** ((search.part - begun) / (1 - begun))
         new = cost_of(search, candidate)
         if new <= cost or chance.random() < exp((cost - new) / temperature):
             now, cost = candidate, new

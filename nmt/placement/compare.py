@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from statistics import median
 
 from nmt.config import LearningConfig, PlannerName
@@ -36,13 +37,13 @@ class Compared:
     @property
     def best(self) -> float:
         """The median over the seeds."""
-        return median(one.best for one in self.attempts) if self.attempts else float("inf")
+        return median(one.best for one in self.attempts) if self.attempts else inf
 
     @property
     def spread(self) -> float:
         """Worst minus best, as a part of the median."""
         values = [one.best for one in self.attempts]
-        return (max(values) - min(values)) / self.best if len(values) > 1 else 0.0
+        return (max(values) - min(values)) / self.best if self.best < inf else inf
 
 
 def compare(
@@ -72,7 +73,6 @@ def _attempts(
         search = Search(problem, evaluations, seconds)
         try:
             plan_with(planner, search, seed, learning)
-            best = search.result()
         except PlanError as error:
             return Compared(planner, [], str(error))
         attempts.append(
@@ -82,11 +82,12 @@ def _attempts(
                 search.used,
                 search.elapsed,
                 search.history,
-                best.devices,
-                problem.cuts[best.cut],
+                search.best.devices if search.best else (),
+                problem.cuts[search.best.cut if search.best else 0],
             )
         )
-    return Compared(planner, attempts, "")
+    nothing = all(attempt.best == inf for attempt in attempts)
+    return Compared(planner, attempts, "Nothing that it tried fits." if nothing else "")
 
 
 def table(problem: Problem, compared: Sequence[Compared]) -> str:
@@ -101,7 +102,7 @@ def table(problem: Problem, compared: Sequence[Compared]) -> str:
     ]
     reasons = []
     for one in sorted(compared, key=lambda one: one.best):
-        if not one.attempts:
+        if one.reason:
             reasons.append(f"\n{one.planner}: no plan. {one.reason}")
             continue
         best = min(one.attempts, key=lambda attempt: attempt.best)

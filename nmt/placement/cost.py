@@ -32,7 +32,9 @@ class LayerCost(Settings):
     axis: Text = Field(description="Time axis of its output.")
     cut: bool = Field(description="Whether it can be cut into chunks along it.")
     output_bytes: NonNegativeFloat = Field(description="Of its output: what a message carries.")
-    kept_bytes: NonNegativeFloat = Field(description="What it keeps for its backward pass.")
+    kept_bytes: NonNegativeFloat = Field(
+        description="What it keeps for its backward pass, inputs too."
+    )
     parameter_bytes: NonNegativeFloat = Field(description="Of its parameters.")
     shares: list[str] = Field(
         default=[], description="Layers with the same parameters, which are counted once a device."
@@ -177,7 +179,7 @@ def from_pipedream(text: str, name: str) -> Profile:
                 axis="whole",
                 cut=False,
                 output_bytes=found[node][3],
-                kept_bytes=found[node][3],
+                kept_bytes=found[node][3] + sum(found[n][3] for n in inputs.get(node, [])),
                 parameter_bytes=found[node][4],
             )
             for node in order

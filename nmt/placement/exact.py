@@ -105,10 +105,12 @@ class _Runs:
         """Seconds; infinite where it does not fit into memory. Messages to and from the run are
         counted on a link to any neighbour, forward and backward."""
         problem = self._problem
-        in_flight = min(self._micro_batches, problem.devices) / self._micro_batches
-        memory = STATE * (self._parameters[j] - self._parameters[i]) + in_flight * (
-            self._kept[j] - self._kept[i] + self.crossing[i]
-        )
+        memory = STATE * (self._parameters[j] - self._parameters[i])
+        if problem.objective == "step":
+            # 1F1B alone bounds the micro-batches on their way; others may keep all of them.
+            most = min(self._micro_batches, problem.devices)
+            part = most / self._micro_batches if problem.rule == "1f1b" else 1.0
+            memory += part * (self._kept[j] - self._kept[i])
         if memory > problem.cluster.memory(device):
             return inf
         work = (self._sums[j] - self._sums[i]) / problem.cluster.speeds[device]
@@ -135,7 +137,8 @@ def _in_order(problem: Problem, cut: int) -> tuple[int, ...] | None:
                 value = max(best[k - 1][i], runs.time(i, j, k - 1))
                 if value < best[k][j]:
                     best[k][j], came[k][j] = value, i
-    k = min(range(1, most + 1), key=lambda k: (best[k][groups], -k))
+    least = min(most, problem.devices) if problem.use_all else 1
+    k = min(range(least, most + 1), key=lambda k: (best[k][groups], -k))
     if best[k][groups] == inf:
         return None
     where, j = [0] * groups, groups
@@ -159,7 +162,8 @@ def _any_order(problem: Problem, cut: int) -> tuple[int, ...] | None:
                 continue
             before = best[members & ~(1 << device)]
             _extend(runs, before, device, best[members], came[members])
-    last = min(range(sets), key=lambda members: best[members][groups])
+    ends = [sets - 1] if problem.use_all else range(sets)
+    last = min(ends, key=lambda members: best[members][groups])
     if best[last][groups] == inf:
         return None
     where, j, members = [0] * groups, groups, last

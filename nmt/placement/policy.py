@@ -225,7 +225,8 @@ def reinforce(
     learner = Reinforce(policy.parameters(), learning.learning_rate)
     features = Features.of(search.problem)
     while search.left:
-        samples = policy.sample(features, learning.samples)
+        count = min(learning.samples, search.evaluations - search.used)
+        samples = policy.sample(features, count)
         rewards = rewards_of(search, samples.choices)
         weight = learning.entropy * (1 - search.part)
         learner.update(0, samples.log_probabilities, samples.entropies, rewards, weight)

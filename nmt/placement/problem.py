@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from nmt.errors import PlanError
-from nmt.placement.cost import Profile
+from nmt.placement.cost import STATE, Profile
 from nmt.placement.plan import Plan
 from nmt.placement.schedule import Rule
 from nmt.placement.simulate import Simulation, Simulator
@@ -56,9 +56,12 @@ class Problem:
         objective: Objective = "step",
         measure: Callable[[Plan], float] | None = None,
         groups: Sequence[Sequence[str]] | None = None,
+        use_all: bool = False,
     ) -> None:
         """`measure` runs a plan on the present devices → seconds; None: plans are simulated.
-        `groups` of layers are placed together; None: see `groups_of`."""
+        `groups` of layers are placed together; None: see `groups_of`. With `use_all`, a plan that
+        leaves a device without layers counts as one that does not fit."""
+        self.use_all = use_all
         assert cuts, "a batch is cut in some way"
         self.simulator, self.cuts, self.rule = simulator, list(cuts), rule
         self.objective, self._measure = objective, measure
@@ -97,12 +100,14 @@ class Problem:
 
     def value(self, choice: Choice) -> Value:
         """Of one candidate."""
+        idle = self.devices - len(set(choice.devices)) if self.use_all else 0
         if self.objective == "bottleneck":
-            return Value(max(self.busy(choice)), self._overflow(self._parameters(choice)))
+            return Value(max(self.busy(choice)), idle + self._overflow(self._parameters(choice)))
         found = self.simulate(choice)
-        if self._measure is not None and found.feasible:
+        overflow = idle + self._overflow(found.memory)
+        if self._measure is not None and not overflow:
             return Value(self._measure(self.plan(choice)), 0.0)
-        return Value(found.seconds, self._overflow(found.memory))
+        return Value(found.seconds, overflow)
 
     def busy(self, choice: Choice) -> list[float]:
         """Seconds of work of each device for a whole batch."""
@@ -113,7 +118,7 @@ class Problem:
 
     def _parameters(self, choice: Choice) -> list[float]:
         placement = self.placement(choice)
-        return [self.simulator.parameter_bytes(d, placement) for d in range(self.devices)]
+        return [STATE * self.simulator.parameter_bytes(d, placement) for d in range(self.devices)]
 
     def _overflow(self, used: Sequence[float]) -> float:
         return sum(
@@ -225,8 +230,12 @@ class Search:
             PlanError: none of those tried fits into memory.
         """
         if self.best is None:
+            wanted = "fit into the memory"
+            if self.problem.use_all:
+                wanted = "have a layer for each, and fit into the memory,"
             raise PlanError(
-                f"A plan must fit into the memory of {self.problem.devices} devices, but none of "
-                f"{self.used} that were tried does; use more devices, or more micro-batches."
+                f"A plan must {wanted} of {self.problem.devices} devices, but none of "
+                f"{self.used} that were tried does; use another number of devices "
+                "(`parallel.stages`), another planner, or more micro-batches."
             )
         return self.best

@@ -91,13 +91,13 @@ class Simulator:
         self, orders: Sequence[Sequence[Task]], graph: TaskGraph, placement: Mapping[str, int]
     ) -> tuple[float, ...]:
         """The most bytes that each device holds: its parameters with their gradients and Adam's
-        state, and what forward tasks have kept for their backward tasks, with their inputs from
-        other devices."""
+        state, and what forward tasks have kept for their backward tasks."""
         most = []
         for device, order in enumerate(orders):
             now = peak = STATE * self.parameter_bytes(device, placement)
             for task in order:
-                size = self._kept(task, graph, placement)
+                kept = self.profile.layers[task.layer].kept_bytes
+                size = kept / (graph.micro_batches * graph.chunks_of(task.layer))
                 now += -size if task.backward else size
                 peak = max(peak, now)
             most.append(peak)
@@ -110,16 +110,8 @@ class Simulator:
         for name, layer in self.profile.layers.items():
             if placement[name] == device and not counted.intersection(layer.shares):
                 total += layer.parameter_bytes
-                counted.add(name)
+                counted.update((name, *layer.shares))
         return total
-
-    def _kept(self, task: Task, graph: TaskGraph, placement: Mapping[str, int]) -> float:
-        layer = self.profile.layers[task.layer]
-        kept = layer.kept_bytes
-        for name in dict.fromkeys(layer.inputs):
-            if placement[name] != placement[task.layer]:
-                kept += self.profile.layers[name].output_bytes
-        return kept / (graph.micro_batches * graph.chunks_of(task.layer))
 
     @cached_property
     def alone(self) -> float:

@@ -32,26 +32,27 @@ def test_messages_take_latency_and_size_by_bandwidth_both_ways() -> None:
 
 def test_memory_is_state_and_what_waits_for_its_backward_pass() -> None:
     profile = chain([3.0, 3.0], parameters=[1e9, 2e9], output=8e9, kept=16e9)
-    simulator = Simulator(profile, cluster([1, 1], memory=[20.0, 20.0]))
+    simulator = Simulator(profile, cluster([1, 1], memory=[20.1, 20.0]))
     found = simulator.run(SPLIT, 4, 1, "1f1b")
-    # The first device has two micro-batches on their way, the second one, with its input.
-    assert found.memory == (STATE * 1e9 + 2 * 4e9, STATE * 2e9 + 1 * (4e9 + 2e9))
+    # The first device has two micro-batches on their way, the second one.
+    assert found.memory == (STATE * 1e9 + 2 * 4e9, STATE * 2e9 + 1 * 4e9)
     assert found.feasible
     together = simulator.run(SPLIT, 4, 1, "gpipe")
-    assert together.memory == (STATE * 1e9 + 4 * 4e9, STATE * 2e9 + 4 * 6e9)
+    assert together.memory == (STATE * 1e9 + 4 * 4e9, STATE * 2e9 + 4 * 4e9)
     assert together.over == (1,)
 
 
 def test_shared_parameters_count_once_a_device() -> None:
-    profile = chain([1.0, 1.0], parameters=[1e9, 1e9])
+    profile = chain([1.0] * 3, parameters=[1e9] * 3)
     tied = profile.model_copy(
         update={
             "layers": {
                 **profile.layers,
                 "b": profile.layers["b"].model_copy(update={"shares": ["a"]}),
+                "c": profile.layers["c"].model_copy(update={"shares": ["a"]}),
             }
         }
     )
     simulator = Simulator(tied, cluster([1, 1]))
-    assert simulator.parameter_bytes(0, {"a": 0, "b": 0}) == 1e9
-    assert simulator.parameter_bytes(1, SPLIT) == 1e9
+    assert simulator.parameter_bytes(0, {"a": 0, "b": 0, "c": 0}) == 1e9
+    assert simulator.parameter_bytes(1, {"a": 0, "b": 1, "c": 1}) == 1e9, "without their owner"
