@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nmt import tune
-from nmt.config import TrainConfig
+from nmt.config import TrainConfig, read
 from nmt.placement.plan import Plan, single_device
 from nmt.tune import Measurement, measure, overrides, tuned
 from tests.training.conftest import MakeConfig
@@ -26,6 +26,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> tuple[list[tuple[str, int, int]], 
 
     def measuring(config: TrainConfig, steps: int) -> Measurement:
         assert not config.parallel.tune
+        read(TrainConfig, config.model_dump())  # as the measuring processes do
         calls.append(key(config))
         return Measurement([1.0] * steps, [int(speeds.get(key(config), 1))] * steps, [], "")
 
@@ -47,6 +48,14 @@ def test_micro_batches_then_chunks_then_one_process(
     ]
     assert key(chosen) == ("wavefront", 4, 4)
     assert not chosen.parallel.tune
+
+
+@pytest.mark.usefixtures("asked")
+def test_any_planner_can_be_tuned(small: MakeConfig) -> None:
+    assert tuned(small("parallel=auto", "placement=folded")).placement.planner in (
+        "folded",
+        "expert",  # one process, where nothing is placed
+    )
 
 
 def test_one_process_where_it_is_faster(
