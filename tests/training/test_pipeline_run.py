@@ -78,7 +78,7 @@ def test_two_devices(small: MakeConfig, tmp_path: Path, executor: str, schedule:
     # Killed, and gone on with: by the plan it began with, since measuring the layers again might
     # give another one.
     plan_file = whole.folder / "plan.json"
-    killed = small("name=killed", *stages, "placement=file", f"placement.file={plan_file}")
+    killed = small("name=killed", *stages, "placement.planner=file", f"placement.file={plan_file}")
     command = train_command(killed, tmp_path)
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         kill_at_random(process, killed.folder, random.Random(0))

@@ -52,7 +52,7 @@ def test_micro_batches_then_chunks_then_one_process(
 
 @pytest.mark.usefixtures("asked")
 def test_any_planner_can_be_tuned(small: MakeConfig) -> None:
-    assert tuned(small("parallel=auto", "placement=folded")).placement.planner in (
+    assert tuned(small("parallel=auto", "placement.planner=folded")).placement.planner in (
         "folded",
         "expert",  # one process, where nothing is placed
     )
