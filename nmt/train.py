@@ -21,7 +21,7 @@ from nmt.errors import CheckpointError, PlanError
 from nmt.evaluation.plots import require_matplotlib
 from nmt.executors import find_device, follow_plan, make_executor, number_of_processes
 from nmt.model.folder import ModelDescription
-from nmt.parallel.launch import is_worker, keep_memory, parent_start, run_workers, world
+from nmt.parallel.launch import end_worker, is_worker, keep_memory, parent_start, run_workers, world
 from nmt.precision.bf16 import require_bf16
 from nmt.training.trainer import Trainer, check_continuation, find_checkpoint
 from nmt.tune import overrides, planned, tuned
@@ -83,6 +83,8 @@ def train(config: TrainConfig) -> None:
     elif parent is not None:
         logging.getLogger("nmt.corpus").setLevel(logging.WARNING)  # the parent has said it
     train_here(config, started)
+    if not alone:
+        end_worker()
 
 
 def with_settings(arguments: list[str], settings: list[str]) -> list[str]:

@@ -33,7 +33,7 @@ from nmt.executors import (
 )
 from nmt.model.batch import Batch
 from nmt.model.build import build_graph
-from nmt.parallel.launch import cores, keep_memory, run_workers
+from nmt.parallel.launch import cores, end_worker, keep_memory, run_workers
 from nmt.placement.plan import Plan
 from nmt.training.trainer import find_checkpoint
 
@@ -221,3 +221,4 @@ def worker() -> None:
 
 if __name__ == "__main__":
     worker()
+    end_worker()

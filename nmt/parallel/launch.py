@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import queue
 import signal
@@ -13,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from nmt.errors import WorkerError
 
@@ -59,6 +60,15 @@ def world() -> World:
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     local_size = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or size
     return World(rank, int(os.environ.get("LOCAL_RANK", rank)), size, int(local_size))
+
+
+def end_worker() -> NoReturn:
+    """End a worker that has done all its work, without the interpreter's own end: there, threads
+    that libraries have left behind (gloo's among them) abort the process now and then."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def cores() -> int:

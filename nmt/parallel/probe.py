@@ -19,7 +19,7 @@ import torch.distributed as dist
 
 from nmt.config import LinkConfig
 from nmt.parallel import group
-from nmt.parallel.launch import run_workers
+from nmt.parallel.launch import end_worker, run_workers
 
 SIZES = (1 << 10, 1 << 16, 1 << 20, 1 << 23)  # bytes
 REPEATS = 15
@@ -68,3 +68,4 @@ def worker() -> None:
 
 if __name__ == "__main__":
     worker()
+    end_worker()
