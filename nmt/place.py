@@ -28,6 +28,7 @@ from nmt.placement.finer import finer
 from nmt.placement.plan import Plan
 from nmt.placement.planners import plan_with
 from nmt.placement.problem import Choice, Problem, Search
+from nmt.placement.schedule import Timeline
 from nmt.placement.simulate import Simulator
 from nmt.precision.bf16 import require_bf16
 from nmt.tune import measure
@@ -157,11 +158,12 @@ def _plan(config: PlaceConfig, problem: Problem) -> None:
     plan = problem.plan(choice).model_copy(update={"tasks": []})  # each batch has its own order
     folder = Path(config.output)
     plan.save(folder / "plan.json")
-    _draw(folder, problem, choice)
+    predicted = problem.simulate(choice)
+    _draw(folder, problem, predicted.timeline)
     print(plan.table())
     print(
         f"one device alone: {1e3 * problem.alone:.1f} ms; this plan is "
-        f"{problem.alone / problem.simulate(choice).seconds:.2f} times faster, simulated"
+        f"{problem.alone / predicted.seconds:.2f} times faster, simulated"
     )
     print(f"Written: {folder / 'plan.json'}, {folder / 'predicted.html'}")
 
@@ -198,9 +200,8 @@ def _given(config: PlaceConfig, problem: Problem, plan: Plan) -> tuple[Problem, 
     return single, Choice(devices, problem.cuts.index(cut))
 
 
-def _draw(folder: Path, problem: Problem, choice: Choice) -> None:
+def _draw(folder: Path, problem: Problem, timeline: Timeline) -> None:
     """The predicted timeline, as those of runs are drawn."""
-    timeline = problem.simulate(choice).timeline
     events = [
         Event(
             device,

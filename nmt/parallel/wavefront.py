@@ -59,7 +59,6 @@ class _Program:
     def __init__(
         self, tasks: TaskGraph, placement: Mapping[str, int], orders: Sequence[Sequence[Task]]
     ) -> None:
-        check_orders(tasks, placement, orders)
         self.tasks, self.orders = tasks, orders
         self.traffic = traffic(tasks, placement, orders)
 
@@ -107,9 +106,10 @@ class WavefrontExecutor:
         self.recorder = Recorder()
         layers = layers_of(graph)
         self._layers = layers
-        self._program = _Program(
-            TaskGraph(layers, plan.micro_batches, plan.chunks), plan.placement, plan.orders(layers)
-        )
+        tasks, orders = TaskGraph(layers, plan.micro_batches, plan.chunks), plan.orders(layers)
+        # A plan may bring any order; those that are made for a batch cannot deadlock.
+        check_orders(tasks, plan.placement, orders)
+        self._program = _Program(tasks, plan.placement, orders)
         validation = TaskGraph(layers, plan.micro_batches, 1, training=False)
         self._validation = _Program(validation, plan.placement, plan.forward_orders(layers))
         self._join(plan, copies)

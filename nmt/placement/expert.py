@@ -19,13 +19,9 @@ def folded(layers: Layers, costs: Mapping[str, float], devices: int) -> dict[str
     Raises:
         PlanError: a side has fewer layers than there are devices.
     """
-    sides: dict[str, dict[str, float]] = {}
-    for name, info in layers.items():
-        sides.setdefault(info.axis, {})[name] = costs[name]
+    sides = _sides(layers, costs)
     return {
-        name: device
-        for side in sides.values()
-        for name, device in contiguous_runs(side, devices).items()
+        name: device for side in sides for name, device in contiguous_runs(side, devices).items()
     }
 
 
@@ -46,17 +42,23 @@ def split(layers: Layers, costs: Mapping[str, float], devices: int) -> dict[str,
     Raises:
         PlanError: the graph has not two sides, or fewer layers on one than devices.
     """
-    sides: dict[str, dict[str, float]] = {}
-    for name, info in layers.items():
-        sides.setdefault(info.axis, {})[name] = costs[name]
+    sides = _sides(layers, costs)
     if len(sides) != 2 or devices < 2:
         raise PlanError(
             "The split of encoder and decoder must have two sides and two devices, but there are "
             f"{len(sides)} sides and {devices} devices."
         )
-    source, target = sides.values()
+    source, target = sides
     half = devices // 2
     return {
         **contiguous_runs(source, half),
         **{name: half + d for name, d in contiguous_runs(target, devices - half).items()},
     }
+
+
+def _sides(layers: Layers, costs: Mapping[str, float]) -> list[dict[str, float]]:
+    """The costs of the layers of each time axis: the encoder's, the decoder's."""
+    sides: dict[str, dict[str, float]] = {}
+    for name, info in layers.items():
+        sides.setdefault(info.axis, {})[name] = costs[name]
+    return list(sides.values())
