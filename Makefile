@@ -50,7 +50,7 @@ format: $(READY)  ## put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY)  ## measure (only=train, pipeline, decode); writes runs/bench/bench.json
+bench: $(READY)  ## measure (only=train, pipeline, placement, decode); writes runs/bench/bench.json
 	$(BIN)/python -m tests.benchmarks $(if $(only),only=$(only)) $(ARGUMENTS)
 
 serve: $(READY)  ## serve the demo's model on http://127.0.0.1:5000

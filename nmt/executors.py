@@ -102,7 +102,9 @@ def make_executor(
     if config.placement.file and parallel.executor == "wavefront":
         names = Plan.load(config.placement.file).devices
     group.join(group.backend_for(names, parallel.one_process))
-    plan = group.from_main(lambda: find_plan(config, graph, data, device))
+    # All measure at the same time, as they will work at the same time; the first one's plan counts.
+    own = find_plan(config, graph, data, device)
+    plan = group.from_main(lambda: own)
     if group.is_main():
         save_plan(config, plan)
     if parallel.executor == "wavefront":
@@ -168,21 +170,21 @@ def find_plan(config: TrainConfig, graph: LayerGraph, data: PreparedData, device
     if before is not None:
         return before
     cut = config.parallel.micro_batches, config.parallel.chunks
-    return search_plan(config, graph, data, devices, [cut])
+    profile = measured(config, graph, data, [cut], str(group.own_device(devices, 0)))
+    return search_plan(config, graph, profile, devices, [cut], use_all=True)
 
 
 def search_plan(
     config: TrainConfig,
     graph: LayerGraph,
-    data: PreparedData,
+    profile: Profile,
     devices: Sequence[str],
     cuts: Sequence[tuple[int, int]],
-    use_all: bool = True,
+    use_all: bool,
 ) -> Plan:
-    """What the configured planner finds with the costs measured here. With `use_all`, each device
-    gets a layer: its process has been started."""
+    """What the configured planner finds with measured costs. With `use_all`, each device gets a
+    layer: its process has been started."""
     parallel, placement = config.parallel, config.placement
-    profile = measured(config, graph, data, cuts, devices[0])
     rule = parallel.schedule or "1f1b"
     # DeepSpeed takes nothing but contiguous runs, of which each layer may be an end.
     runs = parallel.executor == "deepspeed"
@@ -209,7 +211,8 @@ def measured(
     batch = Batch.from_rows(pairs.source, pairs.target).cut(config.parallel.copies)[0]
     loss = SmoothedCrossEntropy(config.training.label_smoothing)
     dtype = torch.bfloat16 if config.precision.name == "bf16" else torch.float32
-    return measure_profile(graph, batch, cuts, loss, device, dtype)
+    optimizer = optimizer_factory(config.optimizer)
+    return measure_profile(graph, batch, cuts, loss, device, dtype, optimizer)
 
 
 def devices_of(config: TrainConfig, device: str) -> list[str]:

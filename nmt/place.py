@@ -17,8 +17,7 @@ from nmt.config import PlaceConfig, TrainConfig, read
 from nmt.corpus.prepare import prepare
 from nmt.errors import PlanError
 from nmt.evaluation.plots import Bar, Line, gantt, lines, require_matplotlib
-from nmt.executors import measured
-from nmt.model.build import build_graph
+from nmt.parallel.launch import cores
 from nmt.parallel.probe import probe
 from nmt.parallel.trace import COLOURS, Event, write_trace
 from nmt.placement.cluster import Cluster
@@ -31,7 +30,7 @@ from nmt.placement.problem import Choice, Problem, Search
 from nmt.placement.schedule import Timeline
 from nmt.placement.simulate import Simulator
 from nmt.precision.bf16 import require_bf16
-from nmt.tune import measure
+from nmt.tune import measure, measure_layers
 
 logger = logging.getLogger(__name__)
 
@@ -79,13 +78,24 @@ def find_profile(config: PlaceConfig, cuts: Sequence[tuple[int, int]]) -> Profil
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     if config.precision.name == "bf16":
         require_bf16(kind, config.precision.emulate)
+    # Devices that work at the same time are measured at the same time.
+    together = 1 if kind == "cuda" else min(len(config.cluster.devices), cores() // config.threads)
+    together = max(1, together)
     settings = train_config(config)
     data = prepare(settings.data, settings.seed)
     identity = [
         config.model.model_dump(mode="json"),
         data.vocabulary.fingerprint,
         settings.data.batch.model_dump(mode="json"),
-        [config.precision.name, kind, config.threads, cuts, torch.__version__, _processor()],
+        [
+            config.precision.name,
+            kind,
+            config.threads,
+            together,
+            cuts,
+            torch.__version__,
+            _processor(),
+        ],
     ]
     digest = hashlib.blake2b(json.dumps(identity).encode(), digest_size=8).hexdigest()
     cached = Path(config.data.cache) / "profiles" / f"{digest}.json"
@@ -93,11 +103,8 @@ def find_profile(config: PlaceConfig, cuts: Sequence[tuple[int, int]]) -> Profil
         logger.info("profile: %s, measured before", cached)
         profile = Profile.load(cached)
     else:
-        if kind == "cpu":
-            torch.set_num_threads(config.threads)
-        graph = build_graph(config.model, len(data.vocabulary))
-        logger.info("measuring %d layers for %d cuts", len(graph.names), len(cuts))
-        profile = measured(settings, graph, data, cuts, kind)
+        logger.info("measuring the layers for %d cuts, %d devices at once", len(cuts), together)
+        profile = measure_layers(settings, cuts, together)
         profile.save(cached)
     profile.save(Path(config.output) / "profile.json")
     return profile
@@ -113,6 +120,7 @@ def train_config(config: PlaceConfig, plan: Path | None = None) -> TrainConfig:
         "seed": config.seed,
         "name": "placement",
     }
+    values["parallel"]["threads"] = config.threads
     if plan is not None:
         found = Plan.load(plan)
         values |= {

@@ -4,7 +4,8 @@ What is best depends on the machine in ways that a rule does not know: smaller p
 devices busy, and are computed less efficiently. So each candidate trains a few steps on the run's
 own batches, in processes of its own.
 
-`python -m nmt.tune <configuration.json> <output.json> <steps>` is one process of a measurement.
+`python -m nmt.tune <configuration.json> <output.json> steps <n>` is one process of a measurement;
+with `profile <cuts>` in place of the steps, it measures the layers one by one.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import logging
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.distributed as dist
 
 from nmt.config import ParallelConfig, TrainConfig, read
 from nmt.corpus.prepare import PreparedData, prepare
@@ -28,18 +31,23 @@ from nmt.executors import (
     find_device,
     follow_plan,
     make_executor,
+    measured,
     number_of_processes,
     search_plan,
 )
 from nmt.model.batch import Batch
 from nmt.model.build import build_graph
-from nmt.parallel.launch import cores, end_worker, keep_memory, run_workers
+from nmt.model.graph import LayerGraph
+from nmt.parallel import group
+from nmt.parallel.launch import end_worker, keep_memory, run_workers, world
+from nmt.placement.cost import Profile
 from nmt.placement.plan import Plan
 from nmt.training.trainer import find_checkpoint
 
 logger = logging.getLogger(__name__)
 
-STEPS = 2  # measured, after one that warms up
+STEPS = 2  # measured
+WARM_UP = 2  # steps before them: the first ones get their memory from the system
 CHUNKS = (2, 4)  # tried beside 1
 
 
@@ -63,13 +71,29 @@ def measure(config: TrainConfig, steps: int) -> Measurement:
     Raises:
         WorkerError: a process failed.
     """
+    values = _in_workers(config, number_of_processes(config), "steps", str(steps))
+    return Measurement(**values)
+
+
+def measure_layers(config: TrainConfig, cuts: Sequence[tuple[int, int]], processes: int) -> Profile:
+    """The costs of the layers. So many processes measure them at the same time, since devices that
+    share memory slow one another down; the first one's figures count.
+
+    Raises:
+        WorkerError: a process failed.
+    """
+    return read(Profile, _in_workers(config, processes, "profile", json.dumps(list(cuts))))
+
+
+def _in_workers(config: TrainConfig, processes: int, *what: str) -> Any:
+    """What the first of some processes has found."""
     with tempfile.TemporaryDirectory() as folder:
         given, output = Path(folder) / "configuration.json", Path(folder) / "measured.json"
         config = config.model_copy(update={"runs": folder, "name": "measured"})
         given.write_text(config.model_dump_json(), encoding="utf-8")
-        command = [sys.executable, "-m", "nmt.tune", str(given), str(output), str(steps)]
-        run_workers(command, number_of_processes(config), config.parallel.threads)
-        return Measurement(**json.loads(output.read_text(encoding="utf-8")))
+        command = [sys.executable, "-m", "nmt.tune", str(given), str(output), *what]
+        run_workers(command, processes, config.parallel.threads)
+        return json.loads(output.read_text(encoding="utf-8"))
 
 
 def tuned(config: TrainConfig) -> TrainConfig:
@@ -107,13 +131,8 @@ def planned(config: TrainConfig, data: PreparedData) -> TrainConfig:
         pieces = config.data.batch.multiple // parallel.copies
         cuts = [(m, c) for m in range(1, pieces + 1) if pieces % m == 0 for c in (1, *CHUNKS)]
         graph = build_graph(config.model, len(data.vocabulary))
-        threads = parallel.threads or max(1, cores() // number_of_processes(config))
-        usual = torch.get_num_threads()
-        torch.set_num_threads(threads)  # as each device will have
-        plan = search_plan(config, graph, data, devices, cuts, use_all=False)
-        torch.set_num_threads(usual)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()  # the workers want it
+        profile = measure_layers(config, cuts, 1 if find_device(config) == "cuda" else len(devices))
+        plan = search_plan(config, graph, profile, devices, cuts, use_all=False)
         file.parent.mkdir(parents=True, exist_ok=True)
         plan.save(file)
     placement = config.placement.model_copy(update={"planner": "file", "file": str(file)})
@@ -194,7 +213,7 @@ def overrides(config: TrainConfig) -> list[str]:
 
 def worker() -> None:
     """One process of a measurement."""
-    given, output, steps = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    given, output, what, how = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
     logging.disable(logging.INFO)
     config = read(TrainConfig, json.loads(given.read_text(encoding="utf-8")))
     keep_memory()
@@ -202,21 +221,42 @@ def worker() -> None:
         torch.set_num_threads(config.parallel.threads)
     data = prepare(config.data, config.seed)
     graph = build_graph(config.model, len(data.vocabulary))
+    if what == "profile":
+        found: Any = _layers_here(config, graph, data, json.loads(how))
+    else:
+        found = _steps_here(config, graph, data, int(how))
+    if world().rank == 0:
+        output.write_text(json.dumps(found), encoding="utf-8")
+    group.leave()
+
+
+def _layers_here(
+    config: TrainConfig, graph: LayerGraph, data: PreparedData, cuts: list[tuple[int, int]]
+) -> dict[str, Any]:
+    """The profile, measured while the others measure theirs."""
+    group.join("gloo")
+    dist.barrier()
+    device = find_device(config)
+    values = measured(config, graph, data, cuts, device).model_dump(mode="json")
+    dist.barrier()
+    return values
+
+
+def _steps_here(
+    config: TrainConfig, graph: LayerGraph, data: PreparedData, steps: int
+) -> dict[str, Any]:
+    """Some training steps, after those that warm up."""
     executor = make_executor(config, graph, data, find_device(config))
     seconds, tokens, losses = [], [], []
-    for step, pairs in enumerate(islice(data.batches(), steps + 1)):
+    for step, pairs in enumerate(islice(data.batches(), WARM_UP + steps)):
         begin = time.perf_counter()
         batch = Batch.from_rows(pairs.source, pairs.target)
         result = executor.train_step(batch, step, config.optimizer.learning_rate / 100)
-        if step:
+        if step >= WARM_UP:
             seconds.append(time.perf_counter() - begin)
             tokens.append(result.tokens)
             losses.append(result.loss)
-    if executor.is_main:
-        plan = Plan.load(config.folder / PLAN).table()
-        found = Measurement(seconds, tokens, losses, plan)
-        output.write_text(json.dumps(found._asdict()), encoding="utf-8")
-    executor.close()
+    return Measurement(seconds, tokens, losses, Plan.load(config.folder / PLAN).table())._asdict()
 
 
 if __name__ == "__main__":

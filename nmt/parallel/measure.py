@@ -16,13 +16,15 @@ from torch import Tensor
 
 from nmt.model.batch import Batch
 from nmt.model.dropout import Randomness
-from nmt.model.graph import BATCH, LayerGraph, LayerStack
+from nmt.model.graph import BATCH, Axis, LayerGraph, LayerStack
 from nmt.parallel.device_work import DeviceWork, Step
-from nmt.parallel.executor import Loss
+from nmt.parallel.executor import Loss, OptimizerFactory
 from nmt.placement.cost import CutCost, LayerCost, Profile
 from nmt.placement.tasks import LayerInfo, Layers, TaskGraph
+from nmt.precision.master_weights import MasterWeights
 
 REPEATS = 3  # measured, after one that warms up
+UPDATES = 5  # likewise, of the optimizer
 
 
 def layers_of(graph: LayerGraph) -> Layers:
@@ -37,18 +39,28 @@ def layers_of(graph: LayerGraph) -> Layers:
     }
 
 
+def positions(piece: Batch) -> dict[str, int]:
+    """Sentences × steps, padding too, by time axis: how much work a micro-batch is."""
+    return {
+        Axis.SOURCE.value: piece.source.numel(),
+        Axis.TARGET.value: piece.target_input.numel(),
+    }
+
+
 def measure_profile(
     graph: LayerGraph,
     batch: Batch,
     cuts: Sequence[tuple[int, int]],
     loss: Loss,
     device: str,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype,
+    optimizer: OptimizerFactory,
     repeats: int = REPEATS,
 ) -> Profile:
     """All layers on one device, for each (micro-batches, chunks); the loss is in the last layer."""
     stack = graph.build(graph.names, seed=0).to(device=torch.device(device), dtype=dtype)
     work = DeviceWork(graph, stack, loss, torch.device(device), dtype)
+    updates = {name: _update_seconds(graph, name, optimizer, device, dtype) for name in graph.names}
     kept = _kept_bytes(graph, stack, work, batch.cut(cuts[0][0])[cuts[0][0] // 2])
     shape = f"{batch.rows} × {batch.source.shape[1]} + {batch.target_input.shape[1]}"
     steps = {"source": batch.source.shape[1], "target": batch.target_input.shape[1]}
@@ -57,6 +69,8 @@ def measure_profile(
     parameters = {
         name: size * sum(p.numel() for p in stack.layer(name).parameters()) for name in graph.names
     }
+    measured = [_cut_cost(graph, work, batch, M, C, device, repeats) for M, C in cuts]
+    draws = _draw_seconds(graph, work, batch, measured[0], device, repeats)
     return Profile(
         graph=graph.name,
         device=device,
@@ -71,6 +85,8 @@ def measure_profile(
                 output_bytes=batch.rows * steps[info.axis] * node.width * dtype.itemsize,
                 kept_bytes=kept[node.name] * batch.rows / (batch.rows // cuts[0][0]),
                 parameter_bytes=parameters[node.name],
+                draw_seconds=draws[node.name],
+                update_seconds=updates[node.name],
                 shares=[
                     other
                     for other in graph.names
@@ -80,7 +96,7 @@ def measure_profile(
             )
             for node, info in zip(graph.nodes, layers_of(graph).values(), strict=True)
         },
-        cuts=[_cut_cost(graph, work, batch, M, C, device, repeats) for M, C in cuts],
+        cuts=measured,
     )
 
 
@@ -111,7 +127,59 @@ def _cut_cost(
         chunks=chunks,
         forward={name: median(seconds[name, False]) for name in graph.names},
         backward={name: median(seconds[name, True]) for name in graph.names},
+        positions=positions(piece),
     )
+
+
+def _draw_seconds(
+    graph: LayerGraph, work: DeviceWork, batch: Batch, cut: CutCost, device: str, repeats: int
+) -> dict[str, float]:
+    """How much longer the forward tasks take that draw masks for the whole batch."""
+    tasks = TaskGraph(layers_of(graph), 1, 1)
+    piece = batch.cut(cut.micro_batches)[cut.micro_batches // 2]
+    seconds: dict[tuple[str, bool], list[float]] = defaultdict(list)
+    randomness = Randomness(1)
+    for repetition in range(2 * repeats):
+        draws = repetition % 2 == 0
+        if draws:
+            randomness.begin_step(repetition)
+        work.begin(Step(tasks, [piece], randomness, 1 / batch.tokens))
+        for task in tasks.tasks:
+            start = _now(device)
+            work.run(task)
+            if not task.backward:
+                seconds[task.layer, draws].append(_now(device) - start)
+    return {
+        name: max(0.0, median(seconds[name, True]) - median(seconds[name, False]))
+        for name in graph.names
+    }
+
+
+def _update_seconds(
+    graph: LayerGraph, name: str, factory: OptimizerFactory, device: str, dtype: torch.dtype
+) -> float:
+    """Of one layer: the norm of its gradients, clipping, the optimizer's step, and forgetting the
+    gradients; in bf16 also rounding the parameters for the layers."""
+    working = torch.float64 if dtype == torch.float64 else torch.float32
+    stack = graph.build([name], 0, working).to(device)
+    masters = MasterWeights(stack) if dtype == torch.bfloat16 else None
+    parameters = list(masters.parameters.values() if masters else stack.parameters())
+    if not parameters:
+        return 0.0
+    optimizer, seconds = factory(parameters), []
+    for repetition in range(UPDATES + 1):
+        for parameter in parameters:
+            parameter.grad = torch.zeros_like(parameter)
+        start = _now(device)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        torch.nn.utils.clip_grads_with_norm_(parameters, 1.0, norm)
+        optimizer.step()
+        if masters:
+            masters.publish()
+        optimizer.zero_grad(set_to_none=True)
+        if repetition:
+            seconds.append(_now(device) - start)
+    return median(seconds)
 
 
 def _kept_bytes(

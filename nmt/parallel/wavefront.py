@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from nmt.errors import PlanError
 from nmt.model.batch import Batch
 from nmt.model.dropout import Randomness
-from nmt.model.graph import Axis, LayerGraph, total
+from nmt.model.graph import LayerGraph, total
 from nmt.parallel import group
 from nmt.parallel.device_work import DeviceWork, Step
 from nmt.parallel.executor import Loss, OptimizerFactory, StepResult
 from nmt.parallel.launch import world
 from nmt.parallel.local import load_local_state, local_state
-from nmt.parallel.measure import layers_of
+from nmt.parallel.measure import layers_of, positions
 from nmt.parallel.messages import BetweenProcesses, Exchange, Link, WithinProcess, traffic
 from nmt.parallel.trace import Event, Recorder
 from nmt.placement.plan import Plan
@@ -37,19 +37,11 @@ Parameters = Mapping[str, nn.Parameter]
 
 def piece_factors(layers: Layers, pieces: Sequence[Batch]) -> list[dict[str, float]]:
     """Of each micro-batch, by layer: its size along the layer's axis, as a part of the mean."""
-    sizes = {
-        axis: [float(side.numel()) for side in sides]
-        for axis, sides in (
-            (Axis.SOURCE.value, [piece.source for piece in pieces]),
-            (Axis.TARGET.value, [piece.target_input for piece in pieces]),
-        )
-    }
+    sizes = [positions(piece) for piece in pieces]
+    means = {axis: sum(size[axis] for size in sizes) / len(sizes) for axis in sizes[0]}
     return [
-        {
-            name: sizes[info.axis][m] * len(pieces) / sum(sizes[info.axis])
-            for name, info in layers.items()
-        }
-        for m in range(len(pieces))
+        {name: size[info.axis] / means[info.axis] for name, info in layers.items()}
+        for size in sizes
     ]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,13 @@ class LayerCost(Settings):
         description="What it keeps for its backward pass, inputs too."
     )
     parameter_bytes: NonNegativeFloat = Field(description="Of its parameters.")
+    draw_seconds: NonNegativeFloat = Field(
+        default=0.0,
+        description="Of drawing its dropout masks for a whole batch, which its first task does.",
+    )
+    update_seconds: NonNegativeFloat = Field(
+        default=0.0, description="Of the optimizer's step on its parameters."
+    )
     shares: list[str] = Field(
         default=[], description="Layers with the same parameters, which are counted once a device."
     )
@@ -48,6 +55,9 @@ class CutCost(Settings):
     chunks: PositiveInt
     forward: dict[str, NonNegativeFloat]
     backward: dict[str, NonNegativeFloat]
+    positions: dict[str, PositiveInt] = Field(
+        default={}, description="Of the micro-batch: sentences × steps, padding too, by time axis."
+    )
 
 
 class Profile(Settings):
@@ -102,6 +112,20 @@ class Profile(Settings):
             * (first.chunks if layer.cut else 1)
             for name, layer in self.layers.items()
         }
+
+    def factors(
+        self, micro_batches: int, chunks: int, pieces: Sequence[Mapping[str, int]]
+    ) -> list[dict[str, float]]:
+        """Of other micro-batches with these positions by axis: how much more work each is for each
+        layer than the one that was measured."""
+        usual = self.seconds(micro_batches, chunks).positions
+        return [
+            {
+                name: piece[layer.axis] / usual[layer.axis] if usual else 1.0
+                for name, layer in self.layers.items()
+            }
+            for piece in pieces
+        ]
 
     def save(self, file: Path) -> None:
         """Write JSON."""

@@ -24,11 +24,15 @@ class Costs:
     message: Mapping[str, float] = field(default_factory=dict)
     # Of each micro-batch, by layer: how much more work it is than usual. Empty: all are alike.
     factors: Sequence[Mapping[str, float]] = ()
+    first: Mapping[str, float] = field(default_factory=dict)  # more, of a layer's first task
 
     def of(self, task: Task, device: int = 0) -> float:  # noqa: ARG002 - all devices are alike here
         """Seconds of `task`."""
         seconds = (self.backward if task.backward else self.forward)[task.layer]
-        return seconds * self.factors[task.micro_batch][task.layer] if self.factors else seconds
+        if self.factors:
+            seconds *= self.factors[task.micro_batch][task.layer]
+        first = not (task.micro_batch or task.chunk or task.backward)
+        return seconds + self.first.get(task.layer, 0.0) if first else seconds
 
     def delay(self, layer: str, sender: int, receiver: int) -> float:
         """Seconds that a layer's output, or its gradient, takes from one device to another."""

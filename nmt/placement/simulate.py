@@ -8,7 +8,7 @@ the link's latency and its size by the bandwidth; messages do not hold up one an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from nmt.placement.cluster import Cluster
@@ -57,15 +57,24 @@ class Simulator:
         self._costs: dict[tuple[int, int], ClusterCosts] = {}
 
     def run(
-        self, placement: Mapping[str, int], micro_batches: int, chunks: int, rule: Rule
+        self,
+        placement: Mapping[str, int],
+        micro_batches: int,
+        chunks: int,
+        rule: Rule,
+        factors: Sequence[Mapping[str, float]] = (),
     ) -> Simulation:
-        """One step of the layers so placed."""
+        """One step of the layers so placed, with micro-batches whose work differs by `factors`."""
         graph = self.graph(micro_batches, chunks)
         costs = self.costs(micro_batches, chunks)
+        if factors:
+            costs = replace(costs, factors=factors)
         timeline = schedule(graph, placement, len(self.cluster), costs, rule)
         memory = self.memory(timeline.orders, graph, placement)
         over = tuple(d for d, used in enumerate(memory) if used > self.cluster.memory(d))
-        return Simulation(timeline.seconds, timeline.idle, memory, over, timeline)
+        # No device updates its parameters before all know the norm of all gradients.
+        seconds = timeline.seconds + max(self._updates(placement))
+        return Simulation(seconds, timeline.idle, memory, over, timeline)
 
     def graph(self, micro_batches: int, chunks: int) -> TaskGraph:
         """The tasks of a step."""
@@ -84,7 +93,10 @@ class Simulator:
                 name: layer.output_bytes / (micro_batches * graph.chunks_of(name))
                 for name, layer in self.profile.layers.items()
             }
-            self._costs[key] = ClusterCosts(cut.forward, cut.backward, sizes, cluster=self.cluster)
+            draws = {name: layer.draw_seconds for name, layer in self.profile.layers.items()}
+            self._costs[key] = ClusterCosts(
+                cut.forward, cut.backward, sizes, first=draws, cluster=self.cluster
+            )
         return self._costs[key]
 
     def memory(
@@ -113,7 +125,18 @@ class Simulator:
                 counted.update((name, *layer.shares))
         return total
 
+    def _updates(self, placement: Mapping[str, int]) -> list[float]:
+        """Seconds of the optimizer's step on each device."""
+        found = [0.0] * len(self.cluster)
+        for name, device in placement.items():
+            seconds = self.profile.layers[name].update_seconds
+            found[device] += seconds / self.cluster.speeds[device]
+        return found
+
     @cached_property
     def alone(self) -> float:
-        """Seconds of a whole batch on the fastest device alone, whatever its memory."""
-        return sum(self.profile.whole().values()) / max(self.cluster.speeds)
+        """Seconds of a step on the fastest device alone, whatever its memory."""
+        extra = sum(
+            layer.draw_seconds + layer.update_seconds for layer in self.profile.layers.values()
+        )
+        return (sum(self.profile.whole().values()) + extra) / max(self.cluster.speeds)

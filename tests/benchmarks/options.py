@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-PARTS = ("train", "pipeline", "decode")
+PARTS = ("train", "pipeline", "placement", "decode")
 
 Settings = TypeVar("Settings")
 
@@ -23,7 +23,8 @@ class Options:
     warm_up: float = 10.0  # seconds of training before it
     repeats: int = 3  # of every measurement; what is compared takes turns
     micro_batches: tuple[int, ...] = (8, 16)  # of a pipeline
-    steps: int = 3  # measured steps of a pipeline, after one that is not
+    vocabularies: tuple[int, ...] = (8000, 32000)  # of placement
+    steps: int = 3  # measured steps of a pipeline, after those that warm up
     sentences: int = 1000  # of test2016
     peers: bool = True  # measure Marian too
     venv: Path = Path(".bench-venv")  # Marian's environment, made when it is not there

@@ -15,6 +15,7 @@ from tests.benchmarks.machine import describe_machine
 PREFIXES: Mapping[str, tuple[str, ...]] = {
     "train": ("train.",),
     "pipeline": ("pipeline.",),
+    "placement": ("placement.",),
     "decode": ("decode.", "translate."),
 }
 

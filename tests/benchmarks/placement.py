@@ -1,0 +1,236 @@
+"""Placements that were planned against those of experts, on two processes of this machine.
+
+For each model and vocabulary: the layers are measured once, plans are searched by simulation, and
+then real training steps of them are timed, in turns: the plan of `placement=auto`, and each
+expert's rule, all with the cut of the batch that suits them best in simulation, and the split of
+encoder and decoder again with the plan's own cut. What the simulator had predicted for exactly
+those batches is compared with what they took.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import Literal
+
+from nmt.config import LearningConfig, PlannerName, TrainConfig
+from nmt.errors import PlanError
+from nmt.model.batch import Batch
+from nmt.parallel.launch import cores
+from nmt.parallel.measure import positions
+from nmt.placement.cluster import equal_devices
+from nmt.placement.cost import Profile
+from nmt.placement.planners import plan_with
+from nmt.placement.problem import Choice, Problem, Search
+from nmt.placement.schedule import Rule
+from nmt.placement.simulate import Simulator
+from nmt.tune import WARM_UP, measure, measure_layers
+from tests.benchmarks.options import Options
+from tests.benchmarks.ours import batches_of, prepared, training_config
+from tests.benchmarks.results import Report
+
+DEVICES = 2
+SENTENCES = 512  # of a batch
+CUTS = [(m, c) for m in (2, 4, 8) for c in (1, 2)]
+RULES: tuple[PlannerName, ...] = ("split", "equal_layers", "parameters", "folded")
+# Not used by the planners that run here, but asked for by all.
+LEARNING = LearningConfig(samples=16, learning_rate=0.003, entropy=0.1, hidden=48)
+SEED = 1
+
+ExecutorName = Literal["wavefront", "deepspeed"]
+
+
+@dataclass
+class Candidate:
+    """One way to train, what was predicted for it, and what it took."""
+
+    name: str
+    executor: ExecutorName
+    placement: dict[str, int]
+    cut: tuple[int, int]
+    predicted: list[float]  # seconds of each measured step
+    file: Path
+    measured: list[list[float]] = field(default_factory=list)  # repetitions × steps
+
+    @property
+    def seconds(self) -> list[float]:
+        """Of all steps of each repetition."""
+        return [sum(steps) for steps in self.measured]
+
+    @property
+    def error(self) -> float:
+        """Of the prediction, as a part of the median time."""
+        return sum(self.predicted) / median(self.seconds) - 1
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name} ({self.executor}, M {self.cut[0]}, C {self.cut[1]}): "
+            f"{median(self.seconds):.2f} s, predicted {sum(self.predicted):.2f} "
+            f"({self.error:+.1%})"
+        )
+
+
+class Case:
+    """One model with one vocabulary."""
+
+    def __init__(self, options: Options, model: str, vocabulary: int) -> None:
+        self.name = f"{model}.v{vocabulary}"
+        self._options, self._folder = options, options.output / "scratch"
+        self._settings = (
+            f"model={model}",
+            "data=tatoeba_en_de",  # Multi30k has not words enough for 32,000 pieces
+            f"data.vocabulary.size={vocabulary}",
+            "parallel.threads=1",
+            *batches_of(SENTENCES),
+        )
+        config = self._config()
+        data = prepared(config)
+        some = islice(data.batches(), WARM_UP, WARM_UP + options.steps)
+        self._batches = [Batch.from_rows(pairs.source, pairs.target) for pairs in some]
+        self.profile: Profile = measure_layers(config, CUTS, DEVICES)
+        self._simulator = Simulator(self.profile, equal_devices(["cpu"] * DEVICES))
+        self.candidates: list[Candidate] = []
+
+    def _config(self, *more: str) -> TrainConfig:
+        return training_config([*self._settings, *more], self._folder)
+
+    def problem(self, rule: Rule = "wavefront") -> Problem:
+        """A placement and a cut."""
+        return Problem(self._simulator, CUTS, rule, use_all=True)
+
+    def planned(self, planner: PlannerName) -> Choice | None:
+        """What a planner finds; None where its rule does not fit."""
+        search = Search(self.problem(), evaluations=2000)
+        try:
+            plan_with(planner, search, SEED, LEARNING)
+            return search.result()
+        except PlanError:
+            return None
+
+    def optimum(self) -> Choice:
+        """Of all placements and cuts, in simulation."""
+        problem = self.problem()
+        search = Search(problem, evaluations=10**9)
+        # Devices are alike: the first group may as well be on the first.
+        for rest in itertools.product(range(DEVICES), repeat=len(problem.groups) - 1):
+            for cut in range(len(CUTS)):
+                search.value(Choice((0, *rest), cut))
+        return search.result()
+
+    def add(self, name: str, choice: Choice, executor: ExecutorName = "wavefront") -> Candidate:
+        """Another candidate, unless the same is there under another name."""
+        rule: Rule = "1f1b" if executor == "deepspeed" else "wavefront"
+        problem = self.problem(rule)
+        placement, cut = problem.placement(choice), CUTS[choice.cut]
+        for one in self.candidates:
+            if (one.placement, one.cut, one.executor) == (placement, cut, executor):
+                one.name = f"{one.name} = {name}"
+                return one
+        file = (self._folder / f"plan-{self.name}-{len(self.candidates)}.json").absolute()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        problem.plan(choice).model_copy(update={"tasks": []}).save(file)
+        found = Candidate(name, executor, placement, cut, self._predict(placement, cut, rule), file)
+        self.candidates.append(found)
+        return found
+
+    def _predict(self, placement: dict[str, int], cut: tuple[int, int], rule: Rule) -> list[float]:
+        """Seconds of the very steps that are measured."""
+        return [
+            self._simulator.run(
+                placement,
+                *cut,
+                rule,
+                self.profile.factors(*cut, [positions(piece) for piece in batch.cut(cut[0])]),
+            ).seconds
+            for batch in self._batches
+        ]
+
+    def measure(self) -> None:
+        """All candidates in turns."""
+        for _ in range(self._options.repeats):
+            for one in self.candidates:
+                config = self._config(
+                    f"parallel={one.executor}",
+                    f"parallel.stages={DEVICES}",
+                    f"parallel.micro_batches={one.cut[0]}",
+                    f"parallel.chunks={one.cut[1]}",
+                    "placement=file",
+                    f"placement.file={one.file}",
+                )
+                one.measured.append(measure(config, self._options.steps).seconds)
+
+
+def run(options: Options, report: Report) -> None:
+    """All models and vocabularies."""
+    if cores() < DEVICES:
+        report.skip("placement.auto_vs_split", "it takes two cores")
+        return
+    errors: list[float] = []
+    gains: list[float] = []
+    for model in options.models:
+        for vocabulary in options.vocabularies:
+            case = Case(options, model, vocabulary)
+            gains.append(_compare(case, report))
+            errors += [abs(one.error) for one in case.candidates]
+            report.notes += [f"{case.name}: {one}" for one in case.candidates]
+    report.add("placement.auto_vs_split", "x", gains, "expert", [1.0])
+    report.add("placement.simulator_error", "part of the step", errors)
+    report.notes.append(f"largest error of {len(errors)} plans: {max(errors):.1%}")
+
+
+def _compare(case: Case, report: Report) -> float:
+    """Split time by plan time."""
+    auto = case.planned("auto")
+    assert auto is not None, "contiguous runs always fit"
+    best = case.optimum()
+    plan = case.add("auto", auto)
+    optimum = case.add("optimum", best)
+    experts = {
+        rule: case.add(rule, choice) for rule in RULES if (choice := case.planned(rule)) is not None
+    }
+    split = experts["split"]
+    placement = case.problem().choice(split.placement)
+    equal = case.add("split, the plan's cut", Choice(placement.devices, auto.cut))
+    # DeepSpeed's engine: contiguous plans, time in one piece.
+    whole = [i for i, (_, chunks) in enumerate(CUTS) if chunks == 1]
+    for one in _contiguous(case, [plan, *experts.values()]):
+        devices = case.problem().choice(one.placement).devices
+        best_cut = min(
+            whole, key=lambda cut: case.problem("1f1b").value(Choice(devices, cut)).seconds
+        )
+        case.add(one.name.split(" = ")[0], Choice(devices, best_cut), "deepspeed")
+    case.measure()
+    name = f"placement.auto_vs_split.{case.name}"
+    report.compare(name, plan.seconds, "split, its best cut", split.seconds)
+    report.compare(f"{name}.equal_cut", plan.seconds, "split, the plan's cut", equal.seconds)
+    fastest = min(experts.values(), key=lambda one: median(one.seconds))
+    report.compare(
+        f"placement.auto_vs_best_expert.{case.name}", plan.seconds, fastest.name, fastest.seconds
+    )
+    report.compare(
+        f"placement.auto_vs_optimum.{case.name}",
+        plan.seconds,
+        "best of all placements, simulated",
+        optimum.seconds,
+    )
+    bound = sum(case.profile.whole().values()) / DEVICES
+    report.notes.append(
+        f"{case.name}: {len(case.problem().groups)} groups of layers, half of all work "
+        f"{bound:.2f} s a step; simulated: split {sum(split.predicted) / sum(plan.predicted):.2f} "
+        f"times the plan, the optimum {sum(optimum.predicted) / sum(plan.predicted):.3f} times"
+    )
+    return median(split.seconds) / median(plan.seconds)
+
+
+def _contiguous(case: Case, candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Those that DeepSpeed can run."""
+    found = []
+    for one in candidates:
+        order = [one.placement[name] for name in case.profile.layers]
+        if order == sorted(order):
+            found.append(one)
+    return found
