@@ -20,7 +20,7 @@ from nmt.model.graph import BATCH, Axis, LayerGraph, LayerStack
 from nmt.parallel.device_work import DeviceWork, Step
 from nmt.parallel.executor import Loss, OptimizerFactory
 from nmt.placement.cost import CutCost, LayerCost, Profile
-from nmt.placement.tasks import LayerInfo, Layers, TaskGraph
+from nmt.placement.tasks import SENTENCES, LayerInfo, Layers, TaskGraph
 from nmt.precision.master_weights import MasterWeights
 
 REPEATS = 3  # measured, after one that warms up
@@ -39,9 +39,10 @@ def layers_of(graph: LayerGraph) -> Layers:
     }
 
 
-def positions(piece: Batch) -> dict[str, int]:
-    """Sentences × steps, padding too, by time axis: how much work a micro-batch is."""
+def size_of(piece: Batch) -> dict[str, int]:
+    """A micro-batch's size, see `nmt.placement.tasks.work`."""
     return {
+        SENTENCES: piece.rows,
         Axis.SOURCE.value: piece.source.numel(),
         Axis.TARGET.value: piece.target_input.numel(),
     }
@@ -127,7 +128,7 @@ def _cut_cost(
         chunks=chunks,
         forward={name: median(seconds[name, False]) for name in graph.names},
         backward={name: median(seconds[name, True]) for name in graph.names},
-        positions=positions(piece),
+        size=size_of(piece),
     )
 
 

@@ -25,24 +25,21 @@ from nmt.parallel.device_work import DeviceWork, Step
 from nmt.parallel.executor import Loss, OptimizerFactory, StepResult
 from nmt.parallel.launch import world
 from nmt.parallel.local import load_local_state, local_state
-from nmt.parallel.measure import layers_of, positions
+from nmt.parallel.measure import layers_of, size_of
 from nmt.parallel.messages import BetweenProcesses, Exchange, Link, WithinProcess, traffic
 from nmt.parallel.trace import Event, Recorder
 from nmt.placement.plan import Plan
-from nmt.placement.tasks import Layers, Task, TaskGraph, check_orders
+from nmt.placement.tasks import Layers, Task, TaskGraph, check_orders, work
 from nmt.precision.master_weights import MasterWeights
 
 Parameters = Mapping[str, nn.Parameter]
 
 
 def piece_factors(layers: Layers, pieces: Sequence[Batch]) -> list[dict[str, float]]:
-    """Of each micro-batch, by layer: its size along the layer's axis, as a part of the mean."""
-    sizes = [positions(piece) for piece in pieces]
-    means = {axis: sum(size[axis] for size in sizes) / len(sizes) for axis in sizes[0]}
-    return [
-        {name: size[info.axis] / means[info.axis] for name, info in layers.items()}
-        for size in sizes
-    ]
+    """Of each micro-batch: how much more work it is for each layer than the mean."""
+    works = [work(layers, size_of(piece)) for piece in pieces]
+    means = {name: sum(one[name] for one in works) / len(works) for name in layers}
+    return [{name: one[name] / means[name] for name in layers} for one in works]
 
 
 class _Program:

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from nmt.config import NonNegativeFloat, PositiveInt, Settings, Text, read
 from nmt.errors import ConfigurationError, PlanError
-from nmt.placement.tasks import LayerInfo, Layers
+from nmt.placement.tasks import LayerInfo, Layers, work
 
 # Bytes of optimizer and gradient for each byte of a parameter: itself, its gradient, and Adam's
 # two moments.
@@ -55,8 +55,8 @@ class CutCost(Settings):
     chunks: PositiveInt
     forward: dict[str, NonNegativeFloat]
     backward: dict[str, NonNegativeFloat]
-    positions: dict[str, PositiveInt] = Field(
-        default={}, description="Of the micro-batch: sentences × steps, padding too, by time axis."
+    size: dict[str, PositiveInt] = Field(
+        default={}, description="Of the micro-batch, see nmt.placement.tasks.work; {}: not known."
     )
 
 
@@ -116,16 +116,11 @@ class Profile(Settings):
     def factors(
         self, micro_batches: int, chunks: int, pieces: Sequence[Mapping[str, int]]
     ) -> list[dict[str, float]]:
-        """Of other micro-batches with these positions by axis: how much more work each is for each
-        layer than the one that was measured."""
-        usual = self.seconds(micro_batches, chunks).positions
-        return [
-            {
-                name: piece[layer.axis] / usual[layer.axis] if usual else 1.0
-                for name, layer in self.layers.items()
-            }
-            for piece in pieces
-        ]
+        """Of other micro-batches of these sizes: how much more work each is for each layer than the
+        one that was measured."""
+        usual = work(self.infos, self.seconds(micro_batches, chunks).size)
+        works = [work(self.infos, piece) for piece in pieces]
+        return [{name: one[name] / usual[name] for name in usual} for one in works]
 
     def save(self, file: Path) -> None:
         """Write JSON."""

@@ -28,6 +28,21 @@ class LayerInfo(NamedTuple):
 Layers = Mapping[str, LayerInfo]  # in an order in which they can be computed
 
 
+SENTENCES = "sentences"  # among the sizes of a micro-batch, beside the positions of each axis
+
+
+def work(layers: Layers, size: Mapping[str, int]) -> dict[str, float]:
+    """How much each layer has to do for a micro-batch, in units of its own. `size` has its number
+    of sentences, and for each time axis its positions: sentences × steps, padding too. Who reads
+    another axis (attention) looks at each of its steps from each of the own."""
+    found = {}
+    for name, info in layers.items():
+        found[name] = float(size[info.axis])
+        for axis in {layers[source].axis for source in info.inputs} - {info.axis}:
+            found[name] *= size[axis] / size[SENTENCES]
+    return found
+
+
 class Task(NamedTuple):
     """One layer's forward or backward pass over one chunk of one micro-batch."""
 

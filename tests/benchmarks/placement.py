@@ -3,8 +3,11 @@
 For each model and vocabulary: the layers are measured once, plans are searched by simulation, and
 then real training steps of them are timed, in turns: the plan of `placement=auto`, and each
 expert's rule, all with the cut of the batch that suits them best in simulation, and the split of
-encoder and decoder again with the plan's own cut. What the simulator had predicted for exactly
-those batches is compared with what they took.
+encoder and decoder again with the plan's own cut.
+
+What the simulator predicts for exactly those batches is compared with what they took. The machine's
+speed drifts by several percent within minutes, so that the layers are measured again in every round
+and predictions made from the medians.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from nmt.config import LearningConfig, PlannerName, TrainConfig
 from nmt.errors import PlanError
 from nmt.model.batch import Batch
 from nmt.parallel.launch import cores
-from nmt.parallel.measure import positions
+from nmt.parallel.measure import size_of
 from nmt.placement.cluster import equal_devices
 from nmt.placement.cost import Profile
 from nmt.placement.planners import plan_with
@@ -52,8 +55,8 @@ class Candidate:
     executor: ExecutorName
     placement: dict[str, int]
     cut: tuple[int, int]
-    predicted: list[float]  # seconds of each measured step
     file: Path
+    predicted: float = 0.0  # seconds of all measured steps
     measured: list[list[float]] = field(default_factory=list)  # repetitions × steps
 
     @property
@@ -64,12 +67,12 @@ class Candidate:
     @property
     def error(self) -> float:
         """Of the prediction, as a part of the median time."""
-        return sum(self.predicted) / median(self.seconds) - 1
+        return self.predicted / median(self.seconds) - 1
 
     def __str__(self) -> str:
         return (
             f"{self.name} ({self.executor}, M {self.cut[0]}, C {self.cut[1]}): "
-            f"{median(self.seconds):.2f} s, predicted {sum(self.predicted):.2f} "
+            f"{median(self.seconds):.2f} s, predicted {self.predicted:.2f} "
             f"({self.error:+.1%})"
         )
 
@@ -91,9 +94,17 @@ class Case:
         data = prepared(config)
         some = islice(data.batches(), WARM_UP, WARM_UP + options.steps)
         self._batches = [Batch.from_rows(pairs.source, pairs.target) for pairs in some]
-        self.profile: Profile = measure_layers(config, CUTS, DEVICES)
-        self._simulator = Simulator(self.profile, equal_devices(["cpu"] * DEVICES))
+        self._profiles = [measure_layers(config, CUTS, DEVICES)]
+        self._simulator = self._simulator_now()
         self.candidates: list[Candidate] = []
+
+    @property
+    def profile(self) -> Profile:
+        """The median of all that were measured."""
+        return median_profile(self._profiles)
+
+    def _simulator_now(self) -> Simulator:
+        return Simulator(self.profile, equal_devices(["cpu"] * DEVICES))
 
     def _config(self, *more: str) -> TrainConfig:
         return training_config([*self._settings, *more], self._folder)
@@ -133,25 +144,22 @@ class Case:
         file = (self._folder / f"plan-{self.name}-{len(self.candidates)}.json").absolute()
         file.parent.mkdir(parents=True, exist_ok=True)
         problem.plan(choice).model_copy(update={"tasks": []}).save(file)
-        found = Candidate(name, executor, placement, cut, self._predict(placement, cut, rule), file)
+        found = Candidate(name, executor, placement, cut, file)
         self.candidates.append(found)
         return found
 
-    def _predict(self, placement: dict[str, int], cut: tuple[int, int], rule: Rule) -> list[float]:
+    def _predict(self, simulator: Simulator, one: Candidate) -> float:
         """Seconds of the very steps that are measured."""
-        return [
-            self._simulator.run(
-                placement,
-                *cut,
-                rule,
-                self.profile.factors(*cut, [positions(piece) for piece in batch.cut(cut[0])]),
-            ).seconds
-            for batch in self._batches
-        ]
+        rule: Rule = "1f1b" if one.executor == "deepspeed" else "wavefront"
+        pieces = [[size_of(piece) for piece in batch.cut(one.cut[0])] for batch in self._batches]
+        factors = [simulator.profile.factors(*one.cut, sizes) for sizes in pieces]
+        return sum(simulator.run(one.placement, *one.cut, rule, f).seconds for f in factors)
 
     def measure(self) -> None:
         """All candidates in turns."""
-        for _ in range(self._options.repeats):
+        for round_ in range(self._options.repeats):
+            if round_:
+                self._profiles.append(measure_layers(self._config(), CUTS, DEVICES))
             for one in self.candidates:
                 config = self._config(
                     f"parallel={one.executor}",
@@ -162,6 +170,26 @@ class Case:
                     f"placement.file={one.file}",
                 )
                 one.measured.append(measure(config, self._options.steps).seconds)
+        simulator = self._simulator_now()
+        for one in self.candidates:
+            one.predicted = self._predict(simulator, one)
+
+
+def median_profile(profiles: list[Profile]) -> Profile:
+    """Task by task."""
+    cuts = [
+        cut.model_copy(
+            update={
+                side: {
+                    name: median(getattr(one.cuts[i], side)[name] for one in profiles)
+                    for name in cut.forward
+                }
+                for side in ("forward", "backward")
+            }
+        )
+        for i, cut in enumerate(profiles[0].cuts)
+    ]
+    return profiles[0].model_copy(update={"cuts": cuts})
 
 
 def run(options: Options, report: Report) -> None:
@@ -220,8 +248,8 @@ def _compare(case: Case, report: Report) -> float:
     bound = sum(case.profile.whole().values()) / DEVICES
     report.notes.append(
         f"{case.name}: {len(case.problem().groups)} groups of layers, half of all work "
-        f"{bound:.2f} s a step; simulated: split {sum(split.predicted) / sum(plan.predicted):.2f} "
-        f"times the plan, the optimum {sum(optimum.predicted) / sum(plan.predicted):.3f} times"
+        f"{bound:.2f} s a step; simulated: split {split.predicted / plan.predicted:.2f} times the plan, "
+        f"the optimum {optimum.predicted / plan.predicted:.3f} times"
     )
     return median(split.seconds) / median(plan.seconds)
 
