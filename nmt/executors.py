@@ -192,10 +192,9 @@ def search_plan(
     problem = Problem(
         Simulator(profile, equal_devices(devices)), cuts, rule, groups=groups, use_all=use_all
     )
-    seconds = 60 * placement.minutes if placement.minutes else float("inf")
-    search = Search(problem, placement.evaluations, seconds)
+    search = Search(problem, placement.evaluations, placement.seconds)
     planner = "exact" if runs and placement.planner in ("expert", "auto") else placement.planner
-    plan_with(planner, search, config.seed, placement.learning)
+    plan_with(planner, search, config.seed, placement.learning, placement.policy)
     return problem.plan(search.result()).model_copy(update={"tasks": []})
 
 

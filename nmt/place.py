@@ -56,19 +56,44 @@ def place(config: PlaceConfig) -> None:
     require_matplotlib()
     # The least cut first: it stands for one device alone.
     cuts = sorted({(m, c) for m in config.micro_batches for c in config.chunks})
+    if config.mode == "pretrain":
+        _pretrain(config, cuts)
+        return
     profile = find_profile(config, cuts)
     if config.mode == "profile":
         print(cost_table(profile))
         return
-    if config.shards:
-        profile = finer(profile, config.shards)
-    run = (lambda plan: _measure(config, plan)) if config.measured else None
-    simulator = Simulator(profile, Cluster(config.cluster))
-    problem = Problem(simulator, cuts, config.schedule, config.objective, run)
+    problem = _problem(config, cuts, profile)
     if config.mode == "compare":
         _compare(config, problem)
     else:
         _plan(config, problem)
+
+
+def _problem(config: PlaceConfig, cuts: Sequence[tuple[int, int]], profile: Profile) -> Problem:
+    if config.shards:
+        profile = finer(profile, config.shards)
+    run = (lambda plan: _measure(config, plan)) if config.measured else None
+    simulator = Simulator(profile, Cluster(config.cluster))
+    return Problem(simulator, cuts, config.schedule, config.objective, run)
+
+
+def _pretrain(config: PlaceConfig, cuts: Sequence[tuple[int, int]]) -> None:
+    """A policy that has learned from models of several depths, saved."""
+    from nmt.placement.policy import pretrain, save_policy  # torch's optimizers take a second
+
+    problems = []
+    for layers in config.pretrain.layers:
+        depth = {"encoder_layers": layers, "decoder_layers": layers, "name": f"{layers} layers"}
+        model = config.model.model_copy(update=depth)
+        one = config.model_copy(update={"model": model})
+        problems.append(_problem(one, cuts, find_profile(one, cuts)))
+    placement, updates = config.placement, config.pretrain.updates
+    policy = pretrain(problems, updates, config.seed, placement.learning)
+    file = Path(config.output) / "policy.safetensors"
+    save_policy(policy, file)
+    print(f"Learned from {updates * placement.learning.samples} plans of {len(problems)} models.")
+    print(f"Written: {file}; ask it with `placement=policy placement.policy={file}`.")
 
 
 def find_profile(config: PlaceConfig, cuts: Sequence[tuple[int, int]]) -> Profile:
@@ -148,19 +173,13 @@ def _measure(config: PlaceConfig, plan: Plan) -> float:
     return seconds
 
 
-def _search(config: PlaceConfig, problem: Problem) -> Search:
-    minutes = config.placement.minutes
-    seconds = float("inf") if minutes is None else 60 * minutes
-    return Search(problem, config.placement.evaluations, seconds)
-
-
 def _plan(config: PlaceConfig, problem: Problem) -> None:
     placement = config.placement
     if placement.file is not None:
         problem, choice = _given(config, problem, Plan.load(placement.file))
     else:
-        search = _search(config, problem)
-        plan_with(placement.planner, search, config.seed, placement.learning)
+        search = Search(problem, placement.evaluations, placement.seconds)
+        plan_with(placement.planner, search, config.seed, placement.learning, placement.policy)
         choice = search.result()
         logger.info("%d plans tried in %.1f s", search.used, search.elapsed)
     plan = problem.plan(choice).model_copy(update={"tasks": []})  # each batch has its own order
@@ -229,15 +248,8 @@ def _draw(folder: Path, problem: Problem, timeline: Timeline) -> None:
 
 
 def _compare(config: PlaceConfig, problem: Problem) -> None:
-    minutes = config.placement.minutes
-    compared = compare(
-        problem,
-        config.planners,
-        config.placement.learning,
-        config.placement.evaluations,
-        float("inf") if minutes is None else 60 * minutes,
-        range(config.seed, config.seed + config.seeds),
-    )
+    seeds = range(config.seed, config.seed + config.seeds)
+    compared = compare(problem, config.planners, config.placement, seeds)
     folder, text = Path(config.output), table(problem, compared)
     (folder / "compare.md").write_text(text + "\n", encoding="utf-8")
     values = [asdict(one) for one in compared]

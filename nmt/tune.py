@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import torch.distributed as dist
 
 from nmt.config import ParallelConfig, TrainConfig, read
 from nmt.corpus.prepare import PreparedData, prepare
@@ -235,10 +234,10 @@ def _layers_here(
 ) -> dict[str, Any]:
     """The profile, measured while the others measure theirs."""
     group.join("gloo")
-    dist.barrier()
+    group.wait_for_all()
     device = find_device(config)
     values = measured(config, graph, data, cuts, device).model_dump(mode="json")
-    dist.barrier()
+    group.wait_for_all()
     return values
 
 

@@ -31,6 +31,7 @@ PlannerName = Literal[
     "random",
     "annealing",
     "reinforce",
+    "policy",
 ]
 
 
@@ -99,9 +100,18 @@ class PlacementConfig(Settings):
         "auto: annealing from there, cuts included; file: it is read, cuts included."
     )
     file: Text | None = Field(description="The plan.json of the planner `file`.")
+    policy: Text | None = Field(
+        description="A policy.safetensors of `nmt-place mode=pretrain`: what the planner `policy` "
+        "asks, and `reinforce` goes on from; null: `reinforce` begins anew."
+    )
     evaluations: PositiveInt = Field(description="Plans that may be tried.")
     minutes: PositiveFloat | None = Field(description="The longest that it may take; null: any.")
     learning: LearningConfig
+
+    @property
+    def seconds(self) -> float:
+        """The longest that it may take."""
+        return float("inf") if self.minutes is None else 60 * self.minutes
 
     @model_validator(mode="after")
     def _a_file_to_read(self) -> PlacementConfig:
@@ -110,14 +120,26 @@ class PlacementConfig(Settings):
                 "`file` must be set with the planner `file` and with no other, but is "
                 f"{self.file!r} with `{self.planner}` instead."
             )
+        if self.planner == "policy" and self.policy is None:
+            raise ValueError("`policy` must be set with the planner `policy`, but is null instead.")
         return self
+
+
+class PretrainConfig(Settings):
+    """What a policy learns from before it meets the graph that it is for."""
+
+    layers: list[PositiveInt] = Field(
+        min_length=1, description="Models with so many layers in the encoder, and in the decoder."
+    )
+    updates: PositiveInt = Field(description="Steps of learning, on each model in turns.")
 
 
 class PlaceConfig(Settings):
     """conf/place.yaml: finding a placement, and what it needs."""
 
-    mode: Literal["plan", "profile", "probe", "compare"] = Field(
-        description="Make a plan; measure the layers; measure the links; or compare planners."
+    mode: Literal["plan", "profile", "probe", "compare", "pretrain"] = Field(
+        description="Make a plan; measure the layers; measure the links; compare planners; or let "
+        "a policy learn from models of several depths."
     )
     profile: str | None = Field(
         description="Costs to plan with: a profile.json, or PipeDream's graph.txt; null: the "
@@ -151,9 +173,19 @@ class PlaceConfig(Settings):
     precision: PrecisionConfig
     cluster: ClusterConfig
     placement: PlacementConfig
+    pretrain: PretrainConfig
 
     @model_validator(mode="after")
     def _fits(self) -> PlaceConfig:
+        if self.mode == "pretrain" and self.profile is not None:
+            raise ValueError(
+                "`profile` must be null with `mode=pretrain`, which measures models of several "
+                f"depths, but is {self.profile!r} instead."
+            )
+        if "policy" in self.planners and self.placement.policy is None:
+            raise ValueError(
+                "`placement.policy` must be set where `planners` has policy, but is null instead."
+            )
         if "file" in self.planners:
             raise ValueError(
                 "`planners` must be such as search for a plan, but has file among them."

@@ -98,6 +98,11 @@ def from_main(compute: Callable[[], Value]) -> Value:
     return value
 
 
+def wait_for_all() -> None:
+    """Go on when all processes have come here."""
+    dist.barrier()
+
+
 def agree(value: float, device: torch.device) -> float:
     """The main process's value, on all of them."""
     message = torch.tensor(value, dtype=torch.float64, device=device)

@@ -40,7 +40,7 @@ def layers_of(graph: LayerGraph) -> Layers:
 
 
 def size_of(piece: Batch) -> dict[str, int]:
-    """A micro-batch's size, see `nmt.placement.tasks.work`."""
+    """A micro-batch's size, see `nmt.placement.tasks.amount_of_work`."""
     return {
         SENTENCES: piece.rows,
         Axis.SOURCE.value: piece.source.numel(),

@@ -29,7 +29,7 @@ from nmt.parallel.measure import layers_of, size_of
 from nmt.parallel.messages import BetweenProcesses, Exchange, Link, WithinProcess, traffic
 from nmt.parallel.trace import Event, Recorder
 from nmt.placement.plan import Plan
-from nmt.placement.tasks import Layers, Task, TaskGraph, check_orders, work
+from nmt.placement.tasks import Layers, Task, TaskGraph, amount_of_work, check_orders
 from nmt.precision.master_weights import MasterWeights
 
 Parameters = Mapping[str, nn.Parameter]
@@ -37,7 +37,7 @@ Parameters = Mapping[str, nn.Parameter]
 
 def piece_factors(layers: Layers, pieces: Sequence[Batch]) -> list[dict[str, float]]:
     """Of each micro-batch: how much more work it is for each layer than the mean."""
-    works = [work(layers, size_of(piece)) for piece in pieces]
+    works = [amount_of_work(layers, size_of(piece)) for piece in pieces]
     means = {name: sum(one[name] for one in works) / len(works) for name in layers}
     return [{name: one[name] / means[name] for name in layers} for one in works]
 

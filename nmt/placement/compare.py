@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf
 from statistics import median
 
-from nmt.config import LearningConfig, PlannerName
+from nmt.config import PlacementConfig, PlannerName
 from nmt.errors import PlanError
 from nmt.placement.planners import DRAWING, plan_with
 from nmt.placement.problem import Problem, Search
@@ -49,30 +49,24 @@ class Compared:
 def compare(
     problem: Problem,
     planners: Sequence[PlannerName],
-    learning: LearningConfig,
-    evaluations: int,
-    seconds: float,
+    placement: PlacementConfig,
     seeds: Sequence[int],
 ) -> list[Compared]:
-    """Run all planners, those that draw once for each seed."""
-    return [
-        _attempts(problem, planner, learning, evaluations, seconds, seeds) for planner in planners
-    ]
+    """Run all planners at the budget of `placement`, those that draw once for each seed."""
+    return [_attempts(problem, planner, placement, seeds) for planner in planners]
 
 
 def _attempts(
     problem: Problem,
     planner: PlannerName,
-    learning: LearningConfig,
-    evaluations: int,
-    seconds: float,
+    placement: PlacementConfig,
     seeds: Sequence[int],
 ) -> Compared:
     attempts = []
     for seed in seeds if planner in DRAWING or planner == "auto" else seeds[:1]:
-        search = Search(problem, evaluations, seconds)
+        search = Search(problem, placement.evaluations, placement.seconds)
         try:
-            plan_with(planner, search, seed, learning)
+            plan_with(planner, search, seed, placement.learning, placement.policy)
         except PlanError as error:
             return Compared(planner, [], str(error))
         attempts.append(

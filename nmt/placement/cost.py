@@ -16,7 +16,7 @@ from pydantic import Field
 
 from nmt.config import NonNegativeFloat, PositiveInt, Settings, Text, read
 from nmt.errors import ConfigurationError, PlanError
-from nmt.placement.tasks import LayerInfo, Layers, work
+from nmt.placement.tasks import LayerInfo, Layers, amount_of_work
 
 # Bytes of optimizer and gradient for each byte of a parameter: itself, its gradient, and Adam's
 # two moments.
@@ -56,7 +56,8 @@ class CutCost(Settings):
     forward: dict[str, NonNegativeFloat]
     backward: dict[str, NonNegativeFloat]
     size: dict[str, PositiveInt] = Field(
-        default={}, description="Of the micro-batch, see nmt.placement.tasks.work; {}: not known."
+        default={},
+        description="Of the micro-batch, see nmt.placement.tasks.amount_of_work; {}: not known.",
     )
 
 
@@ -118,8 +119,8 @@ class Profile(Settings):
     ) -> list[dict[str, float]]:
         """Of other micro-batches of these sizes: how much more work each is for each layer than the
         one that was measured."""
-        usual = work(self.infos, self.seconds(micro_batches, chunks).size)
-        works = [work(self.infos, piece) for piece in pieces]
+        usual = amount_of_work(self.infos, self.seconds(micro_batches, chunks).size)
+        works = [amount_of_work(self.infos, piece) for piece in pieces]
         return [{name: one[name] / usual[name] for name in usual} for one in works]
 
     def save(self, file: Path) -> None:

@@ -9,12 +9,13 @@ for all contiguous plans, they are simulated, so that the step itself is the sho
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import comb, inf, perm
 
 from nmt.errors import PlanError
 from nmt.placement.cost import STATE
 from nmt.placement.problem import Choice, Problem, Search
+from nmt.placement.runs import divisions
 
 MOST_UNEQUAL = 12  # devices whose order is searched too
 
@@ -85,6 +86,7 @@ class _Runs:
         ]
         kept = [sum(profile.layers[name].kept_bytes for name in group) for group in problem.groups]
         self._parameters = [0.0, *itertools.accumulate(parameters)]
+        self._ties = _ties(problem, place)
         self._kept = [0.0, *itertools.accumulate(kept)]
         self._micro_batches = problem.cuts[cut][0]
         # Bytes that cross the boundary before group i: of all outputs that are read behind it.
@@ -101,11 +103,18 @@ class _Runs:
             for i in range(len(problem.groups) + 1)
         ]
 
+    def _parameter_bytes(self, i: int, j: int) -> float:
+        """Of groups i to before j; those that share their parameters count once."""
+        twice = sum(
+            size for tie in self._ties for _, size in [one for one in tie if i <= one[0] < j][1:]
+        )
+        return self._parameters[j] - self._parameters[i] - twice
+
     def time(self, i: int, j: int, device: int) -> float:
         """Seconds; infinite where it does not fit into memory. Messages to and from the run are
         counted on a link to any neighbour, forward and backward."""
         problem = self._problem
-        memory = STATE * (self._parameters[j] - self._parameters[i])
+        memory = STATE * self._parameter_bytes(i, j)
         if problem.objective == "step":
             # 1F1B alone bounds the micro-batches on their way; others may keep all of them.
             most = min(self._micro_batches, problem.devices)
@@ -125,28 +134,27 @@ class _Runs:
         return max(work, *messages) if messages else work
 
 
+def _ties(problem: Problem, place: Mapping[str, int]) -> list[list[tuple[int, float]]]:
+    """Of layers that share their parameters: where each is, and the bytes."""
+    layers = problem.profile.layers
+    found: dict[str, list[tuple[int, float]]] = {}
+    for name, layer in layers.items():
+        for owner in layer.shares:
+            tie = found.setdefault(owner, [(place[owner], layers[owner].parameter_bytes)])
+            tie.append((place[name], layer.parameter_bytes))
+    return list(found.values())
+
+
 def _in_order(problem: Problem, cut: int) -> tuple[int, ...] | None:
-    runs, groups = _Runs(problem, cut), len(problem.groups)
+    groups = len(problem.groups)
     most = min(groups, problem.devices)
-    best = [[inf] * (groups + 1) for _ in range(most + 1)]
-    came = [[0] * (groups + 1) for _ in range(most + 1)]
-    best[0][0] = 0.0
-    for k in range(1, most + 1):
-        for j in range(k, groups + 1):
-            for i in range(k - 1, j):
-                value = max(best[k - 1][i], runs.time(i, j, k - 1))
-                if value < best[k][j]:
-                    best[k][j], came[k][j] = value, i
-    least = min(most, problem.devices) if problem.use_all else 1
-    k = min(range(least, most + 1), key=lambda k: (best[k][groups], -k))
-    if best[k][groups] == inf:
+    found = divisions(groups, most, _Runs(problem, cut).time)
+    # Fewer devices only where they do as well, unless all must have something.
+    best = found[-1] if problem.use_all else min(reversed(found), key=lambda one: one.largest)
+    if best.largest == inf:
         return None
-    where, j = [0] * groups, groups
-    for device in range(k - 1, -1, -1):
-        i = came[device + 1][j]
-        where[i:j] = [device] * (j - i)
-        j = i
-    return tuple(where)
+    runs = itertools.pairwise(best.bounds)
+    return tuple(device for device, (i, j) in enumerate(runs) for _ in range(i, j))
 
 
 def _any_order(problem: Problem, cut: int) -> tuple[int, ...] | None:

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from nmt.config import Settings, read
 from nmt.errors import ConfigurationError, PlanError
+from nmt.placement.runs import divisions
 from nmt.placement.schedule import Costs, schedule
 from nmt.placement.tasks import Layers, Task, TaskGraph
 
@@ -233,21 +234,5 @@ def balanced_bounds(costs: Sequence[float], parts: int) -> list[int]:
         raise PlanError(
             f"`parallel.stages` must be at most {n}, the number of layers, but is {parts} instead."
         )
-    sums = [0.0]
-    for cost in costs:
-        sums.append(sums[-1] + cost)
-    # best[k][i]: least largest part when the first i layers are in k parts; cut[k][i]: where the
-    # last of them begins.
-    best = [[float("inf")] * (n + 1) for _ in range(parts + 1)]
-    cut = [[0] * (n + 1) for _ in range(parts + 1)]
-    best[0][0] = 0.0
-    for k in range(1, parts + 1):
-        for i in range(k, n + 1):
-            for j in range(k - 1, i):
-                largest = max(best[k - 1][j], sums[i] - sums[j])
-                if largest < best[k][i]:
-                    best[k][i], cut[k][i] = largest, j
-    bounds = [n]
-    for k in range(parts, 0, -1):
-        bounds.append(cut[k][bounds[-1]])
-    return bounds[::-1]
+    sums = [0.0, *itertools.accumulate(costs)]
+    return divisions(n, parts, lambda i, j, _: sums[j] - sums[i])[-1].bounds

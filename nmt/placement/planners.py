@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 
 from nmt.config import LearningConfig, PlannerName
 from nmt.errors import PlanError
@@ -13,14 +14,21 @@ from nmt.placement.exact import exact
 from nmt.placement.plan import contiguous_runs
 from nmt.placement.problem import Problem, Search
 
-DRAWING = ("random", "annealing", "reinforce")  # those whose result depends on the seed
+DRAWING = ("random", "annealing", "reinforce", "policy")  # those whose result depends on the seed
 
 
-def plan_with(planner: PlannerName, search: Search, seed: int, learning: LearningConfig) -> None:
-    """Spend a search.
+def plan_with(
+    planner: PlannerName,
+    search: Search,
+    seed: int,
+    learning: LearningConfig,
+    policy: str | None = None,
+) -> None:
+    """Spend a search. `policy` is the file of one that has learned before.
 
     Raises:
-        PlanError: the planner has no placement for this graph and this cluster.
+        PlanError: the planner has no placement for this graph and this cluster; or the file is no
+            policy.
     """
     assert planner != "file", "there is nothing to search"
     match planner:
@@ -37,9 +45,14 @@ def plan_with(planner: PlannerName, search: Search, seed: int, learning: Learnin
         case "annealing":
             annealing(search, seed)
         case "reinforce":
-            from nmt.placement.policy import reinforce  # torch takes a second
+            from nmt.placement.policy import load_policy, reinforce  # torch takes a second
 
-            reinforce(search, seed, learning)
+            reinforce(search, seed, learning, load_policy(Path(policy)) if policy else None)
+        case "policy":
+            from nmt.placement.policy import ask, load_policy
+
+            assert policy is not None, "the configuration has checked it"
+            ask(search, seed, load_policy(Path(policy)), learning.samples)
         case _:
             _try(search, EXPERTS[planner](search.problem))
 

@@ -12,13 +12,17 @@ G groups, D devices, C ways to cut, B samples, H units, F features.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from zlib import crc32
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nmt.config import LearningConfig
+from nmt.errors import PlanError
 from nmt.placement.problem import Choice, Problem, Search
 from nmt.reinforce import Reinforce
 
@@ -104,6 +108,7 @@ class PlacementPolicy(nn.Module):
 
     def __init__(self, hidden: int = 48) -> None:
         super().__init__()
+        self.hidden = hidden
         features = 6 + KINDS
         self.enter = nn.Linear(features, hidden)
         self.rounds = nn.ModuleList(nn.Linear(3 * hidden, hidden) for _ in range(ROUNDS))
@@ -256,4 +261,41 @@ def pretrain(
         weight = learning.entropy * (1 - update / updates)
         learner.update(task, samples.log_probabilities, samples.entropies, rewards, weight)
     torch.random.set_rng_state(chance)
+    return policy
+
+
+def ask(search: Search, seed: int, policy: PlacementPolicy, samples: int) -> None:
+    """Spend the search on what a policy says without learning more: first its likeliest choice,
+    then what it draws."""
+    chance = torch.random.get_rng_state()
+    torch.manual_seed(seed)
+    features = Features.of(search.problem)
+    with torch.no_grad():
+        rewards_of(search, policy.sample(features, 1, likeliest=True).choices)
+        while search.left:
+            count = min(samples, search.evaluations - search.used)
+            rewards_of(search, policy.sample(features, count).choices)
+    torch.random.set_rng_state(chance)
+
+
+def save_policy(policy: PlacementPolicy, file: Path) -> None:
+    """Write a policy's parameters, as safetensors."""
+    save_file(policy.state_dict(), file, {"hidden": str(policy.hidden)})
+
+
+def load_policy(file: Path) -> PlacementPolicy:
+    """Read a policy.
+
+    Raises:
+        PlanError: the file is missing, or not a policy.
+    """
+    try:
+        with safe_open(file, "pt") as opened:
+            policy = PlacementPolicy(int(opened.metadata()["hidden"]))
+            names = opened.keys()  # it is no dictionary
+            policy.load_state_dict({name: opened.get_tensor(name) for name in names})
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise PlanError(
+            f"`{file}` must be a policy of `nmt-place mode=pretrain`, but is not: {error}"
+        ) from None
     return policy

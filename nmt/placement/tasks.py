@@ -31,7 +31,7 @@ Layers = Mapping[str, LayerInfo]  # in an order in which they can be computed
 SENTENCES = "sentences"  # among the sizes of a micro-batch, beside the positions of each axis
 
 
-def work(layers: Layers, size: Mapping[str, int]) -> dict[str, float]:
+def amount_of_work(layers: Layers, size: Mapping[str, int]) -> dict[str, float]:
     """How much each layer has to do for a micro-batch, in units of its own. `size` has its number
     of sentences, and for each time axis its positions: sentences × steps, padding too. Who reads
     another axis (attention) looks at each of its steps from each of the own."""

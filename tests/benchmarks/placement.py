@@ -248,8 +248,8 @@ def _compare(case: Case, report: Report) -> float:
     bound = sum(case.profile.whole().values()) / DEVICES
     report.notes.append(
         f"{case.name}: {len(case.problem().groups)} groups of layers, half of all work "
-        f"{bound:.2f} s a step; simulated: split {split.predicted / plan.predicted:.2f} times the plan, "
-        f"the optimum {optimum.predicted / plan.predicted:.3f} times"
+        f"{bound:.2f} s a step; simulated: split {split.predicted / plan.predicted:.2f} times the "
+        f"plan, the optimum {optimum.predicted / plan.predicted:.3f} times"
     )
     return median(split.seconds) / median(plan.seconds)
 

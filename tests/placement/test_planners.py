@@ -6,15 +6,24 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from nmt.config import PlannerName
+from nmt.config import PlacementConfig, PlannerName
 from nmt.errors import PlanError
 from nmt.placement.cluster import equal_devices
 from nmt.placement.compare import compare, table
 from nmt.placement.cost import Profile
 from nmt.placement.exact import all_contiguous, bottleneck, number_of_contiguous
 from nmt.placement.planners import plan_with
-from nmt.placement.policy import Features, PlacementPolicy, pretrain, reinforce
+from nmt.placement.policy import (
+    Features,
+    PlacementPolicy,
+    ask,
+    load_policy,
+    pretrain,
+    reinforce,
+    save_policy,
+)
 from nmt.placement.problem import Choice, Problem, Search, groups_of
 from nmt.placement.simulate import Simulator
 from tests.placement.problems import LEARNING, chain, cluster, problem, random_chain
@@ -80,6 +89,16 @@ def test_exact_keeps_within_memory() -> None:
     small = problem(profile, cluster([1, 1], memory=[4.5, 4.5]))
     with pytest.raises(PlanError, match="must fit into the memory of 2 devices, but none of"):
         found_by("exact", small).result()
+
+
+def test_exact_counts_shared_parameters_once() -> None:
+    """a and c share theirs: all three fit on one device, and not on two by turns."""
+    profile = chain([1.0, 1.0, 1.0], parameters=[1e9, 0.1e9, 1e9])
+    tied = profile.layers["c"].model_copy(update={"shares": ["a"]})
+    profile = profile.model_copy(update={"layers": {**profile.layers, "c": tied}})
+    of = problem(profile, cluster([1, 1], memory=[4.5, 3.0]), objective="bottleneck")
+    assert bottleneck(of, 0) == (0, 0, 0)
+    assert of.value(Choice((0, 0, 0), 0)).feasible
 
 
 def test_exact_counts_messages() -> None:
@@ -148,6 +167,36 @@ def test_a_policy_of_other_graphs_serves_one_that_it_never_saw() -> None:
     assert search.best_seconds < 0.6 * of.alone
 
 
+def test_a_policy_is_kept(tmp_path: Path) -> None:
+    """Asked again after it was saved, it says the same; and it is asked, not taught."""
+    of = problem(random_chain(2, 5), cluster([1, 1]), objective="bottleneck")
+    policy, file = pretrain([of], 40, 1, LEARNING), tmp_path / "policy.safetensors"
+    save_policy(policy, file)
+    searches = []
+    for _ in range(2):
+        searches.append(Search(of, 20))
+        plan_with("policy", searches[-1], 1, LEARNING, str(file))
+    direct = Search(of, 20)
+    ask(direct, 1, policy, LEARNING.samples)
+    assert [one.history for one in searches] == [direct.history] * 2
+    assert direct.used == 20
+    going_on = Search(of, 20)
+    plan_with("reinforce", going_on, 1, LEARNING, str(file))
+    assert going_on.best is not None
+
+
+def test_what_is_no_policy(tmp_path: Path) -> None:
+    file = tmp_path / "policy.safetensors"
+    with pytest.raises(PlanError, match="must be a policy of `nmt-place mode=pretrain`, but"):
+        load_policy(file)
+    file.write_text("{}")
+    with pytest.raises(PlanError, match="must be a policy"):
+        load_policy(file)
+    save_file({"x": torch.zeros(1)}, file, {"hidden": "8"})
+    with pytest.raises(PlanError, match="must be a policy"):
+        load_policy(file)
+
+
 def test_the_published_profile() -> None:
     """PipeDream's GNMT-8: total time by that of the longest stage, no messages."""
     profile = Profile.load(Path(os.environ["NMT_CORPORA"]) / "pipedream-gnmt" / "graph.txt")
@@ -161,7 +210,10 @@ def test_the_published_profile() -> None:
 
 def test_planners_side_by_side() -> None:
     of = problem(chain([1.0, 2.0, 1.0]), cluster([1, 1]), [(1, 1), (2, 1)])
-    compared = compare(of, ["single", "split", "annealing"], LEARNING, 50, 60.0, [1, 2])
+    placement = PlacementConfig(
+        planner="exact", file=None, policy=None, evaluations=50, minutes=1.0, learning=LEARNING
+    )
+    compared = compare(of, ["single", "split", "annealing"], placement, [1, 2])
     text = table(of, compared)
     assert [len(one.attempts) for one in compared] == [1, 0, 2]
     assert text.index("| annealing |") < text.index("| single |")
