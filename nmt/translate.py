@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -17,7 +18,7 @@ from nmt.corpus.lines import read_lines
 from nmt.errors import InputError
 
 if TYPE_CHECKING:
-    from nmt.decoding.translator import Translation
+    from nmt.decoding.translator import Translation, Translator
 
 
 def main() -> None:
@@ -46,10 +47,24 @@ def translate(config: TranslateConfig) -> None:
         threads=chosen.threads,
         decode=config.decode,
     )
+    if config.form != "lines":
+        with opened(config.output) as output:
+            write(texts(translator, lines, config), output)
+        return
     jsonl = config.format == "jsonl"
     translations = translator.translate_stream(lines, config.buffer, alignments=jsonl)
     with opened(config.output) as output:
         write((as_json(one) if jsonl else one.text for one in translations), output)
+
+
+def texts(translator: Translator, lines: Iterable[str], config: TranslateConfig) -> Iterator[str]:
+    """Translations of lines that are cut into sentences, or of all lines as one document."""
+    if config.form == "html":
+        yield from translator.translate_texts(["\n".join(lines)], "html")
+        return
+    waiting = iter(lines)
+    while some := list(islice(waiting, config.buffer)):
+        yield from translator.translate_texts(some)
 
 
 def stdin_lines(stream: BinaryIO) -> Iterator[str]:

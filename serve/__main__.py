@@ -5,16 +5,14 @@ from __future__ import annotations
 import signal
 import socket
 import sys
+from functools import partial
 from importlib.util import find_spec
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from nmt.command import run_command
 from nmt.config import ServeConfig
 from nmt.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from starlette.applications import Starlette
 
 
 def main() -> None:
@@ -23,21 +21,35 @@ def main() -> None:
 
 
 def serve(config: ServeConfig) -> None:
-    """Load the model and answer requests until SIGTERM or Ctrl-C; running ones are finished first.
+    """Load the models and answer requests until SIGTERM or Ctrl-C; running ones are finished first.
 
     Raises:
-        ConfigurationError: the address cannot be listened on, or the extra `serve` is missing.
-        ModelFolderError, PlanError, InputError: the model cannot be loaded.
+        ConfigurationError: the address cannot be listened on, the keys cannot be read, or the extra
+            `serve` is missing.
+        ModelFolderError, PlanError, InputError: a model cannot be loaded.
     """
     signal.signal(signal.SIGTERM, _exit)
     require_extra()
     with bind(config.host, config.port) as listener:
-        app = load_app(config)
-        host, port = start_listening(listener, config)
-        # importing it takes a second, which `--help` and mistakes need not wait for
+        from serve.app import create_app
+        from serve.models import Models
         from serve.server import run
 
-        run(app, listener, f"Serving {config.translator.folder} at http://{host}:{port}")
+        if config.log == "json":
+            from serve.logs import use_json
+
+            use_json()
+        app = create_app(None, config)
+        host, port = start_listening(listener, config)
+        load = partial(
+            Models.load,
+            config.models,
+            config.translator,
+            config.decode,
+            config.limits.segment_tokens,
+        )
+        greeting = f"Serving {', '.join(config.models)} at http://{host}:{port}"
+        run(app, listener, config, load, greeting)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -76,27 +88,9 @@ def start_listening(listener: socket.socket, config: ServeConfig) -> tuple[str, 
     return (f"[{host}]" if ":" in host else host), port
 
 
-def load_app(config: ServeConfig) -> Starlette:
-    """The application with its model."""
-    from nmt.decoding import Translator
-    from serve.app import create_app
-
-    chosen = config.translator
-    translator = Translator.load(
-        chosen.folder,
-        plan=chosen.plan,
-        device=chosen.device,
-        precision=chosen.precision.name,
-        emulate=chosen.precision.emulate,
-        threads=chosen.threads,
-        decode=config.decode,
-    )
-    return create_app(translator, config)
-
-
 def require_extra() -> None:
     """Raise ConfigurationError if the extra `serve` is not installed."""
-    for package in ("starlette", "uvicorn"):
+    for package in ("starlette", "uvicorn", "prometheus_client", "py3langid"):
         if find_spec(package) is None:
             raise ConfigurationError(
                 [

@@ -1,163 +1,283 @@
-"""The server's endpoints: LibreTranslate's `/translate`, `/languages` and `/health`.
+"""The server's endpoints: LibreTranslate's and DeepL's dialects, health, metrics, and the page.
 
-The model works in one thread of its own, so that the event loop stays free: `/health` answers while
-a long text is being translated. Texts are never logged, and so neither are query strings.
+The model works in a thread of its own, so that the event loop stays free: health and metrics answer
+whatever the model is doing. Texts, keys and query strings are never logged.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
-from uuid import uuid4
+from pathlib import Path
+from typing import Any
 
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nmt.config import DecodeConfig, ServeConfig
-from nmt.decoding import Translation, Translator
+from nmt.config import ServeConfig
 from nmt.errors import InputError
-from serve.answers import answer
-from serve.languages import name_of
-from serve.requests import Limits, RequestError, check, read_parameters
+from serve.auth import Keys
+from serve.detection import detect
+from serve.dialects import deepl, libretranslate
+from serve.errors import RequestError
+from serve.limits import Rates
+from serve.metrics import Metrics
+from serve.middleware import Around, error_response
+from serve.models import Models
+from serve.parameters import Parameters, read_parameters, texts_of
+from serve.service import Service, Translated, Wanted
+from serve.spec import specification
 
-logger = logging.getLogger(__name__)
+STATIC = Path(__file__).parent / "static"
+NO_LIMIT = 1_000_000_000_000  # characters; DeepL's form has no word for none
+FAVICON = "icon.svg"
 
 
-def create_app(translator: Translator, config: ServeConfig) -> Starlette:
-    """The application that serves one loaded model."""
-    endpoints = Endpoints(translator, config)
-    return Starlette(
-        routes=[
-            Route("/translate", endpoints.translate, methods=["POST"]),
-            Route("/languages", endpoints.languages, methods=["GET"]),
-            Route("/health", endpoints.health, methods=["GET"]),
-        ],
+def create_app(models: Models | None, config: ServeConfig) -> Starlette:
+    """The application. Without models it is loading: `app.state.service.use` gives it some.
+
+    Raises:
+        ConfigurationError: the file of keys is not as it must be.
+    """
+    metrics = Metrics()
+    service = Service(models, config, metrics)
+    endpoints = Endpoints(service, config, Keys.load(config.keys), metrics)
+    routes = endpoints.routes()
+    app = Starlette(
+        routes=routes,
         middleware=[
+            Middleware(Around, metrics=metrics, paths=frozenset(r.path for r in routes)),
             # any page may use the server, as with LibreTranslate; there are no cookies to protect
             Middleware(
                 CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"]
             ),
-            Middleware(Failures),
         ],
         exception_handlers={HTTPException: http_error, RequestError: request_error},
         lifespan=endpoints.lifespan,
     )
+    app.state.service = service
+    return app
 
 
 class Endpoints:
-    """What the server answers, and the thread in which its model works."""
+    """What the server answers."""
 
-    def __init__(self, translator: Translator, config: ServeConfig) -> None:
-        self._translator = translator
-        self._config = config
-        self._limits = Limits(
-            source_language=translator.source_language,
-            target_language=translator.target_language,
-            max_sentences=config.max_sentences,
-            max_characters=config.max_characters,
-            max_alternatives=config.decode.beam_size - 1,
-        )
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="translator")
+    def __init__(self, service: Service, config: ServeConfig, keys: Keys, metrics: Metrics) -> None:
+        self._service, self._config, self._keys, self._metrics = service, config, keys, metrics
+        self._limits, self._rates = config.limits, Rates(config.limits)
+        self._characters: Counter[str] = Counter()  # of each client, for /v2/usage
+        self._started = time.time()
+
+    def routes(self) -> list[Route]:
+        """All of them."""
+        table: list[tuple[str, Any, str]] = [
+            ("/translate", self.translate, "POST"),
+            ("/detect", self.detect, "POST"),
+            ("/languages", self.languages, "GET"),
+            ("/frontend/settings", self.settings, "GET"),
+            ("/spec", self.spec, "GET"),
+            ("/v2/translate", self.translate_deepl, "POST"),
+            ("/v2/languages", self.languages_deepl, "GET"),
+            ("/v2/usage", self.usage, "GET"),
+            ("/health", self.live_libretranslate, "GET"),
+            ("/livez", self.live, "GET"),
+            ("/readyz", self.ready, "GET"),
+            ("/v2/health/live", self.live, "GET"),
+            ("/v2/health/ready", self.ready, "GET"),
+            ("/metrics", self.metrics, "GET"),
+            ("/status", self.status, "GET"),
+        ]
+        if self._config.page:
+            table.append(("/", self.page, "GET"))
+            table += [(f"/static/{file.name}", self.static, "GET") for file in STATIC.iterdir()]
+        # A client may also POST what it wants to know (the official DeepL client does).
+        both = {"/v2/languages", "/v2/usage"}
+        return [
+            Route(path, endpoint, methods=["GET", "POST"] if path in both else [verb])
+            for path, endpoint, verb in table
+        ]
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:  # noqa: ARG002
         """Shutting down waits for what the model is working on."""
         yield
-        self._thread.shutdown()
+        await self._service.drain()
+
+    # LibreTranslate
 
     async def translate(self, request: Request) -> JSONResponse:
         """`POST /translate`."""
-        parameters = await read_parameters(request, self._config.max_body_bytes)
-        asked = check(parameters, self._limits)
-        decode = self._config.decode.model_copy(update={"n_best": 1 + asked.alternatives})
-        segments = [segment for text in asked.texts for segment in text.segments]
-        try:
-            translations = await self._in_thread(segments, decode, asked.alignments)
-        except InputError as error:
-            raise RequestError(str(error)) from None
-        return JSONResponse(answer(asked, translations, self._limits.source_language))
+        parameters = await read_parameters(request, self._limits.body_bytes)
+        caller = self._caller(request, parameters)
+        asked = libretranslate.wanted(parameters, self._limits)
+        translated = await self._translate(request, asked, caller)
+        return JSONResponse(libretranslate.answer(parameters, asked, translated))
+
+    async def detect(self, request: Request) -> JSONResponse:
+        """`POST /detect`."""
+        parameters = await read_parameters(request, self._limits.body_bytes)
+        caller = self._caller(request, parameters)
+        if not parameters.get("q"):
+            raise RequestError("Invalid request: missing q parameter")
+        text = "\n".join(texts_of(parameters["q"], "q"))
+        self._check_rate(caller, text)
+        found = await run_in_threadpool(detect, text, self._service.models.languages)
+        return JSONResponse([libretranslate.detected(one) for one in found])
 
     async def languages(self, request: Request) -> JSONResponse:  # noqa: ARG002
         """`GET /languages`."""
-        source, target = self._limits.source_language, self._limits.target_language
-        targets = {source: [target], target: []} if source != target else {source: [target]}
-        return JSONResponse(
-            [
-                {"code": code, "name": name_of(code), "targets": reachable}
-                for code, reachable in targets.items()
-            ]
-        )
+        return JSONResponse(libretranslate.languages(self._service.models))
 
-    async def health(self, request: Request) -> JSONResponse:  # noqa: ARG002
-        """`GET /health`."""
+    async def settings(self, request: Request) -> JSONResponse:  # noqa: ARG002
+        """`GET /frontend/settings`."""
+        models, keys = self._service.models, self._keys.required
+        return JSONResponse(libretranslate.settings(models, self._limits, keys))
+
+    async def spec(self, request: Request) -> JSONResponse:  # noqa: ARG002
+        """`GET /spec`."""
+        return JSONResponse(specification(self._limits))
+
+    # DeepL
+
+    async def translate_deepl(self, request: Request) -> JSONResponse:
+        """`POST /v2/translate`."""
+        most = self._limits.body_bytes
+        parameters = await read_parameters(request, most, deepl.LISTS)
+        caller = self._caller(request, parameters)
+        asked = deepl.wanted(parameters)
+        return JSONResponse(deepl.answer(asked, await self._translate(request, asked, caller)))
+
+    async def languages_deepl(self, request: Request) -> JSONResponse:
+        """`GET /v2/languages`."""
+        parameters = await read_parameters(request, self._limits.body_bytes)
+        self._caller(request, parameters)
+        return JSONResponse(deepl.languages(self._service.models, parameters.get("type")))
+
+    async def usage(self, request: Request) -> JSONResponse:
+        """`GET /v2/usage`: since the server was started."""
+        parameters = await read_parameters(request, self._limits.body_bytes)
+        caller = self._caller(request, parameters)
+        count = self._characters[caller] if self._keys.required else 0
+        return JSONResponse({"character_count": count, "character_limit": NO_LIMIT})
+
+    # Operation
+
+    async def live_libretranslate(self, request: Request) -> JSONResponse:  # noqa: ARG002
+        """`GET /health`: the server runs."""
         return JSONResponse({"status": "ok"})
 
-    async def _in_thread(
-        self, texts: Sequence[str], decode: DecodeConfig, alignments: bool
-    ) -> list[Translation]:
-        if not texts:
-            return []
-        work = partial(self._translator.translate, texts, decode, alignments=alignments)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    async def live(self, request: Request) -> JSONResponse:  # noqa: ARG002
+        """`GET /livez`: the running batch runs too."""
+        alive = self._service.batch.alive
+        return JSONResponse({"status": "ok" if alive else "failed"}, 200 if alive else 500)
 
+    async def ready(self, request: Request) -> JSONResponse:  # noqa: ARG002
+        """`GET /readyz`: requests are carried out."""
+        if self._service.ready and self._service.batch.alive:
+            return JSONResponse({"status": "ok"})
+        status = "draining" if self._service.draining else "loading"
+        return JSONResponse({"status": status}, 503, {"retry-after": "5"})
 
-class Failures:
-    """Middleware: an unforeseen error becomes a 500 with an id; its cause is in the log alone."""
+    async def metrics(self, request: Request) -> Response:  # noqa: ARG002
+        """`GET /metrics`."""
+        return Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    async def status(self, request: Request) -> JSONResponse:  # noqa: ARG002
+        """`GET /status`: figures of now, for the page."""
+        now = self._service.batch.statistics
+        return JSONResponse(
+            {
+                "ready": self._service.ready,
+                "uptime_seconds": round(time.time() - self._started),
+                "waiting_sentences": now.waiting_sentences,
+                "waiting_tokens": now.waiting_tokens,
+                "running_sentences": now.running_sentences,
+                "padding": round(now.padding, 3),
+                "sentences": now.sentences,
+                "steps": now.steps,
+                "busy_seconds": round(now.busy_seconds, 3),
+                "last_minute": self._metrics.last_minute(),
+            }
+        )
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
-        started = False
+    async def page(self, request: Request) -> FileResponse:  # noqa: ARG002
+        """`GET /`: the page."""
+        return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
 
-        async def note_start(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await send(message)
+    async def static(self, request: Request) -> FileResponse:
+        """Its parts."""
+        name = request.url.path.rpartition("/")[2]
+        return FileResponse(STATIC / name, headers={"cache-control": "no-cache"})
 
+    # Between
+
+    def _caller(self, request: Request, parameters: Parameters) -> str:
+        """Who asks: the name of a key, or an address.
+
+        Raises:
+            RequestError: a key is missing or wrong.
+        """
+        name = self._keys.client(request, parameters)
+        return name or (request.client.host if request.client else "unknown")
+
+    def _check_rate(self, caller: str, *texts: str) -> None:
         try:
-            await self._app(scope, receive, note_start)
-        except ClientDisconnect:
-            logger.info("a client went away before its request was complete")
-        except Exception:
-            if scope["type"] != "http" or started:
-                raise
-            identifier = uuid4().hex
-            logger.exception("request %s failed", identifier)
-            response = error_response(
-                f"Internal error; the server's log has it as {identifier}", 500
-            )
-            await response(scope, receive, send)
+            self._rates.check(caller, sum(map(len, texts)))
+        except RequestError:
+            self._metrics.rejected.labels("rate").inc()
+            raise
+
+    async def _translate(self, request: Request, asked: Wanted, caller: str) -> list[Translated]:
+        """Unless the client goes away first.
+
+        Raises:
+            RequestError: it is not possible, or not now.
+            ClientDisconnect: nobody waits for it any more.
+        """
+        self._check_rate(caller, *asked.texts)
+        began = time.perf_counter()
+        work = asyncio.ensure_future(self._service.translate(asked, caller))
+        gone = asyncio.ensure_future(_until_gone(request))
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise ClientDisconnect
+            translated = work.result()
+        except InputError as error:
+            raise RequestError(str(error)) from None
+        finally:
+            work.cancel()
+            gone.cancel()
+            await asyncio.gather(work, return_exceptions=True)  # what waits of it has left, too
+        self._characters[caller] += asked.characters if self._keys.required else 0
+        self._metrics.answered(time.perf_counter() - began)
+        return translated
 
 
-async def request_error(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
+async def _until_gone(request: Request) -> None:
+    """Return when the client has closed its connection. The body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def request_error(request: Request, error: Exception) -> JSONResponse:
     """The answer to a request that cannot be carried out."""
     assert isinstance(error, RequestError), "registered for this type alone"
-    return error_response(str(error), error.status)
+    return error_response(request.url.path, error.text, error.status, error.headers)
 
 
-async def http_error(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
+async def http_error(request: Request, error: Exception) -> JSONResponse:
     """The answer to an unknown path (404) or a wrong verb (405)."""
     assert isinstance(error, HTTPException), "registered for this type alone"
-    response = error_response(error.detail, error.status_code)
-    response.headers.update(error.headers or {})
-    return response
-
-
-def error_response(text: str, status: int) -> JSONResponse:
-    """`{"error": text}`; what cannot be UTF-8 (text may quote a request) is replaced."""
-    plain = text.encode("utf-8", "replace").decode("utf-8")
-    # The rest of a body that is too large is not read: no other request can follow it.
-    headers = {"connection": "close"} if status == 413 else None
-    return JSONResponse({"error": plain}, status, headers)
+    headers = dict(error.headers or {})
+    return error_response(request.url.path, error.detail, error.status_code, headers)

@@ -1,34 +1,100 @@
-"""uvicorn as this project runs it: quiet, on a socket that was taken before."""
+"""uvicorn as this project runs it: quiet, on a socket that was taken before, and draining at its
+end."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import signal
 import socket
+from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+
+from nmt.config import ServeConfig
+from nmt.errors import NmtError
+from serve.models import Models
+from serve.service import Service
+
+logger = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):
-    """Prints a line when requests are accepted: whoever started it may wait for that."""
+    """Loads its models while it answers already that it is not ready."""
 
-    def __init__(self, config: uvicorn.Config, greeting: str) -> None:
+    def __init__(
+        self, config: uvicorn.Config, service: Service, load: Callable[[], Models], greeting: str
+    ) -> None:
         super().__init__(config)
-        self._greeting = greeting
+        self._service, self._load, self._greeting = service, load, greeting
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.failure: BaseException | None = None  # why it could not start
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to listen."""
+        """Start to listen, and to load."""
         await super().startup(sockets)
-        print(self._greeting, flush=True)
+        loop = asyncio.get_running_loop()
+        self._start(self._begin())
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._start(self._reload()))
+
+    def _start(self, work: object) -> None:
+        assert asyncio.iscoroutine(work), "one of our own"
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _begin(self) -> None:
+        try:
+            self._service.use(await run_in_threadpool(self._load))
+        except BaseException as error:
+            self.failure = error
+            self.should_exit = True
+        else:
+            # Whoever started it may wait for this line.
+            print(self._greeting, flush=True)
+
+    async def _reload(self) -> None:
+        """SIGHUP: the folders are read again. What runs goes on with the models that it has."""
+        try:
+            self._service.use(await run_in_threadpool(self._load))
+        except NmtError as error:
+            logger.error("the models stay as they are: %s", error)
+        else:
+            logger.info("the models were loaded again")
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM or SIGINT: from now on nothing is accepted; what was accepted is finished. A
+        second SIGINT ends at once."""
+        self._service.draining = True
+        super().handle_exit(sig, frame)
 
 
-def run(app: Starlette, listener: socket.socket, greeting: str) -> None:
-    """Serve until SIGTERM or SIGINT; requests that are running then are finished first."""
-    config = uvicorn.Config(
+def run(
+    app: Starlette,
+    listener: socket.socket,
+    config: ServeConfig,
+    load: Callable[[], Models],
+    greeting: str,
+) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        NmtError: what `load` raised.
+    """
+    settings = uvicorn.Config(
         app,
         log_config=None,  # log as all commands do
         log_level="warning",
         access_log=False,  # it has query strings, and those may hold texts
         lifespan="on",
         server_header=False,
+        proxy_headers=bool(config.proxies),
+        forwarded_allow_ips=config.proxies,
     )
-    Server(config, greeting).run(sockets=[listener])
+    server = Server(settings, app.state.service, load, greeting)
+    server.run(sockets=[listener])
+    if server.failure is not None:
+        raise server.failure

@@ -6,9 +6,9 @@ each in one sentence with its path. Defaults live in `conf/*.yaml` alone, so tha
 there is what happens; the classes have none, except where a group may be left out.
 """
 
-from nmt.config.commands import EvaluateConfig, ServeConfig, TranslateConfig
+from nmt.config.commands import EvaluateConfig, LimitsConfig, ServeConfig, TranslateConfig
 from nmt.config.data import BatchConfig, DataConfig, FilesConfig, FilterConfig, VocabularyConfig
-from nmt.config.decode import DecodeConfig, PrecisionConfig, TranslatorConfig
+from nmt.config.decode import DecodeConfig, PrecisionConfig, TranslatorConfig, UseConfig
 from nmt.config.model import ModelConfig
 from nmt.config.placement import (
     ClusterConfig,
@@ -52,6 +52,7 @@ __all__ = [
     "FilterConfig",
     "Fraction",
     "LearningConfig",
+    "LimitsConfig",
     "LinkConfig",
     "ModelConfig",
     "NonNegativeFloat",
@@ -73,6 +74,7 @@ __all__ = [
     "TrainingConfig",
     "TranslateConfig",
     "TranslatorConfig",
+    "UseConfig",
     "VocabularyConfig",
     "describe",
     "read",

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from nmt.config.data import DataConfig
-from nmt.config.decode import DecodeConfig, TranslatorConfig
-from nmt.config.settings import NonNegativeFloat, NonNegativeInt, PositiveInt, Settings, Text
+from nmt.config.decode import DecodeConfig, TranslatorConfig, UseConfig
+from nmt.config.settings import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Settings,
+    Text,
+)
 
 
 class EvaluateConfig(Settings):
@@ -96,6 +103,10 @@ class TranslateConfig(Settings):
     translator: TranslatorConfig
     input: str | None = Field(description="File to translate, plain or .gz; null: stdin.")
     output: str | None = Field(description="File to write; null: stdout.")
+    form: Literal["lines", "sentences", "html"] = Field(
+        description="lines: each is translated in one piece; sentences: each is cut into its "
+        "sentences; html: the whole input is one document whose tags stay."
+    )
     format: Literal["text", "jsonl"] = Field(
         description="text: a line a sentence; jsonl: n-best, scores and alignments too."
     )
@@ -104,23 +115,63 @@ class TranslateConfig(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> TranslateConfig:
+        if self.format == "jsonl" and self.form != "lines":
+            raise ValueError(f"`form` must be lines with format=jsonl, but is {self.form} instead.")
         if self.format == "text":
             _one_translation(self.decode, "format=text")
         return self
 
 
+class LimitsConfig(Settings):
+    """What one request may ask for, and how much may be on its way."""
+
+    body_bytes: PositiveInt = Field(description="Largest request body.")
+    texts: PositiveInt = Field(description="Most texts, and most sentences, in one request.")
+    characters: PositiveInt = Field(description="Most characters of all texts of a request.")
+    alternatives: NonNegativeInt = Field(description="Most other translations of a text.")
+    beam_size: PositiveInt = Field(description="Largest beam that a request may ask for.")
+    segment_tokens: PositiveInt = Field(
+        description="Pieces of a sentence from which on it is cut in two, and translated so."
+    )
+    deadline_seconds: PositiveFloat = Field(description="The longest that a request may take.")
+    waiting_sentences: PositiveInt = Field(
+        description="Sentences that may wait; a request beyond gets 503."
+    )
+    waiting_tokens: PositiveInt = Field(description="Pieces of all sentences that may wait.")
+    requests_per_minute: PositiveInt | None = Field(
+        description="Of one client, a key or else an address; more get 429. null: any number."
+    )
+    characters_per_minute: PositiveInt | None = Field(description="Likewise of its texts.")
+
+
 class ServeConfig(Settings):
     """conf/serve.yaml: the translation server."""
 
-    translator: TranslatorConfig
+    models: list[Text] = Field(
+        min_length=1, description="Model folders, one for each pair of languages."
+    )
+    translator: UseConfig
     host: Text = Field(description="Address to listen on; loopback unless told otherwise.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(description="Port; 0: any free one.")
-    max_body_bytes: PositiveInt = Field(description="Largest request body.")
-    max_sentences: PositiveInt = Field(description="Most texts, and most lines, in one request.")
-    max_characters: PositiveInt = Field(
-        description="Longest line of a text: one is translated in one piece."
+    keys: Text | None = Field(
+        description="A file with a line `name key` for each client that may translate; null: all."
     )
+    proxies: list[Text] = Field(
+        description="Addresses of proxies whose X-Forwarded-For is believed."
+    )
+    log: Literal["text", "json"] = Field(description="Form of the log's lines.")
+    page: bool = Field(description="Serve the web page at /.")
+    continuous: bool = Field(
+        description="Sentences join the running batch at any step; false: only when it is empty, "
+        "to compare."
+    )
+    limits: LimitsConfig
     decode: DecodeConfig
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _fits(self) -> ServeConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -54,10 +54,9 @@ class DecodeConfig(Settings):
         return self
 
 
-class TranslatorConfig(Settings):
-    """What every command that translates needs to load a model."""
+class UseConfig(Settings):
+    """How models are loaded."""
 
-    folder: Text = Field(description="A model folder, such as runs/demo/best.")
     device: Literal["auto", "cpu", "cuda"] = Field(description="Where the model runs.")
     plan: str | None = Field(
         description="A plan.json that puts layers on several devices; null: all on `device`."
@@ -66,10 +65,16 @@ class TranslatorConfig(Settings):
     threads: PositiveInt | None = Field(description="CPU threads; null: PyTorch's choice.")
 
     @model_validator(mode="after")
-    def _one_place(self) -> TranslatorConfig:
+    def _one_place(self) -> Self:
         if self.plan is not None and self.device != "auto":
             raise ValueError(
                 f"`device` must be auto with a `plan`, which names devices, "
                 f"but is {self.device} instead."
             )
         return self
+
+
+class TranslatorConfig(UseConfig):
+    """What every command that translates needs to load a model."""
+
+    folder: Text = Field(description="A model folder, such as runs/demo/best.")

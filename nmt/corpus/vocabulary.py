@@ -68,6 +68,10 @@ class Vocabulary:
         ids: list[list[int]] = self._processor.encode(list(texts))
         return ids
 
+    def count(self, text: str) -> int:
+        """How many pieces a text has."""
+        return len(self.encode(text))
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of some ids. Special ones are left out, and the text is always one line:
         a model may put out the byte piece of a line end, which would misalign a file.

@@ -1,5 +1,38 @@
 """Translating with a trained model: beam search, the running batch, and `Translator`."""
 
-from nmt.decoding.translator import DEFAULT, Alternative, Translation, Translator
+from nmt.decoding.marks import Reading
+from nmt.decoding.markup import Form, document_of
+from nmt.decoding.running import (
+    Ask,
+    ClosedError,
+    DeadlineError,
+    Limits,
+    QueueFullError,
+    RunningBatch,
+    Search,
+    Submission,
+)
+from nmt.decoding.text import Document, Splitter, Splitting
+from nmt.decoding.translator import DEFAULT, Alternative, Translation, Translator, reading_of
 
-__all__ = ["DEFAULT", "Alternative", "Translation", "Translator"]
+__all__ = [
+    "DEFAULT",
+    "Alternative",
+    "Ask",
+    "ClosedError",
+    "DeadlineError",
+    "Document",
+    "Form",
+    "Limits",
+    "QueueFullError",
+    "Reading",
+    "RunningBatch",
+    "Search",
+    "Splitter",
+    "Splitting",
+    "Submission",
+    "Translation",
+    "Translator",
+    "document_of",
+    "reading_of",
+]

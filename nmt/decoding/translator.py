@@ -15,7 +15,10 @@ import torch
 from nmt.config import DecodeConfig
 from nmt.corpus.vocabulary import Vocabulary
 from nmt.decoding.engine import Engine, Hypothesis, Request
+from nmt.decoding.marks import Reading
+from nmt.decoding.markup import document_of
 from nmt.decoding.stepper import Stepper
+from nmt.decoding.text import Splitter
 from nmt.errors import InputError, ModelFolderError, PlanError
 from nmt.model.folder import VOCABULARY, ModelDescription, read_description, read_weights
 from nmt.model.graph import LayerGraph
@@ -37,6 +40,8 @@ DEFAULT = DecodeConfig(
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # New sentences are encoded together: not before a quarter of the batch is free.
 REFILL = 4
+# Pieces of a segment when a text is split: far beyond a sentence that a model was trained on.
+LONGEST = 200
 # A batch of sentences longer than this has fewer of them, so that its memory is bounded.
 USUAL_LENGTH = 128
 
@@ -155,7 +160,7 @@ class Translator:
         sources = self.vocabulary.encode_batch(texts)
         found = self._search(sources, decode, alignments)
         return [
-            self._translation(source, found[place]) if place in found else _blank(alignments)
+            self.translation(source, found[place]) if place in found else _blank(alignments)
             for place, source in enumerate(sources)
         ]
 
@@ -198,7 +203,36 @@ class Translator:
                 found[finished.id] = finished.hypotheses
         return found
 
-    def _translation(self, source: Sequence[int], hypotheses: list[Hypothesis]) -> Translation:
+    def splitter(self, longest: int = LONGEST) -> Splitter:
+        """How texts are cut into segments for this model, of at most so many pieces."""
+        count = self.vocabulary.count
+        return Splitter(self.source_language, count, longest)
+
+    def translate_texts(
+        self,
+        texts: Sequence[str],
+        form: Literal["text", "html", "xml"] = "text",
+        decode: DecodeConfig | None = None,
+    ) -> list[str]:
+        """Translate texts of any length, sentence by sentence. White space, markup, addresses and
+        placeholders stay.
+
+        Raises:
+            ModelFolderError: the model's weights are not finite.
+        """
+        splitter = self.splitter()
+        documents = [document_of(splitter, text, form) for text in texts]
+        segments = [segment.text for one in documents for segment in one.segments]
+        aligned = any(one.needs_alignments for one in documents)
+        readings = map(reading_of, self.translate(segments, decode, alignments=aligned))
+        return [one.join(list(islice(readings, len(one.segments)))) for one in documents]
+
+    def translation(self, source: Sequence[int], hypotheses: list[Hypothesis]) -> Translation:
+        """What a source's hypotheses, the best first, come to.
+
+        Raises:
+            ModelFolderError: there is none: the model's weights are not finite.
+        """
         if not hypotheses:
             raise ModelFolderError(
                 "The model's scores must be numbers, but are not: its training has diverged."
@@ -224,6 +258,27 @@ class Translator:
             tokens=self.vocabulary.pieces(hypothesis.pieces),
             truncated=hypothesis.truncated,
         )
+
+
+def reading_of(one: Translation | Alternative, best: Translation | None = None) -> Reading:
+    """What putting markup back needs to know of a translation. Of an alternative nothing is known
+    of where it looked: its words count as evenly spread over those of the `best` one's source."""
+    if isinstance(one, Translation):
+        best, alignment = one, one.alignment
+    else:
+        assert best is not None, "an alternative is one of a translation"
+        alignment = None
+    if alignment is None:
+        alignment = _diagonal(len(one.tokens), len(best.source_tokens))
+    return Reading(one.text, one.tokens, best.source_tokens, alignment)
+
+
+def _diagonal(targets: int, sources: int) -> np.ndarray:
+    places = (np.arange(targets) * sources / max(targets, 1)).astype(int)
+    found = np.zeros((targets, sources))
+    if sources:
+        found[np.arange(targets), places] = 1.0
+    return found
 
 
 def _blank(alignments: bool) -> Translation:

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,13 @@ import httpx
 import pytest
 import uvicorn
 
-from nmt.config import DecodeConfig, PrecisionConfig, ServeConfig, TranslatorConfig
+from nmt.config import DecodeConfig, LimitsConfig, PrecisionConfig, ServeConfig, UseConfig
 from nmt.decoding import Translator
 from serve.app import create_app
+from serve.models import Model, Models
+from tests.decoding.fakes import shouting_engines
+
+__all__ = ["shouting_engines"]
 
 StartServer = Callable[..., httpx.Client]
 
@@ -28,12 +32,25 @@ DECODE = DecodeConfig(
     max_repeats=1,
     batch_sentences=8,
 )
+LIMITS = LimitsConfig(
+    body_bytes=10_000,
+    texts=5,
+    characters=1000,
+    alternatives=2,
+    beam_size=4,
+    segment_tokens=100,
+    deadline_seconds=20,
+    waiting_sentences=20,
+    waiting_tokens=2000,
+    requests_per_minute=None,
+    characters_per_minute=None,
+)
 
 
-def serve_config(folder: Path | str, **changes: Any) -> ServeConfig:
+def serve_config(**changes: Any) -> ServeConfig:
     values: dict[str, Any] = {
-        "translator": TranslatorConfig(
-            folder=str(folder),
+        "models": ["unused"],
+        "translator": UseConfig(
             device="cpu",
             plan=None,
             precision=PrecisionConfig(name="fp32", emulate=False),
@@ -41,12 +58,21 @@ def serve_config(folder: Path | str, **changes: Any) -> ServeConfig:
         ),
         "host": "127.0.0.1",
         "port": 0,
-        "max_body_bytes": 10_000,
-        "max_sentences": 5,
-        "max_characters": 100,
+        "keys": None,
+        "proxies": [],
+        "log": "text",
+        "page": True,
+        "continuous": True,
+        "limits": LIMITS,
         "decode": DECODE,
     }
+    limits = {key: changes.pop(key) for key in list(changes) if key in LimitsConfig.model_fields}
+    values["limits"] = LIMITS.model_copy(update=limits)
     return ServeConfig(**{**values, **changes})
+
+
+def models_of(*translators: Any) -> Models:
+    return Models([Model(f"model{i}", one, one.splitter()) for i, one in enumerate(translators)])
 
 
 @pytest.fixture
@@ -54,13 +80,14 @@ def start_server() -> Iterator[StartServer]:
     """Starts a server in a thread; gives a client for it."""
     stops: list[Callable[[], None]] = []
 
-    def start(translator: Any, **changes: Any) -> httpx.Client:
-        app = create_app(translator, serve_config("unused", **changes))
+    def start(*translators: Any, **changes: Any) -> httpx.Client:
+        app = create_app(models_of(*translators) if translators else None, serve_config(**changes))
         listener = socket.create_server(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
         thread.start()
         client = httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=20)
+        client.app = app  # type: ignore[attr-defined]
 
         def stop() -> None:
             client.close()
@@ -79,3 +106,11 @@ def start_server() -> Iterator[StartServer]:
 @pytest.fixture(scope="session")
 def translator(tiny_model_folder: Path) -> Translator:
     return Translator.load(tiny_model_folder, device="cpu", threads=1, decode=DECODE)
+
+
+def address_of(client: httpx.Client) -> str:
+    return str(client.base_url).rstrip("/")
+
+
+def posted(client: httpx.Client, texts: str | Sequence[str], **more: Any) -> httpx.Response:
+    return client.post("/translate", json={"q": texts, "source": "en", "target": "de", **more})

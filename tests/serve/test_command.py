@@ -46,7 +46,7 @@ def start() -> Iterator[StartProcess]:
 def test_it_serves_and_finishes_its_requests_at_sigterm(
     start: StartProcess, tiny_model_folder: Path
 ) -> None:
-    process = start(f"translator.folder={tiny_model_folder}", "port=0", "translator.threads=1")
+    process = start(f"models={tiny_model_folder}", "port=0", "translator.threads=1")
     assert process.stdout is not None
     greeting = process.stdout.readline()
     address = greeting.split()[-1]
@@ -68,7 +68,9 @@ def test_it_serves_and_finishes_its_requests_at_sigterm(
         assert client.get("/health").json() == {"status": "ok"}  # so the server has read the body
         assert not answer.done()
         process.send_signal(signal.SIGTERM)
-        translated = answer.result().raise_for_status().json()["translatedText"]
+        finished = answer.result()
+        assert finished.status_code == 200, finished.text
+        translated = finished.json()["translatedText"]
     _, log = process.communicate(timeout=60)
     assert len(translated.split("\n")) == 900
     assert process.returncode == 0
@@ -91,7 +93,7 @@ def run_in_process(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | st
 def test_a_missing_model(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_in_process(monkeypatch, "translator.folder=nowhere", "port=0") == 2
+    assert run_in_process(monkeypatch, "models=nowhere", "port=0") == 2
     expected = "`nowhere` must be a model folder, but there is no such folder."
     assert capsys.readouterr().err.strip() == f"nmt-serve: error: {expected}"
 
@@ -99,7 +101,7 @@ def test_a_missing_model(
 def test_a_port_in_use(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert run_in_process(monkeypatch, "translator.folder=nowhere", f"port={port}") == 2
+        assert run_in_process(monkeypatch, "models=nowhere", f"port={port}") == 2
     assert (
         f"`host` and `port` must be an address to listen on, but 127.0.0.1 port {port} gives "
         "“Address already in use” instead; choose another, such as `port=0`"
@@ -115,7 +117,7 @@ def test_a_missing_extra(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("serve.__main__.find_spec", lambda name: None if name == "uvicorn" else 1)
-    assert run_in_process(monkeypatch, "translator.folder=nowhere", "port=0") == 2
+    assert run_in_process(monkeypatch, "models=nowhere", "port=0") == 2
     error = capsys.readouterr().err
     assert "needs the package uvicorn, but it is not installed" in error
     assert "pip install 'pipeline-nmt[serve]'" in error

@@ -1,0 +1,391 @@
+"""One running batch for everybody: sentences of all callers are translated together.
+
+A thread of its own owns the engines. A sentence joins as soon as there is room for it and leaves as
+soon as it is done, whatever else is in the batch. Callers take turns, sentence by sentence, so that
+one who brings a thousand does not keep another's one waiting. What waits is bounded, in sentences
+and in pieces; more is refused at once.
+
+Models and search settings that differ cannot share a batch: each has an engine of its own (a lane),
+and the lanes take turns step by step under one common budget.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from nmt.config import DecodeConfig
+from nmt.decoding.engine import Engine, Finished, Request
+from nmt.decoding.translator import USUAL_LENGTH, Translation, Translator
+from nmt.errors import NmtError
+
+logger = logging.getLogger(__name__)
+
+REFILL = 8  # while others are decoded: not before this part of the batch is free, or all fit
+LEAST = 8  # sentences that are encoded together, if there are so many
+CLOSE = 0.7  # the shortest of a larger group, as a part of the longest
+
+
+class QueueFullError(NmtError):
+    """There is no room for more sentences to wait."""
+
+
+class DeadlineError(NmtError):
+    """A request's time was over before its last sentence was translated."""
+
+
+class ClosedError(NmtError):
+    """Nothing is accepted any more."""
+
+
+class Search(NamedTuple):
+    """What sentences of one batch have in common."""
+
+    beam_size: int
+    alignments: bool
+
+
+class Ask(NamedTuple):
+    """How a caller wants its sentences."""
+
+    search: Search
+    n_best: int = 1
+    longest: int | None = None  # pieces of a translation; None: by its source's
+
+
+class Limits(NamedTuple):
+    """Of all that is on its way."""
+
+    waiting_sentences: int
+    waiting_tokens: int  # pieces
+    batch_sentences: int  # decoded together, of usual length; fewer of longer ones
+
+
+@dataclass(eq=False)  # one is equal to itself alone
+class Submission:
+    """Some sentences of one caller, answered together."""
+
+    translator: Translator
+    sources: Sequence[Sequence[int]]
+    ask: Ask
+    caller: Hashable
+    deadline: float  # of time.monotonic
+    future: Future[list[Translation]] = field(default_factory=Future)
+    found: dict[int, Translation] = field(default_factory=dict)
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self.future.done()
+
+
+class _Waiting(NamedTuple):
+    submission: Submission
+    place: int
+
+    @property
+    def source(self) -> Sequence[int]:
+        return self.submission.sources[self.place]
+
+
+class _Lane:
+    """One model with one search."""
+
+    def __init__(self, translator: Translator, search: Search, decode: DecodeConfig) -> None:
+        self.translator, self.search = translator, search
+        settings = decode.model_copy(update={"beam_size": search.beam_size, "n_best": 1})
+        self.engine = Engine(translator.stepper, settings, search.alignments)
+        self.running: dict[int, _Waiting] = {}  # by number
+
+
+@dataclass
+class Statistics:
+    """What has happened so far, and what is on its way. Read by other threads."""
+
+    waiting_sentences: int = 0
+    waiting_tokens: int = 0
+    running_sentences: int = 0
+    padding: float = 0.0  # part of the running batch's source positions
+    steps: int = 0
+    sentences: int = 0  # translated
+    source_tokens: int = 0
+    target_tokens: int = 0
+    truncated: int = 0
+    busy_seconds: float = 0.0
+
+
+Observer = Callable[[str, float], None]  # called with a name and a value, from the batch's thread
+
+
+def _ignore(name: str, value: float) -> None:  # noqa: ARG001 - an observer that does nothing
+    return
+
+
+class RunningBatch:
+    """Translates what is submitted, in a thread of its own."""
+
+    def __init__(
+        self,
+        decode: DecodeConfig,
+        limits: Limits,
+        continuous: bool = True,
+        observe: Observer | None = None,
+    ) -> None:
+        """With `continuous` false, a batch is filled only when the one before is done: what servers
+        without a running batch do, to compare with."""
+        self._decode, self._limits, self._continuous = decode, limits, continuous
+        self._observe: Observer = observe or _ignore
+        self._lock = threading.Condition()
+        self._queues: OrderedDict[Hashable, deque[_Waiting]] = OrderedDict()
+        self._open: dict[int, Submission] = {}  # by id(), until answered
+        self._lanes: dict[tuple[int, Search], _Lane] = {}
+        self._numbers = 0
+        self._closing = False
+        self._failed: BaseException | None = None
+        self.statistics = Statistics()
+        self._thread = threading.Thread(target=self._run, name="running batch", daemon=True)
+        self._thread.start()
+
+    # For callers
+
+    def submit(
+        self,
+        translator: Translator,
+        sources: Sequence[Sequence[int]],
+        ask: Ask,
+        caller: Hashable,
+        deadline: float = float("inf"),
+    ) -> Submission:
+        """Sources (pieces without special ones, none empty) join the queue; `future` of what is
+        returned has their translations, in order. `cancel` it to have them dropped.
+
+        Raises:
+            QueueFullError: there is no room; nothing has joined.
+            ClosedError: the batch is being closed.
+        """
+        submission = Submission(translator, sources, ask, caller, deadline)
+        tokens = sum(map(len, sources))
+        if not sources:
+            submission.future.set_result([])
+            return submission
+        with self._lock:
+            if self._closing or self._failed:
+                raise ClosedError("The translator is shutting down.")
+            now = self.statistics
+            # One that is too large to ever wait may still come when nobody else does.
+            alone = not now.waiting_sentences
+            if not alone and (
+                now.waiting_sentences + len(sources) > self._limits.waiting_sentences
+                or now.waiting_tokens + tokens > self._limits.waiting_tokens
+            ):
+                raise QueueFullError("Too many sentences are waiting; try again later.")
+            queue = self._queues.setdefault(caller, deque())
+            queue.extend(_Waiting(submission, place) for place in range(len(sources)))
+            self._open[id(submission)] = submission
+            now.waiting_sentences += len(sources)
+            now.waiting_tokens += tokens
+            self._lock.notify()
+        return submission
+
+    def wake(self) -> None:
+        """Look again: a submission's future was cancelled."""
+        with self._lock:
+            self._lock.notify()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not failed."""
+        return self._failed is None
+
+    def close(self, wait: bool = True) -> None:
+        """Accept nothing more; all that was accepted is finished first."""
+        with self._lock:
+            self._closing = True
+            self._lock.notify()
+        if wait:
+            self._thread.join()
+
+    # In the thread
+
+    def _run(self) -> None:
+        try:
+            while self._wait_for_work():
+                begin = time.monotonic()
+                self._drop_over()
+                self._admit()
+                for lane in list(self._lanes.values()):
+                    self._step(lane)
+                self.statistics.busy_seconds += time.monotonic() - begin
+        except BaseException as error:
+            logger.exception("the running batch failed")
+            with self._lock:
+                self._failed = error
+                submissions = list(self._open.values())
+            for submission in submissions:
+                self._answer(submission, error)
+
+    def _wait_for_work(self) -> bool:
+        """False: it is closed and empty."""
+        with self._lock:
+            while not self._open:
+                if self._closing:
+                    return False
+                self._lock.wait()
+        return True
+
+    def _drop_over(self) -> None:
+        """Take out what was cancelled, or has come too late."""
+        now = time.monotonic()
+        with self._lock:
+            late = [one for one in self._open.values() if one.deadline <= now and not one.over]
+        for submission in late:
+            self._answer(submission, DeadlineError("The time for this request is over."))
+        with self._lock:
+            over = {key for key, one in self._open.items() if one.over}
+            for key in over:
+                del self._open[key]
+            if not over:
+                return
+            for caller, queue in list(self._queues.items()):
+                gone = [one for one in queue if one.submission.over]
+                if gone:
+                    self._take_from_statistics(gone)
+                    left = deque(one for one in queue if not one.submission.over)
+                    if left:
+                        self._queues[caller] = left
+                    else:
+                        del self._queues[caller]
+        for lane in self._lanes.values():
+            for number in [n for n, one in lane.running.items() if one.submission.over]:
+                lane.engine.cancel(number)
+                del lane.running[number]
+
+    def _admit(self) -> None:
+        """Let waiting sentences join, callers in turns."""
+        running = sum(len(lane.engine) for lane in self._lanes.values())
+        if running and not self._continuous:
+            return
+        with self._lock:
+            chosen = self._choose(running)
+            self._take_from_statistics(chosen)
+        by_lane: dict[tuple[int, Search], list[_Waiting]] = {}
+        now = time.monotonic()
+        for one in chosen:
+            submission = one.submission
+            by_lane.setdefault((id(submission.translator), submission.ask.search), []).append(one)
+            self._observe("queue_wait_seconds", now - submission.since)
+        for key, some in by_lane.items():
+            self._join(key, some)
+
+    def _choose(self, running: int) -> list[_Waiting]:
+        longest = max((lane.engine.longest_source for lane in self._lanes.values()), default=0)
+        most = self._limits.batch_sentences
+        room = most - running
+        waiting = self.statistics.waiting_sentences
+        if running and room < min(waiting, max(1, most // REFILL)):
+            return []
+        chosen: list[_Waiting] = []
+        while self._queues:
+            caller, queue = next(iter(self._queues.items()))
+            wide = max(longest, len(queue[0].source) + 1)
+            allowed = max(1, most * USUAL_LENGTH // max(wide, USUAL_LENGTH))
+            if running + len(chosen) >= allowed and (running or chosen):
+                break
+            longest = wide
+            chosen.append(queue.popleft())
+            if queue:
+                self._queues.move_to_end(caller)
+            else:
+                del self._queues[caller]
+        return chosen
+
+    def _take_from_statistics(self, some: Sequence[_Waiting]) -> None:
+        self.statistics.waiting_sentences -= len(some)
+        self.statistics.waiting_tokens -= sum(len(one.source) for one in some)
+
+    def _join(self, key: tuple[int, Search], some: list[_Waiting]) -> None:
+        lane = self._lanes.get(key)
+        if lane is None:
+            translator = some[0].submission.translator
+            lane = self._lanes[key] = _Lane(translator, key[1], self._decode)
+        requests = []
+        for one in some:
+            self._numbers += 1
+            lane.running[self._numbers] = one
+            ask = one.submission.ask
+            requests.append(Request(self._numbers, one.source, ask.n_best, ask.longest))
+        for group in groups_of_like_length(requests):
+            lane.engine.admit(group)
+
+    def _step(self, lane: _Lane) -> None:
+        if not len(lane.engine):
+            # An engine that stands idle keeps its model from being freed.
+            self._lanes = {key: one for key, one in self._lanes.items() if one is not lane}
+            return
+        begin, sentences = time.monotonic(), len(lane.engine)
+        used = sum(len(one.source) + 1 for one in lane.running.values())
+        padding = 1 - used / (sentences * lane.engine.longest_source)
+        self._count_running()
+        finished = lane.engine.step()
+        self._count_running()  # before those who wait are told
+        self.statistics.steps += 1
+        self.statistics.padding = padding
+        self._observe("batch_sentences", sentences)
+        self._observe("batch_padding_ratio", padding)
+        self._observe("inference_duration_seconds", time.monotonic() - begin)
+        for one in finished:
+            assert isinstance(one.id, int), "numbers are the ids here"
+            self._finish(lane, lane.running.pop(one.id), one)
+
+    def _count_running(self) -> None:
+        running = sum(len(lane.engine) for lane in self._lanes.values())
+        self.statistics.running_sentences = running
+
+    def _finish(self, lane: _Lane, one: _Waiting, finished: Finished) -> None:
+        submission = one.submission
+        try:
+            translation = lane.translator.translation(one.source, finished.hypotheses)
+        except NmtError as error:
+            self._answer(submission, error)
+            return
+        submission.found[one.place] = translation
+        now = self.statistics
+        now.sentences += 1
+        now.source_tokens += len(one.source)
+        now.target_tokens += len(translation.tokens)
+        now.truncated += translation.truncated
+        if len(submission.found) == len(submission.sources):
+            places = range(len(submission.sources))
+            self._answer(submission, [submission.found[place] for place in places])
+
+    def _answer(self, submission: Submission, result: list[Translation] | BaseException) -> None:
+        if submission.over or not submission.future.set_running_or_notify_cancel():
+            return  # `_drop_over` takes it out
+        if isinstance(result, BaseException):
+            submission.future.set_exception(result)
+        else:
+            submission.future.set_result(result)
+            with self._lock:
+                self._open.pop(id(submission), None)
+
+
+def groups_of_like_length(requests: Sequence[Request]) -> list[list[Request]]:
+    """Sentences that are encoded together: little of it should be padding, and few of them are
+    computed less efficiently than many."""
+    ordered = sorted(requests, key=lambda request: -len(request.source))
+    groups: list[list[Request]] = []
+    for request in ordered:
+        if groups and (
+            len(groups[-1]) < LEAST or len(request.source) + 1 > CLOSE * len(groups[-1][0].source)
+        ):
+            groups[-1].append(request)
+        else:
+            groups.append([request])
+    return groups

@@ -1,0 +1,125 @@
+"""Prometheus metrics, and figures of the last minute for the page. No addresses, no keys."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from nmt.decoding import RunningBatch
+
+MINUTE = 60.0
+SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+SENTENCES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+PARTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75)
+
+
+class Metrics:
+    """Counts of one server."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "nmt_http_requests",
+            "Requests answered.",
+            ["endpoint", "method", "status"],
+            registry=self._registry,
+        )
+        self.duration = Histogram(
+            "nmt_http_request_duration_seconds",
+            "Time from a request to its answer.",
+            ["endpoint"],
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self.in_flight = Gauge(
+            "nmt_http_requests_in_flight", "Requests being answered.", registry=self._registry
+        )
+        self.rejected = Counter(
+            "nmt_requests_rejected",
+            "Requests that were not carried out.",
+            ["reason"],
+            registry=self._registry,
+        )
+        self._observed = {
+            "queue_wait_seconds": self._histogram(
+                "nmt_queue_wait_seconds", "Time that a sentence waited.", SECONDS
+            ),
+            "batch_sentences": self._histogram(
+                "nmt_batch_sentences", "Sentences of a decoding step.", SENTENCES
+            ),
+            "batch_padding_ratio": self._histogram(
+                "nmt_batch_padding_ratio", "Part of its source positions that is padding.", PARTS
+            ),
+            "inference_duration_seconds": self._histogram(
+                "nmt_inference_duration_seconds", "Time of a decoding step.", SECONDS
+            ),
+        }
+        self.model_info = Gauge(
+            "nmt_model_info",
+            "The models that are loaded; always 1.",
+            ["model", "source", "target", "precision"],
+            registry=self._registry,
+        )
+        self._latencies: deque[tuple[float, float]] = deque(maxlen=10_000)  # when, seconds
+
+    def _histogram(self, name: str, words: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(name, words, buckets=buckets, registry=self._registry)
+
+    def observe(self, name: str, value: float) -> None:
+        """What the running batch tells."""
+        self._observed[name].observe(value)
+
+    def watch(self, batch: RunningBatch) -> None:
+        """Report a batch's own counts too."""
+        self._registry.register(_BatchCollector(batch))
+
+    def answered(self, seconds: float) -> None:
+        """A translation was answered."""
+        self._latencies.append((time.monotonic(), seconds))
+
+    def text(self) -> bytes:
+        """In Prometheus' form."""
+        return generate_latest(self._registry)
+
+    def last_minute(self) -> dict[str, float | int | None]:
+        """How many translations were answered in it, and how fast."""
+        since = time.monotonic() - MINUTE
+        recent = sorted(seconds for at, seconds in list(self._latencies) if at >= since)
+        return {
+            "requests": len(recent),
+            "p50_ms": _percentile(recent, 0.5),
+            "p99_ms": _percentile(recent, 0.99),
+        }
+
+
+def _percentile(ordered: list[float], part: float) -> float | None:
+    if not ordered:
+        return None
+    return round(1000 * ordered[min(len(ordered) - 1, int(part * len(ordered)))], 1)
+
+
+class _BatchCollector(Collector):
+    """What a running batch counts itself."""
+
+    def __init__(self, batch: RunningBatch) -> None:
+        self._batch = batch
+
+    def collect(self) -> Iterator[Metric]:
+        """The figures of now."""
+        now = self._batch.statistics
+        yield GaugeMetricFamily(
+            "nmt_queue_sentences", "Sentences that wait.", value=now.waiting_sentences
+        )
+        yield GaugeMetricFamily("nmt_queue_tokens", "Their pieces.", value=now.waiting_tokens)
+        for name, words, value in (
+            ("nmt_sentences", "Sentences translated.", now.sentences),
+            ("nmt_source_tokens", "Pieces of their sources.", now.source_tokens),
+            ("nmt_target_tokens", "Pieces of their translations.", now.target_tokens),
+            ("nmt_truncated", "Translations cut off at the longest length.", now.truncated),
+        ):
+            yield CounterMetricFamily(name, words, value=value)

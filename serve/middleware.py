@@ -1,0 +1,88 @@
+"""What happens around every request: an id, a log line, metrics, headers, and failures."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve.logs import note_request, request_id
+from serve.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+)
+ABORTED = 499  # as proxies write it: the client did not wait for the answer
+
+
+class Around:
+    """Middleware around all others."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, paths: frozenset[str]) -> None:
+        """`paths` are the endpoints there are: others count together, as `other`."""
+        self._app, self._metrics, self._paths = app, metrics, paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), ABORTED
+        identifier = request_id(Request(scope).headers.get("x-request-id"))
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                extra = [*HEADERS, (b"x-request-id", identifier.encode())]
+                message["headers"] = [*message.get("headers", []), *extra]
+            await send(message)
+
+        self._metrics.in_flight.inc()
+        try:
+            await self._app(scope, receive, sending)
+        except ClientDisconnect:
+            pass
+        except Exception:
+            logger.exception("request %s failed", identifier)
+            if status != ABORTED:
+                raise
+            response = failure(scope["path"], identifier)
+            await response(scope, receive, sending)
+        finally:
+            self._metrics.in_flight.dec()
+            path = scope["path"]
+            endpoint = path if path in self._paths else "other"
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            self._metrics.requests.labels(endpoint, method, str(status)).inc()
+            self._metrics.duration.labels(endpoint).observe(time.perf_counter() - began)
+            note_request(identifier, endpoint, method, status, began)
+
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def failure(path: str, identifier: str) -> Response:
+    """An unforeseen error: an id, and its cause is in the log alone."""
+    return error_response(path, f"Internal error; the server's log has it as {identifier}", 500)
+
+
+def error_response(
+    path: str, text: str, status: int, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    """An error in the dialect of the path; what cannot be UTF-8 (it may quote a request) is
+    replaced."""
+    plain = text.encode("utf-8", "replace").decode("utf-8")
+    body = {"message": plain, "detail": plain} if path.startswith("/v2/") else {"error": plain}
+    return JSONResponse(body, status, headers)

@@ -1,0 +1,297 @@
+"""From texts to translations: languages, segments, the running batch, and the texts again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from math import ceil
+
+from starlette.concurrency import run_in_threadpool
+
+from nmt.config import ServeConfig
+from nmt.decoding import (
+    Alternative,
+    Ask,
+    ClosedError,
+    DeadlineError,
+    Document,
+    Form,
+    Limits,
+    QueueFullError,
+    Reading,
+    RunningBatch,
+    Search,
+    Splitting,
+    Translation,
+    document_of,
+    reading_of,
+)
+from serve.detection import Detected, detect
+from serve.errors import RequestError
+from serve.metrics import Metrics
+from serve.models import Model, Models
+
+AUTO = "auto"
+# Texts longer than this are cut and counted in another thread, not to hold up other requests.
+SHORT = 2000  # characters
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a request asks for, in any dialect."""
+
+    texts: list[str]
+    source: str  # a language's code, or auto
+    target: str
+    form: Form = "text"
+    splitting: Splitting = "sentences"
+    alternatives: int = 0
+    beam_size: int | None = None
+    longest: int | None = None  # pieces of a sentence's translation
+    alignments: bool = False
+
+    @property
+    def characters(self) -> int:
+        """Of all texts."""
+        return sum(map(len, self.texts))
+
+
+@dataclass(frozen=True)
+class Translated:
+    """What a text came to."""
+
+    text: str
+    source: str  # its language
+    detected: Detected | None
+    alternatives: list[str]
+    sentences: list[Translation]
+
+    @property
+    def score(self) -> float | None:
+        """Mean of the sentences'."""
+        scores = [sentence.score for sentence in self.sentences]
+        return sum(scores) / len(scores) if scores else None
+
+    @property
+    def confidence(self) -> float | None:
+        """Geometric mean of a piece's probability, over all sentences."""
+        pieces = sum(len(sentence.tokens) + 1 for sentence in self.sentences)
+        if not self.sentences:
+            return None
+        total = sum(sentence.log_probability for sentence in self.sentences)
+        return float(2.718281828459045 ** (total / pieces))
+
+    @property
+    def truncated(self) -> bool:
+        """Whether a translation was cut off at the longest length."""
+        return any(sentence.truncated for sentence in self.sentences)
+
+
+class Service:
+    """Translates for all dialects, through one running batch."""
+
+    def __init__(self, models: Models | None, config: ServeConfig, metrics: Metrics) -> None:
+        """Without models, it is loading."""
+        self._models, self._config, self._metrics = models, config, metrics
+        limits = config.limits
+        self.batch = RunningBatch(
+            config.decode,
+            Limits(limits.waiting_sentences, limits.waiting_tokens, config.decode.batch_sentences),
+            config.continuous,
+            metrics.observe,
+        )
+        metrics.watch(self.batch)
+        self.draining = False
+        if models is not None:
+            self.use(models)
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests are carried out."""
+        return self._models is not None and not self.draining
+
+    @property
+    def models(self) -> Models:
+        """Those that new requests use.
+
+        Raises:
+            RequestError: 503 while they are loading.
+        """
+        if self._models is None:
+            raise self._rejected("loading", "The model is loading; try again soon", 503, 5)
+        return self._models
+
+    def use(self, models: Models) -> None:
+        """From now on. What is running goes on with the models that it began with."""
+        self._models = models
+        self._metrics.model_info.clear()
+        for model in models.models:
+            labels = (model.name, *model.pair, self._config.translator.precision.name)
+            self._metrics.model_info.labels(*labels).set(1)
+
+    def languages_for(self, target: str) -> list[str]:
+        """What a text that is to be translated into `target` may be in: also in it already."""
+        sources = self.models.sources_of(target)
+        return [*sources, *([target] if target not in sources else [])]
+
+    async def translate(self, wanted: Wanted, caller: str) -> list[Translated]:
+        """Translate all texts. If this is cancelled, what waits of them is dropped.
+
+        Raises:
+            RequestError: it is not possible, or not now.
+        """
+        if self.draining:
+            raise self._rejected("draining", "The server is shutting down; try another", 503, 5)
+        self._check(wanted)
+        if wanted.characters > SHORT:
+            prepared = await run_in_threadpool(self._prepare, wanted)
+        else:
+            prepared = self._prepare(wanted)
+        sentences = sum(len(one.document.segments) for one in prepared)
+        if sentences > self._config.limits.texts:
+            raise RequestError(
+                f"Invalid request: q must have at most {self._config.limits.texts} sentences, "
+                f"but has {sentences} instead"
+            )
+        found = await self._search(wanted, prepared, caller)
+        if wanted.characters > SHORT:
+            return await run_in_threadpool(_put_together, wanted, prepared, found)
+        return _put_together(wanted, prepared, found)
+
+    def _check(self, wanted: Wanted) -> None:
+        limits = self._config.limits
+        if len(wanted.texts) > limits.texts:
+            raise RequestError(
+                f"Invalid request: q must have at most {limits.texts} texts, "
+                f"but has {len(wanted.texts)} instead"
+            )
+        if wanted.characters > limits.characters:
+            raise RequestError(
+                f"Invalid request: request ({wanted.characters}) exceeds text limit "
+                f"({limits.characters})"
+            )
+        models = self.models
+        if wanted.source != AUTO:
+            if wanted.source != wanted.target or wanted.source not in models.languages:
+                models.find(wanted.source, wanted.target)
+        elif wanted.target not in models.targets:
+            raise RequestError(f"{wanted.target} is not supported")
+
+    def _prepare(self, wanted: Wanted) -> list[_Prepared]:
+        return [self._prepare_text(text, wanted) for text in wanted.texts]
+
+    def _prepare_text(self, text: str, wanted: Wanted) -> _Prepared:
+        source, detected = wanted.source, None
+        if source == AUTO:
+            detected = detect(text, self.languages_for(wanted.target))[0]
+            source = detected.language
+        if source == wanted.target:
+            return _Prepared(source, detected, None, Document([], [text]), [])
+        model = self.models.find(source, wanted.target)
+        document = document_of(model.splitter, text, wanted.form, wanted.splitting)
+        sources = model.translator.vocabulary.encode_batch([one.text for one in document.segments])
+        return _Prepared(source, detected, model, document, sources)
+
+    async def _search(
+        self, wanted: Wanted, prepared: Sequence[_Prepared], caller: str
+    ) -> list[list[Translation]]:
+        """The translations of each text's segments."""
+        aligned = wanted.alignments or any(one.document.needs_alignments for one in prepared)
+        beams = max(wanted.beam_size or self._config.decode.beam_size, 1 + wanted.alternatives)
+        ask = Ask(Search(beams, aligned), 1 + wanted.alternatives, wanted.longest)
+        deadline = time.monotonic() + self._config.limits.deadline_seconds
+        by_model: dict[Model, list[int]] = {}
+        for place, one in enumerate(prepared):
+            if one.model is not None:
+                by_model.setdefault(one.model, []).append(place)
+        submissions = []
+        try:
+            for model, places in by_model.items():
+                sources = [source for place in places for source in prepared[place].sources]
+                submissions.append(
+                    self.batch.submit(model.translator, sources, ask, caller, deadline)
+                )
+            futures = [asyncio.wrap_future(one.future) for one in submissions]
+            results = await asyncio.gather(*futures)
+        except QueueFullError:
+            raise self._rejected(
+                "queue", "Too many requests are waiting; try again later", 503, self._patience()
+            ) from None
+        except ClosedError:
+            raise self._rejected("draining", "The server is shutting down", 503, 5) from None
+        except DeadlineError:
+            raise self._rejected("deadline", "The translation took too long", 504) from None
+        finally:
+            for submission in submissions:  # done ones do not mind
+                submission.future.cancel()
+            self.batch.wake()
+        found: list[list[Translation]] = [[] for _ in prepared]
+        for places, result in zip(by_model.values(), results, strict=True):
+            remaining = iter(result)
+            for place in places:
+                found[place] = list(islice(remaining, len(prepared[place].sources)))
+        return found
+
+    def _patience(self) -> int:
+        """Seconds in which the queue should have become shorter by half."""
+        now = self.batch.statistics
+        speed = now.sentences / now.busy_seconds if now.busy_seconds > 1 else 10.0
+        return max(1, min(60, ceil(now.waiting_sentences / 2 / max(speed, 0.1))))
+
+    def _rejected(
+        self, reason: str, text: str, status: int, retry_after: int | None = None
+    ) -> RequestError:
+        self._metrics.rejected.labels(reason).inc()
+        return RequestError(text, status, retry_after)
+
+    async def drain(self) -> None:
+        """Accept nothing more, and wait until all that was accepted is translated."""
+        self.draining = True
+        await run_in_threadpool(self.batch.close)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A text, ready for the batch."""
+
+    source: str
+    detected: Detected | None
+    model: Model | None  # None: it stays as it is
+    document: Document
+    sources: list[list[int]]
+
+
+def _put_together(
+    wanted: Wanted, prepared: Sequence[_Prepared], found: Sequence[list[Translation]]
+) -> list[Translated]:
+    return [
+        Translated(
+            text=(best := one.document.join([reading_of(sentence) for sentence in sentences])),
+            source=one.source,
+            detected=one.detected,
+            alternatives=_alternatives(wanted.alternatives, one.document, sentences, best),
+            sentences=sentences,
+        )
+        for one, sentences in zip(prepared, found, strict=True)
+    ]
+
+
+def _alternatives(
+    count: int, document: Document, sentences: Sequence[Translation], best: str
+) -> list[str]:
+    """Up to `count` other translations of a text, best first, none twice. The next best text has
+    the next best translation of each sentence, where it has one."""
+    others = (
+        document.join([_ranked(sentence, rank) for sentence in sentences])
+        for rank in range(1, count + 1)
+    )
+    return [other for other in dict.fromkeys(others) if other != best]
+
+
+def _ranked(sentence: Translation, rank: int) -> Reading:
+    """A sentence's translation of a rank, or its last one."""
+    ranked: list[Translation | Alternative] = [sentence, *sentence.alternatives]
+    return reading_of(ranked[min(rank, len(ranked) - 1)], sentence)

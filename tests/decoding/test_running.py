@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nmt.config import DecodeConfig
+from nmt.decoding import (
+    DEFAULT,
+    Ask,
+    ClosedError,
+    DeadlineError,
+    Limits,
+    QueueFullError,
+    RunningBatch,
+    Search,
+    Submission,
+    Translator,
+)
+from nmt.decoding.engine import Request
+from nmt.decoding.running import groups_of_like_length
+from tests.decoding.fakes import Shouting, shouting_engines
+
+__all__ = ["shouting_engines"]
+
+PLAIN = Ask(Search(1, alignments=False))
+Start = Callable[..., RunningBatch]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    batches: list[RunningBatch] = []
+
+    def make(
+        sentences: int = 4, waiting: int = 100, tokens: int = 10_000, **more: Any
+    ) -> RunningBatch:
+        limits = Limits(waiting, tokens, sentences)
+        batches.append(RunningBatch(DEFAULT, limits, **more))
+        return batches[-1]
+
+    yield make
+    for batch in batches:
+        batch.close()
+
+
+class Gate:
+    """Lets a batch's thread do one step at a time."""
+
+    def __init__(self) -> None:
+        self.here, self.go = threading.Semaphore(0), threading.Semaphore(0)
+        self.open = False
+
+    def __call__(self) -> None:
+        if not self.open:
+            self.here.release()
+            assert self.go.acquire(timeout=20)
+
+    def arrived(self) -> None:
+        assert self.here.acquire(timeout=20)
+
+    def let_go(self) -> None:
+        self.open = True
+        self.go.release()
+
+
+def submit(
+    batch: RunningBatch, model: Any, texts: list[str], caller: str = "a", **more: Any
+) -> Submission:
+    return batch.submit(model, model.vocabulary.encode_batch(texts), PLAIN, caller, **more)
+
+
+def texts_of(submission: Submission) -> list[str]:
+    return [one.text for one in submission.future.result(20)]
+
+
+def test_sentences_join_at_any_step_and_leave_when_they_are_done(start: Start) -> None:
+    gate = Gate()
+    model, batch = Shouting(gate), start()
+    long = submit(batch, model, ["abcd"])
+    gate.arrived()
+    short = submit(batch, model, ["x"], caller="b")
+    gate.go.release()
+    gate.arrived()
+    gate.go.release()
+    assert texts_of(short) == ["X"]
+    assert not long.future.done()
+    gate.let_go()
+    assert texts_of(long) == ["ABCD"]
+    assert model.batches == [["abcd"], ["abcd", "x"], ["abcd"], ["abcd"]]
+
+
+def test_a_batch_that_is_not_continuous_waits_for_the_one_before(start: Start) -> None:
+    gate = Gate()
+    model, batch = Shouting(gate), start(continuous=False)
+    submit(batch, model, ["abc"])
+    gate.arrived()
+    short = submit(batch, model, ["x"])
+    gate.let_go()
+    assert texts_of(short) == ["X"]
+    assert model.batches == [["abc"]] * 3 + [["x"]]
+
+
+def test_callers_take_turns(start: Start) -> None:
+    gate = Gate()
+    model, batch = Shouting(gate), start(sentences=2)
+    many = submit(batch, model, ["m0", "m1", "m2", "m3", "m4", "m5"], caller="flood")
+    gate.arrived()  # two of them are running
+    one = submit(batch, model, ["o"], caller="other")
+    gate.let_go()
+    assert texts_of(one) == ["O"]
+    texts_of(many)
+    firsts = list(dict.fromkeys(text for step in model.batches for text in step))
+    assert firsts.index("o") <= 3
+
+
+def test_answers_are_in_order(start: Start) -> None:
+    batch, model = start(sentences=2), Shouting()
+    texts = ["ccc", "a", "bb", "dddd", "e"]
+    assert texts_of(submit(batch, model, texts)) == [text.upper() for text in texts]
+    now = batch.statistics
+    assert (now.sentences, now.source_tokens, now.waiting_sentences) == (5, 11, 0)
+    assert now.waiting_tokens == 0
+    assert submit(batch, model, []).future.result(1) == []
+
+
+def test_more_than_may_wait_is_refused_whole(start: Start) -> None:
+    gate = Gate()
+    model, batch = Shouting(gate), start(sentences=1, waiting=3, tokens=5)
+    running = submit(batch, model, ["abc"])
+    gate.arrived()
+    waiting = submit(batch, model, ["x", "y"])
+    with pytest.raises(QueueFullError, match="Too many sentences are waiting"):
+        submit(batch, model, ["z", "z"])
+    with pytest.raises(QueueFullError):
+        submit(batch, model, ["zzzz"])
+    last = submit(batch, model, ["z"])
+    assert (batch.statistics.waiting_sentences, batch.statistics.waiting_tokens) == (3, 3)
+    gate.let_go()
+    assert [texts_of(one) for one in (running, waiting, last)] == [["ABC"], ["X", "Y"], ["Z"]]
+
+
+def test_what_is_cancelled_leaves_the_queue_and_the_batch(start: Start) -> None:
+    gate = Gate()
+    model, batch = Shouting(gate), start(sentences=1)
+    running, waiting = submit(batch, model, ["abc"]), submit(batch, model, ["def"])
+    last = submit(batch, model, ["z"])
+    gate.arrived()
+    assert running.future.cancel()
+    assert waiting.future.cancel()
+    batch.wake()
+    gate.let_go()
+    assert texts_of(last) == ["Z"]
+    with pytest.raises(CancelledError):
+        running.future.result(1)
+    assert model.batches == [["abc"], ["z"]]
+    assert batch.statistics.waiting_tokens == 0
+
+
+def test_a_deadline(start: Start) -> None:
+    gate = Gate()
+    model, batch = Shouting(gate), start(sentences=1)
+    soon = time.monotonic() + 0.05
+    late = submit(batch, model, ["abc"], deadline=soon)
+    behind = submit(batch, model, ["def"], deadline=soon)
+    gate.arrived()
+    time.sleep(0.1)
+    gate.let_go()
+    for one in (late, behind):
+        with pytest.raises(DeadlineError, match="The time for this request is over"):
+            one.future.result(20)
+    assert texts_of(submit(batch, model, ["x"])) == ["X"]
+
+
+def test_closing_finishes_what_was_accepted(start: Start) -> None:
+    model, batch = Shouting(lambda: time.sleep(0.001)), start(sentences=1)
+    accepted = [submit(batch, model, ["abcdef"]) for _ in range(5)]
+    batch.close()
+    assert [texts_of(one) for one in accepted] == [["ABCDEF"]] * 5
+    with pytest.raises(ClosedError):
+        submit(batch, model, ["x"])
+
+
+def test_a_failure_reaches_all_who_wait(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise RuntimeError("the cause")
+
+    batch = start(sentences=1)
+    both = [submit(batch, Shouting(fail), ["ab"]), submit(batch, Shouting(fail), ["cd"])]
+    for one in both:
+        with pytest.raises((RuntimeError, ClosedError)):
+            one.future.result(20)
+    assert not batch.alive
+    assert "the cause" in caplog.text
+
+
+def test_groups_have_little_padding() -> None:
+    lengths = [3, 30, 4, 29, 28, 5, 27, 26, 25, 24, 23, 3, 4, 5, 3, 4]
+    groups = groups_of_like_length([Request(i, [9] * n) for i, n in enumerate(lengths)])
+    assert [[len(one.source) for one in group] for group in groups] == [
+        [30, 29, 28, 27, 26, 25, 24, 23],
+        [5, 5, 4, 4, 4, 3, 3, 3],
+    ]
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_real_model_says_the_same_as_alone(tiny_model_folder: Path) -> None:
+    decode: DecodeConfig = DEFAULT.model_copy(update={"beam_size": 3, "batch_sentences": 3})
+    translator = Translator.load(tiny_model_folder, device="cpu", decode=decode)
+    texts = ["A man is sleeping.", "Two dogs play with a ball.", "The woman.", "Dogs", "A man"] * 3
+    expected = translator.translate(texts, alignments=True)
+    batch = RunningBatch(decode, Limits(100, 10_000, 3))
+    sources = translator.vocabulary.encode_batch(texts)
+    asks = [Ask(Search(3, alignments=bool(i % 2))) for i in range(len(texts))]
+    submissions = [
+        batch.submit(translator, [source], ask, caller=i % 4)
+        for i, (source, ask) in enumerate(zip(sources, asks, strict=True))
+    ]
+    found = [one.future.result(60)[0] for one in submissions]
+    batch.close()
+    assert [one.text for one in found] == [one.text for one in expected]
+    assert [one.alignment is not None for one in found] == [bool(i % 2) for i in range(15)]
