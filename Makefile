@@ -50,11 +50,11 @@ format: $(READY)  ## put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY)  ## measure (only=train, pipeline, placement, decode); writes runs/bench/bench.json
+bench: $(READY)  ## measure (only=train, pipeline, placement, decode, server); writes runs/bench/bench.json
 	$(BIN)/python -m tests.benchmarks $(if $(only),only=$(only)) $(ARGUMENTS)
 
 serve: $(READY)  ## serve the demo's model on http://127.0.0.1:5000
-	$(BIN)/nmt-serve translator.folder=$(RUN)/best
+	$(BIN)/nmt-serve models=$(RUN)/best
 
 wheel: $(READY)  ## a wheel in dist/
 	$(BIN)/python -m build --wheel

@@ -48,7 +48,7 @@ COMMANDS: dict[str, tuple[type[Settings], list[str]]] = {
     "train": (TrainConfig, []),
     "evaluate": (EvaluateConfig, ["translator.folder=m", "data=sample", "split=test"]),
     "translate": (TranslateConfig, ["translator.folder=m"]),
-    "serve": (ServeConfig, ["translator.folder=m"]),
+    "serve": (ServeConfig, ["models=m"]),
     "place": (PlaceConfig, []),
 }
 NOT_FOR_USE_ALONE = (("data", "base"), ("placement", "base"))

@@ -1,6 +1,7 @@
 """nmt-translate as a user meets it: a process with files and pipes."""
 
 import gzip
+import html
 import io
 import json
 import os
@@ -80,6 +81,26 @@ def main_exits(
         return 0
 
     return run
+
+
+def test_lines_of_several_sentences_and_documents(
+    command: Command, tiny_model_folder: Path
+) -> None:
+    translator = Translator.load(tiny_model_folder, device="cpu")
+    man, dogs = (one.text for one in translator.translate(["A man is sleeping.", "Two dogs."]))
+    lines = ["A man is sleeping.  Two dogs.", "", "Two dogs. https://a.org/x"]
+    done = command("form=sentences", given=as_lines(lines))
+    assert done.stderr == b""
+    found = done.stdout.decode().splitlines()
+    assert found[:2] == [f"{man}  {dogs}", ""]
+    assert "https://a.org/x" in found[2]
+    document = "<p>Two dogs.</p>\n<hr>\n<p>A man is sleeping.</p>"
+    done = command("form=html", given=document.encode())
+    assert done.stdout.decode() == f"<p>{escape(dogs)}</p>\n<hr>\n<p>{escape(man)}</p>\n"
+
+
+def escape(text: str) -> str:
+    return html.escape(text, quote=False)
 
 
 def test_file_to_file(main_exits: Callable[..., int], expected: list[str], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [only=train,pipeline,placement,decode] [key=value …]`: measure.
+"""`python -m tests.benchmarks [only=train,pipeline,placement,decode,server] [key=value …]`.
 
 Prints a table and writes `runs/bench/bench.json` (a list of rows) and `runs/bench/about.json`
 (machine, versions, date, command, every single value). A part replaces its own rows only. The
@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 
-from tests.benchmarks import decode, pipeline, placement, train
+from tests.benchmarks import decode, pipeline, placement, server, train
 from tests.benchmarks.machine import state_of_machine, warnings_about
 from tests.benchmarks.options import PARTS, Options, read_options
 from tests.benchmarks.results import Report
@@ -21,6 +21,7 @@ RUNNERS: Mapping[str, Callable[[Options, Report], None]] = {
     "pipeline": pipeline.run,
     "placement": placement.run,
     "decode": decode.run,
+    "server": server.run,
 }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-PARTS = ("train", "pipeline", "placement", "decode")
+PARTS = ("train", "pipeline", "placement", "decode", "server")
 
 Settings = TypeVar("Settings")
 
@@ -18,13 +18,15 @@ class Options:
 
     only: tuple[str, ...] = PARTS  # parts to run, separated by commas
     models: tuple[str, ...] = ("small", "tiny")  # of train and decode
-    model: Path | None = None  # a trained model folder, for decode
+    model: Path | None = None  # a trained model folder, for decode and server
     seconds: float = 30.0  # least time of one measurement of training
     warm_up: float = 10.0  # seconds of training before it
     repeats: int = 3  # of every measurement; what is compared takes turns
     micro_batches: tuple[int, ...] = (8, 16)  # of a pipeline
     vocabularies: tuple[int, ...] = (8000, 32000)  # of placement
     steps: int = 3  # measured steps of a pipeline, after those that warm up
+    overload: float = 60.0  # seconds of ten times the capacity, of the server
+    soak: float = 600.0  # seconds of mixed load, of the server
     sentences: int = 1000  # of test2016
     peers: bool = True  # measure Marian too
     venv: Path = Path(".bench-venv")  # Marian's environment, made when it is not there

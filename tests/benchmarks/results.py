@@ -16,6 +16,7 @@ PREFIXES: Mapping[str, tuple[str, ...]] = {
     "train": ("train.",),
     "pipeline": ("pipeline.",),
     "placement": ("placement.",),
+    "server": ("server.",),
     "decode": ("decode.", "translate."),
 }
 

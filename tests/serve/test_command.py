@@ -78,6 +78,41 @@ def test_it_serves_and_finishes_its_requests_at_sigterm(
     assert "Traceback" not in log
 
 
+def test_models_are_read_again_at_sighup(start: StartProcess, tiny_model_folder: Path) -> None:
+    folder = tiny_model_folder
+    process = start(f"models={folder}", "port=0", "translator.threads=1", "log=json")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    address = process.stdout.readline().split()[-1]
+    lines: list[dict[str, object]] = []
+
+    def wait_for(message: str) -> None:
+        assert process.stderr is not None
+        while not any(message in str(line["message"]) for line in lines):
+            lines.append(json.loads(process.stderr.readline()))
+
+    with httpx.Client(base_url=address, timeout=60) as client:
+        request = {"q": "A man.", "source": "en", "target": "de"}
+        before = client.post("/translate", data=request).raise_for_status().json()
+        process.send_signal(signal.SIGHUP)
+        wait_for("the models were loaded again")
+        description = folder / "model.yaml"
+        kept = description.read_text(encoding="utf-8")
+        try:
+            description.write_text("format: 99", encoding="utf-8")
+            process.send_signal(signal.SIGHUP)
+            wait_for("the models stay as they are")
+        finally:
+            description.write_text(kept, encoding="utf-8")
+        again = client.post("/translate", data=request, headers={"x-request-id": "mine"})
+        assert again.raise_for_status().json() == before
+        wait_for("(mine)")
+        assert lines[-1]["status"] == 200
+        assert lines[-1]["endpoint"] == "/translate"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+
+
 def run_in_process(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     monkeypatch.setattr("sys.argv", ["nmt-serve", *arguments])

@@ -1,0 +1,296 @@
+"""The server on loopback against the same model offline, and what it does under load.
+
+The model has one thread in both; the load comes from this process, which is kept on the last core.
+Sentences are those of Multi30k's test2016, each request with other ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from nmt.config import DecodeConfig
+from nmt.decoding import Translator
+from nmt.errors import NmtError
+from nmt.parallel.launch import cores, keep_memory
+from tests.benchmarks.load import Address, Answers, Request, closed, opened, request_of
+from tests.benchmarks.options import Options
+from tests.benchmarks.ours import in_new_process, test2016
+from tests.benchmarks.results import Report
+
+SETTLE = 2.0  # seconds of a load that are not counted
+DEADLINE = 20.0  # of a request under overload
+REFUSED = {429, 503, 504}
+
+
+class Server:
+    """A server in a process of its own."""
+
+    def __init__(self, address: Address, process: subprocess.Popen[str]) -> None:
+        self.address, self._process = address, process
+
+    def memory(self) -> float:
+        """Resident bytes."""
+        text = Path(f"/proc/{self._process.pid}/status").read_text(encoding="utf-8")
+        line = next(line for line in text.splitlines() if line.startswith("VmRSS"))
+        return float(line.split()[1]) * 1024
+
+
+@contextmanager
+def serving(model: Path, *settings: str) -> Iterator[Server]:
+    """Start it, and stop it in the end."""
+    command = [sys.executable, "-m", "serve", f"models={model}", "port=0", "translator.threads=1"]
+    process = subprocess.Popen(
+        [*command, *settings], stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+    )
+    try:
+        assert process.stdout is not None
+        greeting = process.stdout.readline()
+        if not greeting:
+            raise NmtError("The server did not start.")
+        host, _, port = greeting.split()[-1].removeprefix("http://").rpartition(":")
+        yield Server(Address(host, int(port)), process)
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+@contextmanager
+def on_last_core() -> Iterator[None]:
+    """This process, for the time of a load."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    yield
+    os.sched_setaffinity(0, before)
+
+
+def run(options: Options, report: Report) -> None:
+    """All parts."""
+    if options.model is None:
+        report.skip("server.*", "`model` must name a folder of a model of Multi30k, English-German")
+        return
+    if cores() < 2:
+        report.skip("server.*", "it takes two cores")
+        return
+    texts, _ = test2016(options.sentences)
+    singles = [request_of([text], "en", "de") for text in texts]
+    sixteens = [request_of(texts[i : i + 16], "en", "de") for i in range(0, len(texts) - 15, 16)]
+    speed = _saturation(options, report, texts, singles, sixteens)
+    _latency(options, report, singles, sixteens, speed)
+    _overload(options, report, singles, speed)
+    _continuous(options, report, texts)
+    _soak(options, report, texts, speed)
+
+
+def _measure(
+    server: Server, load: Callable[..., Coroutine[Any, Any, Answers]], *arguments: Any
+) -> Answers:
+    with on_last_core():
+        return asyncio.run(load(server.address, *arguments))
+
+
+def offline(model: Path, texts: Sequence[str], decode: str) -> float:
+    """Sentences a second of `Translator.translate`."""
+    keep_memory()
+    translator = Translator.load(model, device="cpu", threads=1, decode=decode_of(decode))
+    translator.translate(texts[:64])
+    begin = time.perf_counter()
+    translator.translate(texts)
+    return len(texts) / (time.perf_counter() - begin)
+
+
+def decode_of(name: str) -> DecodeConfig:
+    """conf/decode."""
+    from nmt.command import compose_values
+    from nmt.config import read
+
+    return read(DecodeConfig, compose_values("serve", "models=m", f"decode={name}")["decode"])
+
+
+def _saturation(
+    options: Options,
+    report: Report,
+    texts: Sequence[str],
+    singles: Sequence[Request],
+    sixteens: Sequence[Request],
+) -> float:
+    """Sentences a second over HTTP against offline → those of single ones, beam 5."""
+    assert options.model is not None
+    speed = 0.0
+    for decode in ("beam5", "greedy"):
+        alone: list[float] = []
+        found: dict[str, list[float]] = {"single": [], "16": []}
+        for _ in range(options.repeats):
+            alone.append(in_new_process(offline, options.model, list(texts), decode))
+            with serving(options.model, f"decode={decode}") as server:
+                for name, requests, connections in (
+                    ("single", singles, 128),
+                    ("16", sixteens, 12),
+                ):
+                    found[name].append(_throughput(server, requests, connections, options.seconds))
+        for name, values in found.items():
+            report.add(
+                f"server.http_vs_offline.{decode}.{name}", "sentences/s", values, "offline", alone
+            )
+        if decode == "beam5":
+            speed = median(found["single"])
+            report.add("server.http_vs_offline", "sentences/s", found["16"], "offline", alone)
+    return speed
+
+
+def _throughput(
+    server: Server, requests: Sequence[Request], connections: int, seconds: float
+) -> float:
+    begin = time.perf_counter()
+    found = _measure(server, closed, requests, connections, seconds + SETTLE)
+    if set(found.statuses()) != {200}:
+        raise NmtError(f"All requests must be carried out, but the answers are {found.statuses()}.")
+    return found.throughput(begin + SETTLE, begin + SETTLE + seconds)
+
+
+def _latency(
+    options: Options,
+    report: Report,
+    singles: Sequence[Request],
+    sixteens: Sequence[Request],
+    speed: float,
+) -> None:
+    """Half load, alone and beside a client that floods."""
+    assert options.model is not None
+    calm: list[Answers] = []
+    beside: list[Answers] = []
+    rate = speed / 2
+    for seed in range(options.repeats):
+        with serving(options.model) as server:
+            _measure(server, opened, singles, rate, SETTLE)
+            calm.append(_measure(server, opened, singles, rate, options.seconds, seed))
+            beside.append(_measure(server, _flooded, singles, sixteens, rate, options, seed))
+    for name, part in (("p50_ms", 0.5), ("p99_ms", 0.99)):
+        values = [one.percentile(part) for one in calm]
+        flooded = [one.percentile(part) for one in beside]
+        report.add(f"server.{name}", "ms", values)
+        report.add(f"server.flooded.{name}", "ms", flooded)
+        report.notes.append(
+            f"{name} beside a client that floods: {median(flooded) / median(values):.2f} times"
+        )
+    report.notes.append(f"half load: {rate:.0f} single sentences a second")
+
+
+async def _flooded(
+    address: Address,
+    singles: Sequence[Request],
+    sixteens: Sequence[Request],
+    rate: float,
+    options: Options,
+    seed: int,
+) -> Answers:
+    """The others' answers, while one client of another address keeps 1,000 sentences waiting."""
+    flood = asyncio.create_task(
+        closed(address, sixteens, 64, options.seconds + SETTLE, local="127.0.0.2")
+    )
+    await asyncio.sleep(SETTLE)
+    found = await opened(address, singles, rate, options.seconds, seed)
+    await flood
+    return found
+
+
+def _overload(options: Options, report: Report, singles: Sequence[Request], speed: float) -> None:
+    """Ten times as many requests as can be carried out, for a minute."""
+    assert options.model is not None
+    settings = (f"limits.deadline_seconds={DEADLINE}", "limits.waiting_sentences=1000")
+    with serving(options.model, *settings) as server:
+        _measure(server, closed, singles, 64, 10.0)
+        before = server.memory()
+        health = _measure(server, _beside_health, singles, 10 * speed, options.overload)
+        after = server.memory()
+    answers = [one for one in health.answers if one.sentences]
+    asked = [one for one in health.answers if not one.sentences]
+    statuses = Answers(answers).statuses()
+    unexpected = sum(n for status, n in statuses.items() if status not in REFUSED | {200})
+    slowest = max(one.seconds for one in answers if one.status == 200)
+    report.add("server.overload.unexpected_answers", "requests", [float(unexpected)])
+    report.add("server.overload.slowest_accepted_s", "s", [slowest])
+    report.add("server.overload.memory_growth", "part", [after / before - 1])
+    report.add("server.overload.health_slowest_ms", "ms", [1000 * max(o.seconds for o in asked)])
+    report.add("server.overload.health_p99_ms", "ms", [Answers(asked).percentile(0.99)])
+    done = statuses.get(200, 0) / options.overload
+    report.notes.append(
+        f"overload: {10 * speed:.0f} requests a second for {options.overload:.0f} s, answers "
+        f"{statuses}; {done:.0f} carried out a second; deadline {DEADLINE:.0f} s"
+    )
+
+
+async def _beside_health(
+    address: Address, requests: Sequence[Request], rate: float, seconds: float
+) -> Answers:
+    """A load, and /readyz and /metrics ten times a second; those have no sentences."""
+    questions = [
+        Request(f"GET {path} HTTP/1.1\r\nhost: load\r\n\r\n".encode(), 0)
+        for path in ("/readyz", "/metrics")
+    ]
+    watching = asyncio.create_task(opened(address, questions, 10, seconds, local="127.0.0.3"))
+    found = await opened(address, requests, rate, seconds)
+    return Answers([*found.answers, *(await watching).answers])
+
+
+def mixed(texts: Sequence[str], seed: int = 1) -> list[Request]:
+    """Requests of very different lengths: mostly short texts, some of many sentences in one."""
+    chance = random.Random(seed)
+    found = []
+    for _ in range(500):
+        if chance.random() < 0.15:
+            long = " and ".join(chance.sample(list(texts), chance.randint(3, 6)))
+            found.append(request_of([long], "en", "de"))
+        else:
+            words = chance.choice(list(texts)).split()
+            found.append(request_of([" ".join(words[: chance.randint(2, 14)])], "en", "de"))
+    return found
+
+
+def _continuous(options: Options, report: Report, texts: Sequence[str]) -> None:
+    """Sentences that join at any step against batches that wait for one another."""
+    assert options.model is not None
+    requests = mixed(texts)
+    speeds: dict[str, list[float]] = {"true": [], "false": []}
+    tails: dict[str, list[float]] = {"true": [], "false": []}
+    for _ in range(options.repeats):
+        for continuous, values in speeds.items():
+            settings = (f"continuous={continuous}", "limits.segment_tokens=1000")
+            with serving(options.model, *settings) as server:
+                begin, seconds = time.perf_counter(), options.seconds
+                found = _measure(server, closed, requests, 128, seconds + SETTLE)
+                values.append(found.throughput(begin + SETTLE, begin + SETTLE + seconds))
+                tails[continuous].append(found.percentile(0.99))
+    report.add(
+        "server.continuous_vs_static", "sentences/s", speeds["true"], "static", speeds["false"]
+    )
+    report.add("server.continuous.p99_ms", "ms", tails["true"])
+    report.add("server.static.p99_ms", "ms", tails["false"])
+
+
+def _soak(options: Options, report: Report, texts: Sequence[str], speed: float) -> None:
+    """Mixed load for a long time: does memory grow?"""
+    if not options.soak:
+        report.skip("server.soak.memory_growth", "`soak` is 0 seconds")
+        return
+    assert options.model is not None
+    requests = mixed(texts, seed=2)
+    with serving(options.model) as server:
+        _measure(server, closed, requests, 128, 60.0)
+        before = server.memory()
+        found = _measure(server, opened, requests, speed / 2, options.soak)
+        after = server.memory()
+    report.add("server.soak.memory_growth", "part", [after / before - 1])
+    report.notes.append(
+        f"{options.soak:.0f} s of mixed load: {before / 1e6:.0f} → {after / 1e6:.0f} MB, answers "
+        f"{found.statuses()}"
+    )
