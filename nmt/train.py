@@ -23,6 +23,7 @@ from nmt.executors import find_device, follow_plan, make_executor, number_of_pro
 from nmt.model.folder import ModelDescription
 from nmt.parallel.launch import end_worker, is_worker, keep_memory, parent_start, run_workers, world
 from nmt.precision.bf16 import require_bf16
+from nmt.training.distill import distilled
 from nmt.training.trainer import Trainer, check_continuation, find_checkpoint
 from nmt.tune import overrides, planned, tuned
 
@@ -42,6 +43,7 @@ def train(config: TrainConfig) -> None:
     find_checkpoint(config)  # at once, since preparing the data may take long
     check_possible(config)
     alone = not is_worker()
+    config = distilled(config, wait=world().rank > 0)
     if config.parallel.tune and not alone:
         raise PlanError(
             "`parallel.tune` must be false in processes that another program has started; "

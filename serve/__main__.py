@@ -29,6 +29,7 @@ def serve(config: ServeConfig) -> None:
         ModelFolderError, PlanError, InputError: a model cannot be loaded.
     """
     signal.signal(signal.SIGTERM, _exit)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are models to be read again
     require_extra()
     with bind(config.host, config.port) as listener:
         from serve.app import create_app

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from serve.metrics import Metrics
 from serve.middleware import Around, error_response
 from serve.models import Models
 from serve.parameters import Parameters, read_parameters, texts_of
-from serve.service import Service, Translated, Wanted
+from serve.service import SHORT, Service, Translated, Wanted
 from serve.spec import specification
 
 STATIC = Path(__file__).parent / "static"
@@ -117,19 +118,24 @@ class Endpoints:
 
     async def translate(self, request: Request) -> JSONResponse:
         """`POST /translate`."""
-        parameters = await read_parameters(request, self._limits.body_bytes)
+        arrived = time.monotonic()
+        parameters = await self._read(request)
         caller = self._caller(request, parameters)
         asked = libretranslate.wanted(parameters, self._limits)
-        translated = await self._translate(request, asked, caller)
-        return JSONResponse(libretranslate.answer(parameters, asked, translated))
+        translated = await self._translate(request, asked, caller, arrived)
+        answer = partial(libretranslate.answer, parameters, asked, translated)
+        if asked.characters > SHORT:
+            return await run_in_threadpool(lambda: JSONResponse(answer()))
+        return JSONResponse(answer())
 
     async def detect(self, request: Request) -> JSONResponse:
         """`POST /detect`."""
-        parameters = await read_parameters(request, self._limits.body_bytes)
+        parameters = await self._read(request)
         caller = self._caller(request, parameters)
         if not parameters.get("q"):
             raise RequestError("Invalid request: missing q parameter")
         text = "\n".join(texts_of(parameters["q"], "q"))
+        self._service.check_length(len(text))
         self._check_rate(caller, text)
         found = await run_in_threadpool(detect, text, self._service.models.languages)
         return JSONResponse([libretranslate.detected(one) for one in found])
@@ -151,23 +157,24 @@ class Endpoints:
 
     async def translate_deepl(self, request: Request) -> JSONResponse:
         """`POST /v2/translate`."""
-        most = self._limits.body_bytes
-        parameters = await read_parameters(request, most, deepl.LISTS)
+        arrived = time.monotonic()
+        parameters = await self._read(request, deepl.LISTS)
         caller = self._caller(request, parameters)
         asked = deepl.wanted(parameters)
-        return JSONResponse(deepl.answer(asked, await self._translate(request, asked, caller)))
+        translated = await self._translate(request, asked, caller, arrived)
+        return JSONResponse(deepl.answer(asked, translated))
 
     async def languages_deepl(self, request: Request) -> JSONResponse:
         """`GET /v2/languages`."""
-        parameters = await read_parameters(request, self._limits.body_bytes)
+        parameters = await self._read(request)
         self._caller(request, parameters)
         return JSONResponse(deepl.languages(self._service.models, parameters.get("type")))
 
     async def usage(self, request: Request) -> JSONResponse:
         """`GET /v2/usage`: since the server was started."""
-        parameters = await read_parameters(request, self._limits.body_bytes)
+        parameters = await self._read(request)
         caller = self._caller(request, parameters)
-        count = self._characters[caller] if self._keys.required else 0
+        count = self._characters.get(caller, 0)
         return JSONResponse({"character_count": count, "character_limit": NO_LIMIT})
 
     # Operation
@@ -221,6 +228,18 @@ class Endpoints:
 
     # Between
 
+    async def _read(self, request: Request, lists: frozenset[str] = frozenset()) -> dict[str, Any]:
+        """A request's parameters.
+
+        Raises:
+            RequestError: they cannot be read, or do not arrive in time.
+        """
+        try:
+            async with asyncio.timeout(self._limits.deadline_seconds):
+                return await read_parameters(request, self._limits.body_bytes, lists)
+        except TimeoutError:
+            raise RequestError("The request did not arrive in time", 408) from None
+
     def _caller(self, request: Request, parameters: Parameters) -> str:
         """Who asks: the name of a key, or an address.
 
@@ -237,30 +256,38 @@ class Endpoints:
             self._metrics.rejected.labels("rate").inc()
             raise
 
-    async def _translate(self, request: Request, asked: Wanted, caller: str) -> list[Translated]:
-        """Unless the client goes away first.
+    async def _translate(
+        self, request: Request, asked: Wanted, caller: str, arrived: float
+    ) -> list[Translated]:
+        """In time, and unless the client goes away first.
 
         Raises:
             RequestError: it is not possible, or not now.
             ClientDisconnect: nobody waits for it any more.
         """
         self._check_rate(caller, *asked.texts)
-        began = time.perf_counter()
-        work = asyncio.ensure_future(self._service.translate(asked, caller))
+        deadline = arrived + self._limits.deadline_seconds
+        work = asyncio.ensure_future(self._service.translate(asked, caller, deadline))
         gone = asyncio.ensure_future(_until_gone(request))
         try:
-            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {work, gone},
+                # The batch keeps to the deadline itself, but may be busy with a step.
+                timeout=max(0.0, deadline + 1 - time.monotonic()),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
             if not work.done():
-                raise ClientDisconnect
+                raise ClientDisconnect if gone.done() else self._service.late()
             translated = work.result()
         except InputError as error:
             raise RequestError(str(error)) from None
         finally:
-            work.cancel()
             gone.cancel()
-            await asyncio.gather(work, return_exceptions=True)  # what waits of it has left, too
-        self._characters[caller] += asked.characters if self._keys.required else 0
-        self._metrics.answered(time.perf_counter() - began)
+            work.cancel()  # what waits of it leaves the queue
+            await asyncio.sleep(0)
+        if self._keys.required:
+            self._characters[caller] += asked.characters
+        self._metrics.answered(time.monotonic() - arrived)
         return translated
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from starlette.requests import Request
 from nmt.errors import ConfigurationError
 from serve.errors import RequestError
 
+COMMENT = re.compile(r"(^|\s)#.*")
 SCHEMES = ("bearer ", "deepl-auth-key ")
 
 
@@ -42,7 +44,7 @@ class Keys:
             ) from None
         found: dict[str, str] = {}
         for number, line in enumerate(lines, 1):
-            words = line.partition("#")[0].split()
+            words = COMMENT.sub("", line).split()
             if not words:
                 continue
             if len(words) != 2 or words[0] in found:
@@ -51,6 +53,10 @@ class Keys:
                         f"`keys`: line {number} of `{file}` must be a name, unlike all others, and "
                         "a key, with a space between."
                     ]
+                )
+            if words[1] in found.values():
+                raise ConfigurationError(
+                    [f"`keys`: line {number} of `{file}` must have a key unlike all others."]
                 )
             found[words[0]] = words[1]
         if not found:
@@ -66,13 +72,14 @@ class Keys:
         """The client's name; None where no key is asked for.
 
         Raises:
-            RequestError: 400 without a key, 403 with a wrong one.
+            RequestError: 403 with a wrong key; without one 400, or in DeepL's dialect 403.
         """
         if self._digests is None:
             return None
         key = _key_of(request, parameters)
         if not key:
-            raise RequestError("Please contact the server operator to get an API key")
+            status = 403 if request.url.path.startswith("/v2/") else 400
+            raise RequestError("Please contact the server operator to get an API key", status)
         given, name = _digest(key), None
         for digest, one in self._digests.items():  # all of them: the time tells nothing
             if hmac.compare_digest(digest, given):

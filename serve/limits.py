@@ -28,7 +28,7 @@ class Bucket:
 
     def take(self, amount: float) -> None:
         """After `wait_for` has said 0."""
-        self._level -= amount
+        self._level -= min(amount, self._most)
 
 
 class Rates:

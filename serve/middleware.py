@@ -75,7 +75,8 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 def failure(path: str, identifier: str) -> Response:
     """An unforeseen error: an id, and its cause is in the log alone."""
-    return error_response(path, f"Internal error; the server's log has it as {identifier}", 500)
+    text = f"Internal error; the server's log has it as {identifier}"
+    return error_response(path, text, 500, {"access-control-allow-origin": "*"})
 
 
 def error_response(

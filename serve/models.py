@@ -9,6 +9,7 @@ from pathlib import Path
 from nmt.config import DecodeConfig, UseConfig
 from nmt.decoding import Splitter, Translator
 from nmt.errors import ConfigurationError
+from serve.detection import detect
 from serve.errors import RequestError
 
 
@@ -63,7 +64,16 @@ class Models:
                     ]
                 )
             found[model.pair] = model
-        return cls(list(found.values()))
+        models = cls(list(found.values()))
+        for target in models.targets:  # what loads at first use takes a second
+            detect("", models.languages_for(target))
+        detect("", models.languages)
+        return models
+
+    def languages_for(self, target: str) -> list[str]:
+        """What a text that is to be translated into `target` may be in: also in it already."""
+        sources = self.sources_of(target)
+        return [*sources, *([target] if target not in sources else [])]
 
     @property
     def sources(self) -> list[str]:

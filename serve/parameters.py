@@ -11,6 +11,8 @@ from starlette.requests import Request
 
 from serve.errors import RequestError
 
+MOST_FIELDS = 5000  # of a form
+DISCARDED = 8  # times the largest body: so much of a larger one is read, for its sender to listen
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 
 Parameters = Mapping[str, Any]
@@ -37,7 +39,9 @@ async def read_parameters(
     try:
         pairs = [*_pairs(request.scope["query_string"]), *_pairs(body if kind != JSON else b"")]
     except ValueError:
-        raise RequestError("Invalid request: the parameters must be UTF-8") from None
+        raise RequestError(
+            f"Invalid request: the parameters must be UTF-8, and at most {MOST_FIELDS}"
+        ) from None
     found: dict[str, Any] = dict(reversed(pairs))
     for name in lists & found.keys():
         found[name] = [value for key, value in pairs if key == name]
@@ -45,19 +49,23 @@ async def read_parameters(
 
 
 def _pairs(text: bytes) -> list[tuple[str, str]]:
-    return parse_qsl(text.decode("utf-8"), keep_blank_values=True, errors="strict")
+    return parse_qsl(
+        text.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS
+    )
 
 
 async def _read_body(request: Request, limit: int) -> bytes:
-    too_large = RequestError(f"Invalid request: the body must have at most {limit} bytes", 413)
     announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > limit:
-        raise too_large
-    body = bytearray()
+    announced_size = int(announced) if announced.isdecimal() and len(announced) < 20 else 0
+    body, size = bytearray(), 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise too_large
+        size += len(chunk)
+        if max(size, announced_size) <= limit:
+            body += chunk
+        elif max(size, announced_size) > DISCARDED * limit:
+            break
+    if max(size, announced_size) > limit:
+        raise RequestError(f"Invalid request: the body must have at most {limit} bytes", 413)
     return bytes(body)
 
 

@@ -7,8 +7,10 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from math import ceil
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -31,24 +33,25 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._service, self._load, self._greeting = service, load, greeting
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loading = asyncio.Lock()
         self.failure: BaseException | None = None  # why it could not start
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen, and to load."""
         await super().startup(sockets)
         loop = asyncio.get_running_loop()
-        self._start(self._begin())
         loop.add_signal_handler(signal.SIGHUP, lambda: self._start(self._reload()))
+        self._start(self._begin())
 
-    def _start(self, work: object) -> None:
-        assert asyncio.iscoroutine(work), "one of our own"
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _begin(self) -> None:
         try:
-            self._service.use(await run_in_threadpool(self._load))
+            async with self._loading:
+                self._service.use(await run_in_threadpool(self._load))
         except BaseException as error:
             self.failure = error
             self.should_exit = True
@@ -57,19 +60,34 @@ class Server(uvicorn.Server):
             print(self._greeting, flush=True)
 
     async def _reload(self) -> None:
-        """SIGHUP: the folders are read again. What runs goes on with the models that it has."""
+        """SIGHUP: the folders are read again, one time after the other. What runs goes on with the
+        models that it has."""
         try:
-            self._service.use(await run_in_threadpool(self._load))
+            async with self._loading:
+                self._service.use(await run_in_threadpool(self._load))
         except NmtError as error:
             logger.error("the models stay as they are: %s", error)
+        except Exception:
+            logger.exception("the models stay as they are")
         else:
             logger.info("the models were loaded again")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM or SIGINT: from now on nothing is accepted; what was accepted is finished. A
-        second SIGINT ends at once."""
+        """SIGTERM or SIGINT: from now on translations are refused; what was accepted is finished,
+        and then the server ends. A second one ends at once."""
+        if self._service.draining:
+            super().handle_exit(sig, frame)
         self._service.draining = True
-        super().handle_exit(sig, frame)
+        self._captured_signals.append(sig)  # raised again at the end, as without draining
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: whether to end."""
+        if self._service.draining and self._service.batch.idle:
+            self.should_exit = True
+        if not self._service.batch.alive:
+            self.failure = RuntimeError("the running batch has failed; see the log")
+            self.should_exit = True
+        return await super().on_tick(counter)
 
 
 def run(
@@ -93,6 +111,8 @@ def run(
         server_header=False,
         proxy_headers=bool(config.proxies),
         forwarded_allow_ips=config.proxies,
+        # Clients that do not read their answers are not waited for.
+        timeout_graceful_shutdown=ceil(config.limits.deadline_seconds) + 5,
     )
     server = Server(settings, app.state.service, load, greeting)
     server.run(sockets=[listener])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -37,6 +36,8 @@ from serve.models import Model, Models
 AUTO = "auto"
 # Texts longer than this are cut and counted in another thread, not to hold up other requests.
 SHORT = 2000  # characters
+FEW = 8  # texts
+ALIGNED = 5000  # characters of texts whose alignments may be asked for: there are many numbers
 
 
 @dataclass(frozen=True)
@@ -132,13 +133,9 @@ class Service:
             labels = (model.name, *model.pair, self._config.translator.precision.name)
             self._metrics.model_info.labels(*labels).set(1)
 
-    def languages_for(self, target: str) -> list[str]:
-        """What a text that is to be translated into `target` may be in: also in it already."""
-        sources = self.models.sources_of(target)
-        return [*sources, *([target] if target not in sources else [])]
-
-    async def translate(self, wanted: Wanted, caller: str) -> list[Translated]:
-        """Translate all texts. If this is cancelled, what waits of them is dropped.
+    async def translate(self, wanted: Wanted, caller: str, deadline: float) -> list[Translated]:
+        """Translate all texts until `deadline` (of time.monotonic). If this is cancelled, what
+        waits of them is dropped.
 
         Raises:
             RequestError: it is not possible, or not now.
@@ -146,32 +143,41 @@ class Service:
         if self.draining:
             raise self._rejected("draining", "The server is shutting down; try another", 503, 5)
         self._check(wanted)
-        if wanted.characters > SHORT:
+        if wanted.characters > SHORT or len(wanted.texts) > FEW or wanted.source == AUTO:
             prepared = await run_in_threadpool(self._prepare, wanted)
         else:
             prepared = self._prepare(wanted)
         sentences = sum(len(one.document.segments) for one in prepared)
-        if sentences > self._config.limits.texts:
+        if sentences > self._config.limits.sentences:
             raise RequestError(
-                f"Invalid request: q must have at most {self._config.limits.texts} sentences, "
-                f"but has {sentences} instead"
+                f"Invalid request: the texts must have at most {self._config.limits.sentences} "
+                f"sentences, but have {sentences} instead"
             )
-        found = await self._search(wanted, prepared, caller)
+        found = await self._search(wanted, prepared, caller, deadline)
         if wanted.characters > SHORT:
             return await run_in_threadpool(_put_together, wanted, prepared, found)
         return _put_together(wanted, prepared, found)
+
+    def check_length(self, characters: int) -> None:
+        """Raises RequestError if texts are too long together."""
+        limit = self._config.limits.characters
+        if characters > limit:
+            raise RequestError(
+                f"Invalid request: request ({characters}) exceeds text limit ({limit})"
+            )
 
     def _check(self, wanted: Wanted) -> None:
         limits = self._config.limits
         if len(wanted.texts) > limits.texts:
             raise RequestError(
-                f"Invalid request: q must have at most {limits.texts} texts, "
-                f"but has {len(wanted.texts)} instead"
+                f"Invalid request: there must be at most {limits.texts} texts, "
+                f"but there are {len(wanted.texts)}"
             )
-        if wanted.characters > limits.characters:
+        self.check_length(wanted.characters)
+        if wanted.alignments and wanted.characters > ALIGNED:
             raise RequestError(
-                f"Invalid request: request ({wanted.characters}) exceeds text limit "
-                f"({limits.characters})"
+                f"Invalid request: alignments are for at most {ALIGNED} characters, "
+                f"but there are {wanted.characters}"
             )
         models = self.models
         if wanted.source != AUTO:
@@ -186,7 +192,7 @@ class Service:
     def _prepare_text(self, text: str, wanted: Wanted) -> _Prepared:
         source, detected = wanted.source, None
         if source == AUTO:
-            detected = detect(text, self.languages_for(wanted.target))[0]
+            detected = detect(text, self.models.languages_for(wanted.target))[0]
             source = detected.language
         if source == wanted.target:
             return _Prepared(source, detected, None, Document([], [text]), [])
@@ -196,13 +202,12 @@ class Service:
         return _Prepared(source, detected, model, document, sources)
 
     async def _search(
-        self, wanted: Wanted, prepared: Sequence[_Prepared], caller: str
+        self, wanted: Wanted, prepared: Sequence[_Prepared], caller: str, deadline: float
     ) -> list[list[Translation]]:
         """The translations of each text's segments."""
         aligned = wanted.alignments or any(one.document.needs_alignments for one in prepared)
         beams = max(wanted.beam_size or self._config.decode.beam_size, 1 + wanted.alternatives)
         ask = Ask(Search(beams, aligned), 1 + wanted.alternatives, wanted.longest)
-        deadline = time.monotonic() + self._config.limits.deadline_seconds
         by_model: dict[Model, list[int]] = {}
         for place, one in enumerate(prepared):
             if one.model is not None:
@@ -223,7 +228,7 @@ class Service:
         except ClosedError:
             raise self._rejected("draining", "The server is shutting down", 503, 5) from None
         except DeadlineError:
-            raise self._rejected("deadline", "The translation took too long", 504) from None
+            raise self.late() from None
         finally:
             for submission in submissions:  # done ones do not mind
                 submission.future.cancel()
@@ -234,6 +239,10 @@ class Service:
             for place in places:
                 found[place] = list(islice(remaining, len(prepared[place].sources)))
         return found
+
+    def late(self) -> RequestError:
+        """A request whose time is over."""
+        return self._rejected("deadline", "The translation took too long", 504)
 
     def _patience(self) -> int:
         """Seconds in which the queue should have become shorter by half."""

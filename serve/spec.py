@@ -28,6 +28,7 @@ STATUS: Schema = {"type": "object", "required": ["status"], "properties": {"stat
 REASONS = {
     "400": "The request is not as it must be.",
     "403": "The API key is wrong.",
+    "408": "The request did not arrive in time.",
     "413": "The body is too large.",
     "429": "This client has asked for too much in the last minute.",
     "503": "Too much is waiting, or the server is starting or ending; see Retry-After.",

@@ -126,7 +126,8 @@ class LimitsConfig(Settings):
     """What one request may ask for, and how much may be on its way."""
 
     body_bytes: PositiveInt = Field(description="Largest request body.")
-    texts: PositiveInt = Field(description="Most texts, and most sentences, in one request.")
+    texts: PositiveInt = Field(description="Most texts in one request.")
+    sentences: PositiveInt = Field(description="Most sentences of all its texts.")
     characters: PositiveInt = Field(description="Most characters of all texts of a request.")
     alternatives: NonNegativeInt = Field(description="Most other translations of a text.")
     beam_size: PositiveInt = Field(description="Largest beam that a request may ask for.")

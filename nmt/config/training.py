@@ -129,6 +129,10 @@ class TrainConfig(Settings):
         description="auto: go on from the last checkpoint if there is one; never: start anew, "
         "an error if the run exists; must: an error if it does not."
     )
+    distill: Text | None = Field(
+        description="A teacher's model folder, whose translations are learned instead of the "
+        "corpora's targets; null: none."
+    )
     model: ModelConfig
     data: DataConfig
     optimizer: OptimizerConfig

@@ -27,6 +27,7 @@ class Around(NamedTuple):
     """What is beside a mark that stands at one place."""
 
     space_before: bool = False
+    space_behind: bool = False
     letter_behind: bool = False
     punctuation_behind: bool = False
 
@@ -162,7 +163,7 @@ def _runs(
     found: dict[int, tuple[int, int]] = {}
     for i, tree in enumerate(trees):
         own, own_end = tree.words
-        mine = (best >= own) & (best < own_end) & looked
+        mine = (best >= own) & (best < own_end) & looked & free
         if own == own_end:
             found[i] = (_place_of(own, rows),) * 2
         elif mine.any():

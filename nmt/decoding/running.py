@@ -28,6 +28,7 @@ from nmt.errors import NmtError
 logger = logging.getLogger(__name__)
 
 REFILL = 8  # while others are decoded: not before this part of the batch is free, or all fit
+SHARE = 0.5  # of what may wait: the most that one caller may have
 LEAST = 8  # sentences that are encoded together, if there are so many
 CLOSE = 0.7  # the shortest of a larger group, as a part of the longest
 
@@ -62,8 +63,8 @@ class Ask(NamedTuple):
 class Limits(NamedTuple):
     """Of all that is on its way."""
 
-    waiting_sentences: int
-    waiting_tokens: int  # pieces
+    waiting_sentences: int  # of all callers; one of them may have half
+    waiting_tokens: int  # pieces; likewise
     batch_sentences: int  # decoded together, of usual length; fewer of longer ones
 
 
@@ -179,13 +180,7 @@ class RunningBatch:
             if self._closing or self._failed:
                 raise ClosedError("The translator is shutting down.")
             now = self.statistics
-            # One that is too large to ever wait may still come when nobody else does.
-            alone = not now.waiting_sentences
-            if not alone and (
-                now.waiting_sentences + len(sources) > self._limits.waiting_sentences
-                or now.waiting_tokens + tokens > self._limits.waiting_tokens
-            ):
-                raise QueueFullError("Too many sentences are waiting; try again later.")
+            self._check_room(caller, len(sources), tokens)
             queue = self._queues.setdefault(caller, deque())
             queue.extend(_Waiting(submission, place) for place in range(len(sources)))
             self._open[id(submission)] = submission
@@ -194,10 +189,30 @@ class RunningBatch:
             self._lock.notify()
         return submission
 
+    def _check_room(self, caller: Hashable, sentences: int, tokens: int) -> None:
+        """What is too large to ever wait may still come when nobody else waits."""
+        now, limits = self.statistics, self._limits
+        if not now.waiting_sentences:
+            return
+        own = self._queues.get(caller, ())
+        # The last tenth is for callers of whom nothing waits yet.
+        part = 0.9 if own else 1.0
+        if (
+            now.waiting_sentences + sentences > part * limits.waiting_sentences
+            or now.waiting_tokens + tokens > part * limits.waiting_tokens
+            or (own and len(own) + sentences > SHARE * limits.waiting_sentences)
+        ):
+            raise QueueFullError("Too many sentences are waiting; try again later.")
+
     def wake(self) -> None:
         """Look again: a submission's future was cancelled."""
         with self._lock:
             self._lock.notify()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is on its way."""
+        return not self._open
 
     @property
     def alive(self) -> bool:
@@ -220,8 +235,8 @@ class RunningBatch:
                 begin = time.monotonic()
                 self._drop_over()
                 self._admit()
-                for lane in list(self._lanes.values()):
-                    self._step(lane)
+                for key, lane in list(self._lanes.items()):
+                    self._step(key, lane)
                 self.statistics.busy_seconds += time.monotonic() - begin
         except BaseException as error:
             logger.exception("the running batch failed")
@@ -235,6 +250,8 @@ class RunningBatch:
         """False: it is closed and empty."""
         with self._lock:
             while not self._open:
+                # An engine that stands idle keeps its model from being freed.
+                self._lanes = {}
                 if self._closing:
                     return False
                 self._lock.wait()
@@ -266,6 +283,7 @@ class RunningBatch:
             for number in [n for n, one in lane.running.items() if one.submission.over]:
                 lane.engine.cancel(number)
                 del lane.running[number]
+        self._count_running()
 
     def _admit(self) -> None:
         """Let waiting sentences join, callers in turns."""
@@ -321,19 +339,33 @@ class RunningBatch:
             lane.running[self._numbers] = one
             ask = one.submission.ask
             requests.append(Request(self._numbers, one.source, ask.n_best, ask.longest))
-        for group in groups_of_like_length(requests):
-            lane.engine.admit(group)
+        try:
+            for group in groups_of_like_length(requests):
+                lane.engine.admit(group)
+        except Exception as error:
+            self._fail(key, lane, error)
 
-    def _step(self, lane: _Lane) -> None:
+    def _fail(self, key: tuple[int, Search], lane: _Lane, error: Exception) -> None:
+        """A lane's engine has failed (such as for want of memory): those whose sentences were in it
+        are told, and the next ones get a new engine."""
+        logger.exception("a batch of %d sentences failed", len(lane.running))
+        del self._lanes[key]
+        for one in lane.running.values():
+            self._answer(one.submission, error)
+
+    def _step(self, key: tuple[int, Search], lane: _Lane) -> None:
         if not len(lane.engine):
-            # An engine that stands idle keeps its model from being freed.
-            self._lanes = {key: one for key, one in self._lanes.items() if one is not lane}
+            del self._lanes[key]
             return
         begin, sentences = time.monotonic(), len(lane.engine)
         used = sum(len(one.source) + 1 for one in lane.running.values())
         padding = 1 - used / (sentences * lane.engine.longest_source)
         self._count_running()
-        finished = lane.engine.step()
+        try:
+            finished = lane.engine.step()
+        except Exception as error:
+            self._fail(key, lane, error)
+            return
         self._count_running()  # before those who wait are told
         self.statistics.steps += 1
         self.statistics.padding = padding

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Literal, NamedTuple
 
 from nmt.decoding.marks import PUNCTUATION, Around, Mark, Reading, put_back
@@ -31,6 +31,9 @@ PROTECTED = re.compile(
     )""",
     re.VERBOSE,
 )
+STRETCH = 2000  # characters that are searched for sentences at once
+END = re.compile(r"[.!?…。！？][\"'”’)\]]*\s+")
+BRACKETS = dict(zip("\"'“„«‘([{<", "\"'”“»’)]}>", strict=True))
 # Where a segment that is too long is cut, the better places first.
 CUTS = (re.compile(r"[;:—–。；：]\s*"), re.compile(r"[,、，)\]]\s*"), re.compile(r"\s+"))
 
@@ -38,7 +41,8 @@ CUTS = (re.compile(r"[;:—–。；：]\s*"), re.compile(r"[,、，)\]]\s*"), r
 class Item(NamedTuple):
     """One part of a line: text, the start or the end of a pair of tags, or what stays as it is."""
 
-    kind: Literal["text", "open", "close", "point"]
+    # before and behind: tags of pairs that go around several parts, outside of this one.
+    kind: Literal["text", "open", "close", "point", "before", "behind"]
     text: str
     closing: str = ""  # of one that opens: what will close it
     around: Around = Around()  # of one that stays as it is
@@ -64,13 +68,16 @@ class Segment:
 
 
 def _spaced(text: str, mark: Mark, translation: str, place: int) -> str:
-    """What stands at one place, apart from words as it was."""
+    """What stands at one place, with the white space that was around it."""
     if mark.start < mark.end:
         return text
     touches = place > 0 and not translation[place - 1].isspace()
     before = " " if mark.around.space_before and touches else ""
-    at_word = place < len(translation) and translation[place].isalnum()
-    return before + text + (" " if at_word and not mark.around.letter_behind else "")
+    behind = translation[place : place + 1]
+    at_word = behind.isalnum() and not mark.around.letter_behind
+    spaced = mark.around.space_behind and behind and not behind.isspace()
+    closes = behind and behind in PUNCTUATION
+    return before + text + (" " if (at_word or spaced) and not closes else "")
 
 
 @dataclass(frozen=True)
@@ -114,9 +121,33 @@ class Splitter:
         """A line's sentences; together they are the line again."""
         from sentencex import segment  # only who asks for sentences needs it
 
-        found: list[str] = list(segment(self.language, line))
-        # A library that loses a character must not make us lose it.
-        return found if "".join(found) == line else [line]
+        found: list[str] = []
+        for stretch in _stretches(line):
+            some: list[str] = list(segment(self.language, stretch))
+            # A library that loses a character must not make us lose it.
+            found += some if "".join(some) == stretch else [stretch]
+        return _whole_addresses(found, line)
+
+
+def _stretches(line: str) -> list[str]:
+    """A line in parts that a splitter of sentences gets through quickly."""
+    found = []
+    while len(line) > STRETCH:
+        ends = [m.end() for m in END.finditer(line, STRETCH // 2, STRETCH)]
+        spaces = line.rfind(" ", 1, STRETCH) + 1
+        at = ends[-1] if ends else spaces or STRETCH
+        found.append(line[:at])
+        line = line[at:]
+    return [*found, line]
+
+
+def _whole_addresses(sentences: Sequence[str], line: str) -> list[str]:
+    """Without the boundaries that are inside of what must come back as it is."""
+    ends = set(accumulate(map(len, sentences)))
+    for match in PROTECTED.finditer(line):
+        ends -= set(range(match.start() + 1, match.end()))
+    bounds = [0, *sorted(ends - {0})]
+    return [line[a:b] for a, b in pairwise(bounds)]
 
 
 class Builder:
@@ -140,7 +171,19 @@ class Builder:
         line = text_of(items)
         lengths = map(len, self._splitter.sentences(line)) if sentences else [len(line)]
         for sentence in cut(collapsed(items), list(accumulate(lengths))[:-1]):
-            self._add(collapsed(_protected(sentence)))
+            self._add_part(sentence)
+
+    def _add_part(self, items: Sequence[Item]) -> None:
+        """Add a sentence, and what goes around it and others."""
+        before, behind = (
+            "".join(item.text for item in items if item.kind == kind)
+            for kind in ("before", "behind")
+        )
+        inner = [item for item in items if item.kind not in ("before", "behind")]
+        # Pairs must not cross: where some begin here, those that end here end first.
+        self.keep(behind + before if before else "")
+        self._add(collapsed(_protected(inner)))
+        self.keep("" if before else behind)
 
     def _add(self, items: list[Item]) -> None:
         text = text_of(items)
@@ -148,7 +191,7 @@ class Builder:
             self.keep("".join(self._raw(item) for item in items))
         elif len(text) > 1 and self._splitter.count(text) > self._splitter.longest:
             for half in cut(items, [_middle(text)]):
-                self._add(collapsed(half))
+                self._add_part(half)
         else:
             items = _closed_up(items)
             text = text_of(items)
@@ -182,53 +225,52 @@ def collapsed(items: Iterable[Item]) -> list[Item]:
 
 
 def cut(items: Sequence[Item], places: Sequence[int]) -> list[list[Item]]:
-    """Cut at characters of the text. Tags that are open there are closed, and opened again."""
+    """Cut at characters of the text. A pair of tags that a cut separates goes around whole parts:
+    each tag is there once, as it was."""
     parts: list[list[Item]] = [[]]
-    open_ones: list[Item] = []
-    left = list(places)
-    done = 0
+    left, done = list(reversed(places)), 0
+    opened: list[tuple[int, int]] = []  # part, and place in it
     for item in items:
-        if item.kind != "text":
-            parts[-1].append(item)
-            if item.kind == "open":
-                open_ones.append(item)
-            elif item.kind == "close":
-                open_ones.pop()
+        if item.kind == "text":
+            rest = item.text
+            while left and left[-1] < done + len(rest):
+                here = left.pop() - done
+                if here:
+                    parts[-1].append(Item("text", rest[:here]))
+                parts.append([])
+                rest, done = rest[here:], done + here
+            parts[-1].append(Item("text", rest))
+            done += len(rest)
             continue
-        rest = item.text
-        while left and left[0] < done + len(rest):
-            here = left.pop(0) - done
-            if here:
-                parts[-1].append(Item("text", rest[:here]))
-            parts[-1] += [Item("close", one.closing) for one in reversed(open_ones)]
-            parts.append(list(open_ones))
-            rest, done = rest[here:], done + here
-        parts[-1].append(Item("text", rest))
-        done += len(rest)
-    return [_without_empty(part) for part in parts]
-
-
-def _without_empty(items: Iterable[Item]) -> list[Item]:
-    """Without the pairs that a cut has left empty."""
-    found: list[Item] = []
-    for item in items:
-        if item.kind == "close" and found and found[-1].kind == "open":
-            found.pop()
-        else:
-            found.append(item)
-    return found
+        added = item
+        if item.kind == "open":
+            opened.append((len(parts) - 1, len(parts[-1])))
+        elif item.kind == "close":
+            part, place = opened.pop()
+            if part != len(parts) - 1:
+                parts[part][place] = Item("before", parts[part][place].text)
+                added = Item("behind", item.text)
+        parts[-1].append(added)
+    return parts
 
 
 def _protected(items: Iterable[Item]) -> list[Item]:
-    """Placeholders and addresses become items of their own."""
+    """Placeholders and addresses become items of their own, with the quotation marks or brackets
+    around them."""
     found: list[Item] = []
     for item in items:
         if item.kind != "text":
             found.append(item)
             continue
-        for i, part in enumerate(PROTECTED.split(item.text)):
-            if part:
-                found.append(Item("point" if i % 2 else "text", part))
+        done = 0
+        for match in PROTECTED.finditer(item.text):
+            start, end = match.span()
+            while start > done and BRACKETS.get(item.text[start - 1]) == item.text[end : end + 1]:
+                start, end = start - 1, end + 1
+            found += [Item("text", item.text[done:start])] * (start > done)
+            found.append(Item("point", item.text[start:end]))
+            done = end
+        found += [Item("text", item.text[done:])] * (done < len(item.text))
     return found
 
 
@@ -242,6 +284,7 @@ def _closed_up(items: Sequence[Item]) -> list[Item]:
         before, behind = _text_at(found, i - 1), _text_at(found, i + 1)
         around = Around(
             space_before=before[-1:].isspace(),
+            space_behind=behind[:1].isspace(),
             letter_behind=behind[:1].isalnum(),
             punctuation_behind=bool(behind) and behind[0] in PUNCTUATION,
         )

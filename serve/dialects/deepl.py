@@ -42,7 +42,9 @@ def wanted(parameters: Parameters) -> Wanted:
     form = str(parameters.get("tag_handling") or "text").lower()
     if form not in ("text", "html", "xml"):
         raise RequestError("Value for 'tag_handling' not supported.")
-    splitting = str(parameters.get("split_sentences") or ("1" if form == "text" else "nonewlines"))
+    given = parameters.get("split_sentences")
+    usual = "1" if form == "text" else "nonewlines"
+    splitting = usual if given in (None, "") else str(given)
     if splitting not in SPLITTING:
         raise RequestError("Value for 'split_sentences' not supported.")
     for name in ("preserve_formatting", "outline_detection"):

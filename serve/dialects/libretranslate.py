@@ -16,7 +16,7 @@ from serve.models import Models
 from serve.parameters import Parameters, number, switch, texts_of
 from serve.service import AUTO, Translated, Wanted
 
-MOST_LENGTH = 10_000  # pieces of a translation that may be asked for
+MOST_LENGTH = 500  # pieces of a translation that may be asked for
 
 
 def wanted(parameters: Parameters, limits: LimitsConfig) -> Wanted:

@@ -12,6 +12,7 @@ const make = (tag, className, text) => {
 
 const PAUSE = 250; // milliseconds without typing before a translation is asked for
 const ALTERNATIVES = 3;
+const ALIGNED = 2000; // characters of a text whose words are shown one by one
 const POINTS = 120; // of the chart, one a second
 
 const state = { languages: [], limit: 0, key: "", running: null, timer: 0, settings: null };
@@ -41,6 +42,7 @@ async function ask(path, options = {}) {
 
 function inWords(status, text, wait) {
   const later = wait ? ` Try again in ${wait} s.` : "";
+  if (status === 403 && state.settings?.keyRequired) askForKey();
   if (status === 429) return `Too many requests from you.${later}`;
   if (status === 503) return `${text || "The server has too much to do."}${later}`;
   if (status === 504) return "The translation took too long. Try a shorter text.";
@@ -66,13 +68,17 @@ async function start() {
   }
   showError("");
   state.limit = state.settings.charLimit;
-  if (state.settings.keyRequired) state.key = window.prompt("This server asks for an API key:") || "";
+  if (state.settings.keyRequired) askForKey();
   const sources = state.languages.filter((one) => one.targets.length);
   fill(byId("source-language"), [{ code: "auto", name: "Detect language" }, ...sources]);
   byId("source-language").value = state.settings.language.source.code;
   fillTargets(state.settings.language.target.code);
   showCount();
   translateSoon(0);
+}
+
+function askForKey() {
+  byId("key-form").hidden = false;
 }
 
 function fill(select, languages) {
@@ -143,7 +149,7 @@ async function translate() {
         target: byId("target-language").value,
         alternatives: Math.min(ALTERNATIVES, state.settings.maxAlternatives),
         scores: true,
-        alignments: true,
+        alignments: text.length <= ALIGNED,
       }),
     });
     if (running === state.running) show(answer);
@@ -247,6 +253,7 @@ const sum = (values, of) => values.reduce((total, value) => total + of(value), 0
 const history = [];
 
 async function watch() {
+  clearTimeout(state.watching);
   if (byId("view-server").hidden) return;
   try {
     const now = await ask("/status");
@@ -256,7 +263,8 @@ async function watch() {
     byId("server-error").textContent = error.message;
     byId("server-error").hidden = false;
   }
-  setTimeout(watch, 1000);
+  clearTimeout(state.watching);
+  state.watching = setTimeout(watch, 1000);
 }
 
 function showStatus(now) {
@@ -325,6 +333,11 @@ for (const tab of document.querySelectorAll('[role="tab"]')) {
   });
 }
 
+byId("key").addEventListener("change", () => {
+  state.key = byId("key").value.trim();
+  byId("key-form").hidden = Boolean(state.key);
+  translateSoon(0);
+});
 byId("source").addEventListener("input", () => {
   showCount();
   translateSoon();

@@ -135,10 +135,10 @@ def test_more_than_may_wait_is_refused_whole(start: Start) -> None:
     gate.arrived()
     waiting = submit(batch, model, ["x", "y"])
     with pytest.raises(QueueFullError, match="Too many sentences are waiting"):
-        submit(batch, model, ["z", "z"])
+        submit(batch, model, ["z", "z"], caller="b")
     with pytest.raises(QueueFullError):
-        submit(batch, model, ["zzzz"])
-    last = submit(batch, model, ["z"])
+        submit(batch, model, ["zzzz"], caller="b")
+    last = submit(batch, model, ["z"], caller="b")
     assert (batch.statistics.waiting_sentences, batch.statistics.waiting_tokens) == (3, 3)
     gate.let_go()
     assert [texts_of(one) for one in (running, waiting, last)] == [["ABC"], ["X", "Y"], ["Z"]]
@@ -185,17 +185,36 @@ def test_closing_finishes_what_was_accepted(start: Start) -> None:
         submit(batch, model, ["x"])
 
 
-def test_a_failure_reaches_all_who_wait(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_reaches_those_in_the_batch_alone(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
     def fail() -> None:
         raise RuntimeError("the cause")
 
     batch = start(sentences=1)
-    both = [submit(batch, Shouting(fail), ["ab"]), submit(batch, Shouting(fail), ["cd"])]
-    for one in both:
-        with pytest.raises((RuntimeError, ClosedError)):
-            one.future.result(20)
-    assert not batch.alive
+    both = [submit(batch, Shouting(fail), ["ab"]), submit(batch, Shouting(), ["cd"])]
+    with pytest.raises(RuntimeError, match="the cause"):
+        both[0].future.result(20)
+    assert texts_of(both[1]) == ["CD"]
+    assert batch.alive
     assert "the cause" in caplog.text
+
+
+def test_one_caller_cannot_fill_the_queue(start: Start) -> None:
+    gate = Gate()
+    model, batch = Shouting(gate), start(sentences=1, waiting=10)
+    submit(batch, model, ["abc"], caller="flood")
+    gate.arrived()
+    submit(batch, model, ["x"] * 5, caller="flood")
+    with pytest.raises(QueueFullError):
+        submit(batch, model, ["x"], caller="flood")
+    submit(batch, model, ["y"] * 4, caller="flood too")
+    with pytest.raises(QueueFullError):
+        submit(batch, model, ["y"], caller="flood too")
+    last = submit(batch, model, ["z"], caller="other")
+    gate.let_go()
+    assert texts_of(last) == ["Z"]
+    assert not batch.statistics.running_sentences or not batch.idle
 
 
 def test_groups_have_little_padding() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import numpy as np
 import pytest
@@ -156,7 +157,10 @@ def test_blocks_are_translated_one_by_one() -> None:
 def test_sentences_within_tags() -> None:
     text = "<p><b>One. Two</b> three.</p>"
     assert segments(document_of(SPLITTER, text, "html")) == ["One.", "Two three."]
-    assert html(text) == "<p><b>ONE.</b> <b>TWO</b> THREE.</p>"
+    # The pair is there once, around whole sentences.
+    assert html(text) == "<p><b>ONE. TWO THREE.</b></p>"
+    text = "<p><b>One. Two</b> mid <i>three. Four</i></p>"
+    assert html(text) == "<p><b>ONE. </b><i>TWO MID THREE. FOUR</i></p>"
 
 
 def test_entities_are_read_and_written() -> None:
@@ -196,14 +200,68 @@ def test_markup_that_is_broken_loses_nothing(text: str) -> None:
     assert [c for c in letters if c.isalnum()] == [c for c in before if c.isalnum()]
 
 
-def test_xml_has_no_blocks() -> None:
+def test_xml_finds_its_blocks_by_what_is_around_them() -> None:
     text = "<t>One <x id='1'/>two <Ph>three</Ph></t>"
     assert shouted(text, "xml") == "<t>ONE <x id='1'/>TWO <Ph>THREE</Ph></t>"
+    text = (
+        "<doc><p>One sentence. Two &own; here.</p>\n<p>Three <b><i>four</i></b>.</p><t>A</t></doc>"
+    )
+    document = document_of(SPLITTER, text, "xml")
+    assert segments(document) == ["One sentence.", "Two here.", "Three four.", "A"]
+    assert shouted(text, "xml") == (
+        "<doc><p>ONE SENTENCE. TWO &own; HERE.</p>\n<p>THREE <b><i>FOUR.</i></b></p><t>A</t></doc>"
+    )
+    assert shouted("<doc><p>a</q>b</doc>", "xml").count("<p>") == 1
+
+
+def test_tags_side_by_side_do_not_cross() -> None:
+    assert html("<b>Foo</b><i>bar baz</i> end") == "<b>FOOBAR</b> <i>BAZ</i> END"
+
+
+def test_scripts_end_at_their_first_end() -> None:
+    text = """<script>w("<script src=x>")</script><p>Hello you</p>"""
+    assert html(text) == """<script>w("<script src=x>")</script><p>HELLO YOU</p>"""
+
+
+def test_numbers_of_thousands_of_digits() -> None:
+    assert html(f"<p>a &#{'9' * 5000};</p>").startswith("<p>A &amp;#999")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{name} "quoted" text', '{name} "QUOTED" TEXT'),
+        ("Hi {name} (see below)", "HI {name} (SEE BELOW)"),
+        ("{a} - {b} word", "{a} - {b} WORD"),
+        ('File "{name}" not found.', 'FILE "{name}" NOT FOUND.'),
+        ("Open ({count}) files", "OPEN ({count}) FILES"),
+        (
+            "Open https://x.org/search?Query=Dogs&Lang=En now.",
+            "OPEN https://x.org/search?Query=Dogs&Lang=En NOW.",
+        ),
+        ("See www.Example.Com/A.B!C d", "SEE www.Example.Com/A.B!C D"),
+    ],
+)
+def test_what_stands_around_placeholders(text: str, expected: str) -> None:
+    assert shouted(text) == expected
 
 
 def test_text_full_of_tags_does_not_take_long() -> None:
-    for text in ("<a " * 20_000, '<a "' * 20_000, "<!--" * 20_000, "&" * 50_000, "{" * 50_000):
-        document_of(Splitter("en", len, longest=10_000_000), text, "html")
+    splitter = Splitter("en", len, longest=10_000_000)
+    deep = "<b>" * 1200 + "This is it. " * 300 + "</b>" * 1200
+    unmatched = "<b>" * 5000 + "</i>" * 5000
+    for text in (
+        *(part * 20_000 for part in ("<a ", '<a "', "<!--", "<![CDATA[", "&", "{", "«", "<b>")),
+        deep,
+        unmatched,
+    ):
+        for form in ("html", "xml"):
+            began = time.perf_counter()
+            document = document_of(splitter, text, form)
+            assert time.perf_counter() - began < 5, (text[:10], form)
+    document = document_of(splitter, deep, "html")
+    found = document.join([shout(segment.text) for segment in document.segments])
+    assert found.count("<b>") == found.count("</b>") == 1200
 
 
 TEXTS = st.text(alphabet="ab .<>/&;\n{}%s\"'!-", max_size=60)

@@ -35,6 +35,7 @@ DECODE = DecodeConfig(
 LIMITS = LimitsConfig(
     body_bytes=10_000,
     texts=5,
+    sentences=5,
     characters=1000,
     alternatives=2,
     beam_size=4,

@@ -5,7 +5,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -205,11 +205,11 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"q": "a\ud800", **LANGUAGES}, "Invalid request: q must be valid Unicode"),
     (
         {"q": "a\n" * 6, **LANGUAGES},
-        "Invalid request: q must have at most 5 sentences, but has 6 instead",
+        "Invalid request: the texts must have at most 5 sentences, but have 6 instead",
     ),
     (
         {"q": [""] * 6, **LANGUAGES},
-        "Invalid request: q must have at most 5 texts, but has 6 instead",
+        "Invalid request: there must be at most 5 texts, but there are 6",
     ),
     (
         {"q": ["b", "a" * 1000], **LANGUAGES},
@@ -251,7 +251,7 @@ def test_bodies_that_are_not_json_objects(client: httpx.Client, body: bytes) -> 
 
 
 def test_forms_that_are_not_utf8(client: httpx.Client) -> None:
-    expected = (400, {"error": "Invalid request: the parameters must be UTF-8"})
+    expected = (400, {"error": "Invalid request: the parameters must be UTF-8, and at most 5000"})
     for url, body in (("/translate?q=%ff", b""), ("/translate", b"q=%ff"), ("/translate", b"\xff")):
         answer = client.post(url, content=body)
         assert (answer.status_code, answer.json()) == expected
@@ -299,8 +299,21 @@ def test_a_failure_is_told_by_an_id_alone(
     assert "RuntimeError: the cause" in caplog.text
     assert "private words" not in caplog.text
     assert client.get("/health").status_code == 200
-    assert client.get("/livez").status_code == 500, "the model works no more"
-    assert client.get("/readyz").status_code == 503
+    assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
+
+
+def test_a_request_that_never_arrives(start_server: StartServer) -> None:
+    client = start_server(Shouting(), deadline_seconds=0.2)
+
+    def slowly() -> Iterator[bytes]:
+        yield b'{"q":'
+        time.sleep(0.5)
+
+    answer = client.post("/translate", content=slowly())
+    assert (answer.status_code, answer.json()) == (
+        408,
+        {"error": "The request did not arrive in time"},
+    )
 
 
 def test_texts_are_not_logged(client: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:

@@ -173,6 +173,20 @@ def test_the_keyboard_reaches_everything(
     assert unnamed == 0
 
 
+def test_a_key_is_asked_for(
+    start_server: StartServer, open_page: Callable[..., Page], tmp_path: Path
+) -> None:
+    (tmp_path / "keys").write_text("anna right\n", encoding="utf-8")
+    page = open_page(both_ways(start_server, keys=str(tmp_path / "keys")))
+    page.locator("#key").fill("wrong")
+    page.locator("#source").fill("one")
+    expect(page.get_by_role("alert")).to_contain_text("Invalid API key")
+    page.locator("#key").fill("right")
+    page.locator("#source").fill("two")
+    expect(page.locator("#translation")).to_have_text("TWO")
+    expect(page.locator("#key-form")).to_be_hidden()
+
+
 def test_the_server_s_figures(start_server: StartServer, open_page: Callable[..., Page]) -> None:
     client = both_ways(start_server)
     page = open_page(client)
