@@ -204,7 +204,9 @@ def run(options: Options, report: Report) -> None:
             case = Case(options, model, vocabulary)
             gains.append(_compare(case, report))
             errors += [abs(one.error) for one in case.candidates]
-            report.notes += [f"{case.name}: {one}" for one in case.candidates]
+            found = [f"{case.name}: {one}" for one in case.candidates]
+            print("\n".join(found), flush=True)  # a case takes many minutes
+            report.notes += found
     report.add("placement.auto_vs_split", "x", gains, "expert", [1.0])
     report.add("placement.simulator_error", "part of the step", errors)
     report.notes.append(f"largest error of {len(errors)} plans: {max(errors):.1%}")
