@@ -20,11 +20,12 @@ from nmt.model.graph import BATCH, Axis, LayerGraph, LayerStack
 from nmt.parallel.device_work import DeviceWork, Step
 from nmt.parallel.executor import Loss, OptimizerFactory
 from nmt.placement.cost import CutCost, LayerCost, Profile
-from nmt.placement.tasks import SENTENCES, LayerInfo, Layers, TaskGraph
+from nmt.placement.tasks import SENTENCES, LayerInfo, Layers, TaskGraph, amount_of_work
 from nmt.precision.master_weights import MasterWeights
 
 REPEATS = 3  # measured, after one that warms up
 UPDATES = 5  # likewise, of the optimizer
+ON_THEIR_WAY = 3  # micro-batches
 
 
 def layers_of(graph: LayerGraph) -> Layers:
@@ -110,25 +111,34 @@ def _cut_cost(
     device: str,
     repeats: int,
 ) -> CutCost:
-    """Medians over the chunks and repetitions of one micro-batch of usual length."""
-    tasks = TaskGraph(layers_of(graph), 1, chunks)
-    piece = batch.cut(micro_batches)[micro_batches // 2]
+    """Medians over the chunks and repetitions of micro-batches of usual length. Some are on their
+    way at one time, as in a pipeline: what one has kept is out of the caches when it goes back."""
+    layers, most = layers_of(graph), min(micro_batches, ON_THEIR_WAY)
+    tasks = TaskGraph(layers, most, chunks)
+    first = (micro_batches - most) // 2
+    pieces = batch.cut(micro_batches)[first : first + most]
+    usual = pieces[most // 2]
+    unit = amount_of_work(layers, size_of(usual))
+    works = [amount_of_work(layers, size_of(piece)) for piece in pieces]
+    forward = [task for task in tasks.tasks if not task.backward]
+    backward = [task for task in tasks.tasks if task.backward]
     seconds: dict[tuple[str, bool], list[float]] = defaultdict(list)
     randomness = Randomness(1)  # masks are drawn once a step, for the whole batch: in the warm-up
     randomness.begin_step(0)
     for repetition in range(repeats + 1):
-        work.begin(Step(tasks, [piece], randomness, 1 / batch.tokens))
-        for task in tasks.tasks:
+        work.begin(Step(tasks, pieces, randomness, 1 / batch.tokens))
+        for task in [*forward, *backward]:
             start = _now(device)
             work.run(task)
             if repetition:
-                seconds[task.layer, task.backward].append(_now(device) - start)
+                part = works[task.micro_batch][task.layer] / unit[task.layer]
+                seconds[task.layer, task.backward].append((_now(device) - start) / part)
     return CutCost(
         micro_batches=micro_batches,
         chunks=chunks,
         forward={name: median(seconds[name, False]) for name in graph.names},
         backward={name: median(seconds[name, True]) for name in graph.names},
-        size=size_of(piece),
+        size=size_of(usual),
     )
 
 
