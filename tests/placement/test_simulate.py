@@ -56,3 +56,30 @@ def test_shared_parameters_count_once_a_device() -> None:
     simulator = Simulator(tied, cluster([1, 1]))
     assert simulator.parameter_bytes(0, {"a": 0, "b": 0, "c": 0}) == 1e9
     assert simulator.parameter_bytes(1, {"a": 0, "b": 1, "c": 1}) == 1e9, "without their owner"
+
+
+def test_masks_updates_and_lengths_of_micro_batches() -> None:
+    profile = chain([3.0, 3.0])
+    extra = {
+        name: layer.model_copy(update={"draw_seconds": 0.25, "update_seconds": update})
+        for (name, layer), update in zip(profile.layers.items(), (0.5, 1.0), strict=True)
+    }
+    simulator = Simulator(profile.model_copy(update={"layers": extra}), cluster([1, 1]))
+    # Each draws before its first task; both update at the same time when all is done.
+    assert simulator.run(SPLIT, 1, 1, "1f1b").seconds == pytest.approx(6 + 2 * 0.25 + 1.0)
+    assert simulator.alone == pytest.approx(6 + 2 * 0.25 + 1.5)
+    long = simulator.run(SPLIT, 2, 1, "1f1b", [{"a": 1.0, "b": 1.0}, {"a": 3.0, "b": 3.0}])
+    # a: .5+.25, b of the first: .5+.25 and 1 back; a's second forward is done at 2.25; and so on.
+    ends = {str(task): end for task, end in long.timeline.end.items()}
+    assert ends["forward b 0 0"] == pytest.approx(1.5)
+    assert ends["forward a 1 0"] == pytest.approx(2.25)
+    assert ends["forward b 1 0"] == pytest.approx(2.5 + 1.5)
+    assert long.seconds == pytest.approx(4.0 + 3.0 + 3.0 + 1.0)
+
+
+def test_factors_of_a_profile() -> None:
+    profile = chain([1.0, 1.0])
+    sized = profile.cuts[0].model_copy(update={"size": {"sentences": 2, "source": 10}})
+    profile = profile.model_copy(update={"cuts": [sized]})
+    pieces = [{"sentences": 2, "source": 20}, {"sentences": 1, "source": 5}]
+    assert profile.factors(1, 1, pieces) == [{"a": 2.0, "b": 2.0}, {"a": 0.5, "b": 0.5}]

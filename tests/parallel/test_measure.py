@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+
+from nmt.parallel.measure import layers_of, measure_profile, size_of
+from nmt.placement.tasks import amount_of_work
+from nmt.training.loss import SmoothedCrossEntropy
+from tests.parallel.random_plans import adam, random_batch, random_graph
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_profile_has_all_that_a_step_consists_of(dtype: torch.dtype) -> None:
+    graph = random_graph(random.Random(1))
+    batch, cuts = random_batch(1, rows=12), [(1, 1), (4, 2)]
+    loss = SmoothedCrossEntropy(0.1)
+    profile = measure_profile(graph, batch, cuts, loss, "cpu", dtype, adam(), repeats=1)
+    assert list(profile.layers) == list(graph.names)
+    assert [(cut.micro_batches, cut.chunks) for cut in profile.cuts] == cuts
+    for cut in profile.cuts:
+        assert all(cut.forward[name] > 0 and cut.backward[name] > 0 for name in graph.names)
+    assert profile.cuts[0].size == size_of(batch)
+    assert profile.cuts[1].size == size_of(batch.cut(4)[1])
+    layers = profile.layers.values()
+    with_parameters = [layer for layer in layers if layer.parameter_bytes]
+    assert all(layer.update_seconds > 0 for layer in with_parameters)
+    assert all(layer.draw_seconds >= 0 for layer in layers)
+    assert all(layer.kept_bytes > 0 for layer in layers)
+
+
+def test_work_grows_with_what_a_layer_reads() -> None:
+    graph = random_graph(random.Random(1))
+    layers = layers_of(graph)
+    size = {"sentences": 2, "source": 10, "target": 6}
+    longer = {"sentences": 2, "source": 20, "target": 6}
+    before, after = amount_of_work(layers, size), amount_of_work(layers, longer)
+    for name, info in layers.items():
+        across = {layers[source].axis for source in info.inputs} - {info.axis}
+        grows = info.axis == "source" or "source" in across
+        assert after[name] / before[name] == (2 if grows else 1), name
