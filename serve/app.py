@@ -24,6 +24,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Scope
 
 from nmt.config import ServeConfig
 from nmt.errors import InputError
@@ -41,7 +42,7 @@ from serve.spec import specification
 
 STATIC = Path(__file__).parent / "static"
 NO_LIMIT = 1_000_000_000_000  # characters; DeepL's form has no word for none
-FAVICON = "icon.svg"
+TRANSLATING = frozenset({"/translate", "/v2/translate"})
 
 
 def create_app(models: Models | None, config: ServeConfig) -> Starlette:
@@ -57,7 +58,12 @@ def create_app(models: Models | None, config: ServeConfig) -> Starlette:
     app = Starlette(
         routes=routes,
         middleware=[
-            Middleware(Around, metrics=metrics, paths=frozenset(r.path for r in routes)),
+            Middleware(
+                Around,
+                metrics=metrics,
+                paths=frozenset(r.path for r in routes),
+                refuse=endpoints.refuse,
+            ),
             # any page may use the server, as with LibreTranslate; there are no cookies to protect
             Middleware(
                 CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"]
@@ -113,6 +119,14 @@ class Endpoints:
         """Shutting down waits for what the model is working on."""
         yield
         await self._service.drain()
+
+    def refuse(self, scope: Scope) -> RequestError | None:
+        """What cannot be translated now, whatever it is: under overload, saying no must cost next
+        to nothing. With keys, callers are known only when the request has been read."""
+        if self._keys.required or scope["path"] not in TRANSLATING or scope["method"] != "POST":
+            return None
+        client = scope.get("client")
+        return self._service.refusal(client[0] if client else "unknown")
 
     # LibreTranslate
 

@@ -65,6 +65,7 @@ class Metrics:
             ["model", "source", "target", "precision"],
             registry=self._registry,
         )
+        self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._latencies: deque[tuple[float, float]] = deque(maxlen=10_000)  # when, seconds
 
     def _histogram(self, name: str, words: str, buckets: tuple[float, ...]) -> Histogram:
@@ -77,6 +78,18 @@ class Metrics:
     def watch(self, batch: RunningBatch) -> None:
         """Report a batch's own counts too."""
         self._registry.register(_BatchCollector(batch))
+
+    def count(self, endpoint: str, method: str, status: int, seconds: float) -> None:
+        """A request was answered."""
+        key = endpoint, method, status
+        found = self._children.get(key)
+        if found is None:  # finding these takes longer than counting
+            found = self._children[key] = (
+                self.requests.labels(endpoint, method, str(status)),
+                self.duration.labels(endpoint),
+            )
+        found[0].inc()
+        found[1].observe(seconds)
 
     def answered(self, seconds: float) -> None:
         """A translation was answered."""

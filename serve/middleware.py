@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve.errors import RequestError
 from serve.logs import note_request, request_id
 from serve.metrics import Metrics
 
@@ -29,9 +31,16 @@ ABORTED = 499  # as proxies write it: the client did not wait for the answer
 class Around:
     """Middleware around all others."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, paths: frozenset[str]) -> None:
-        """`paths` are the endpoints there are: others count together, as `other`."""
-        self._app, self._metrics, self._paths = app, metrics, paths
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        paths: frozenset[str],
+        refuse: Callable[[Scope], RequestError | None],
+    ) -> None:
+        """`paths` are the endpoints there are: others count together, as `other`. `refuse` says at
+        once, before anything is read, what cannot be carried out."""
+        self._app, self._metrics, self._paths, self._refuse = app, metrics, paths, refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -51,7 +60,13 @@ class Around:
 
         self._metrics.in_flight.inc()
         try:
-            await self._app(scope, receive, sending)
+            refused = self._refuse(scope)
+            if refused is None:
+                await self._app(scope, receive, sending)
+            else:
+                headers = {**refused.headers, "access-control-allow-origin": "*"}
+                refusal = error_response(scope["path"], refused.text, refused.status, headers)
+                await refusal(scope, receive, sending)
         except ClientDisconnect:
             pass
         except Exception:
@@ -65,8 +80,7 @@ class Around:
             path = scope["path"]
             endpoint = path if path in self._paths else "other"
             method = scope["method"] if scope["method"] in METHODS else "other"
-            self._metrics.requests.labels(endpoint, method, str(status)).inc()
-            self._metrics.duration.labels(endpoint).observe(time.perf_counter() - began)
+            self._metrics.count(endpoint, method, status, time.perf_counter() - began)
             note_request(identifier, endpoint, method, status, began)
 
 

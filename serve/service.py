@@ -133,6 +133,16 @@ class Service:
             labels = (model.name, *model.pair, self._config.translator.precision.name)
             self._metrics.model_info.labels(*labels).set(1)
 
+    def refusal(self, caller: str) -> RequestError | None:
+        """Why nothing of a caller can be translated now; None: it can."""
+        if self.draining:
+            return self._rejected("draining", "The server is shutting down; try another", 503, 5)
+        return None if self.batch.room_for(caller) else self._full()
+
+    def _full(self) -> RequestError:
+        text = "Too many requests are waiting; try again later"
+        return self._rejected("queue", text, 503, self._patience())
+
     async def translate(self, wanted: Wanted, caller: str, deadline: float) -> list[Translated]:
         """Translate all texts until `deadline` (of time.monotonic). If this is cancelled, what
         waits of them is dropped.
@@ -222,9 +232,7 @@ class Service:
             futures = [asyncio.wrap_future(one.future) for one in submissions]
             results = await asyncio.gather(*futures)
         except QueueFullError:
-            raise self._rejected(
-                "queue", "Too many requests are waiting; try again later", 503, self._patience()
-            ) from None
+            raise self._full() from None
         except ClosedError:
             raise self._rejected("draining", "The server is shutting down", 503, 5) from None
         except DeadlineError:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -28,6 +28,11 @@ from nmt.errors import NmtError
 logger = logging.getLogger(__name__)
 
 REFILL = 8  # while others are decoded: not before this part of the batch is free, or all fit
+# While a caller of whom little is on its way is active, others may have this part of the batch
+# each: a large batch takes long steps, and all wait for them.
+CROWDED = 0.25
+LIGHT = 0.25  # of the heaviest caller's sentences: the most that a light one has on its way
+RECENT = 1.0  # seconds after its last submission in which a caller is active
 SHARE = 0.5  # of what may wait: the most that one caller may have
 LEAST = 8  # sentences that are encoded together, if there are so many
 CLOSE = 0.7  # the shortest of a larger group, as a part of the longest
@@ -104,6 +109,7 @@ class _Lane:
         settings = decode.model_copy(update={"beam_size": search.beam_size, "n_best": 1})
         self.engine = Engine(translator.stepper, settings, search.alignments)
         self.running: dict[int, _Waiting] = {}  # by number
+        self.done: list[tuple[_Waiting, Finished]] = []  # not yet told
 
 
 @dataclass
@@ -139,13 +145,14 @@ class RunningBatch:
         continuous: bool = True,
         observe: Observer | None = None,
     ) -> None:
-        """With `continuous` false, a batch is filled only when the one before is done: what servers
-        without a running batch do, to compare with."""
+        """With `continuous` false, a batch is filled only when the one before is done, and answered
+        as a whole: what servers without a running batch do, to compare with."""
         self._decode, self._limits, self._continuous = decode, limits, continuous
         self._observe: Observer = observe or _ignore
         self._lock = threading.Condition()
         self._queues: OrderedDict[Hashable, deque[_Waiting]] = OrderedDict()
         self._open: dict[int, Submission] = {}  # by id(), until answered
+        self._seen: dict[Hashable, float] = {}  # active callers → last submission
         self._lanes: dict[tuple[int, Search], _Lane] = {}
         self._numbers = 0
         self._closing = False
@@ -184,10 +191,20 @@ class RunningBatch:
             queue = self._queues.setdefault(caller, deque())
             queue.extend(_Waiting(submission, place) for place in range(len(sources)))
             self._open[id(submission)] = submission
+            self._seen[caller] = submission.since
             now.waiting_sentences += len(sources)
             now.waiting_tokens += tokens
             self._lock.notify()
         return submission
+
+    def room_for(self, caller: Hashable) -> bool:
+        """Whether a sentence of a caller might join the queue: an answer that costs nothing."""
+        with self._lock:
+            try:
+                self._check_room(caller, 1, 1)
+            except QueueFullError:
+                return False
+        return True
 
     def _check_room(self, caller: Hashable, sentences: int, tokens: int) -> None:
         """What is too large to ever wait may still come when nobody else waits."""
@@ -310,19 +327,46 @@ class RunningBatch:
         if running and room < min(waiting, max(1, most // REFILL)):
             return []
         chosen: list[_Waiting] = []
-        while self._queues:
+        mine = self._running_of_callers()
+        share = self._share(mine)
+        skipped = 0  # callers, one after the other, who have their share
+        while self._queues and skipped < len(self._queues):
             caller, queue = next(iter(self._queues.items()))
+            if mine[caller] >= share:
+                self._queues.move_to_end(caller)
+                skipped += 1
+                continue
             wide = max(longest, len(queue[0].source) + 1)
             allowed = max(1, most * USUAL_LENGTH // max(wide, USUAL_LENGTH))
             if running + len(chosen) >= allowed and (running or chosen):
                 break
-            longest = wide
+            longest, skipped = wide, 0
             chosen.append(queue.popleft())
+            mine[caller] += 1
             if queue:
                 self._queues.move_to_end(caller)
             else:
                 del self._queues[caller]
         return chosen
+
+    def _running_of_callers(self) -> Counter[Hashable]:
+        lanes = self._lanes.values()
+        return Counter(one.submission.caller for lane in lanes for one in lane.running.values())
+
+    def _share(self, running: Counter[Hashable]) -> int:
+        """How many sentences of one caller may be in the batch."""
+        since = time.monotonic() - RECENT
+        self._seen = {
+            caller: at
+            for caller, at in self._seen.items()
+            if at >= since or caller in self._queues or running[caller]
+        }
+        on_their_way = [
+            running[caller] + len(self._queues.get(caller, ())) for caller in self._seen
+        ]
+        most = self._limits.batch_sentences
+        crowded = len(on_their_way) > 1 and min(on_their_way) <= LIGHT * max(on_their_way)
+        return max(1, int(CROWDED * most)) if crowded else most
 
     def _take_from_statistics(self, some: Sequence[_Waiting]) -> None:
         self.statistics.waiting_sentences -= len(some)
@@ -374,7 +418,11 @@ class RunningBatch:
         self._observe("inference_duration_seconds", time.monotonic() - begin)
         for one in finished:
             assert isinstance(one.id, int), "numbers are the ids here"
-            self._finish(lane, lane.running.pop(one.id), one)
+            lane.done.append((lane.running.pop(one.id), one))
+        if self._continuous or not len(lane.engine):
+            for waiting, one in lane.done:
+                self._finish(lane, waiting, one)
+            lane.done.clear()
 
     def _count_running(self) -> None:
         running = sum(len(lane.engine) for lane in self._lanes.values())

@@ -49,8 +49,9 @@ class Server:
 def serving(model: Path, *settings: str) -> Iterator[Server]:
     """Start it, and stop it in the end."""
     command = [sys.executable, "-m", "serve", f"models={model}", "port=0", "translator.threads=1"]
+    # Its log, with a line for each request, is written but not kept.
     process = subprocess.Popen(
-        [*command, *settings], stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+        [*command, *settings], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     try:
         assert process.stdout is not None

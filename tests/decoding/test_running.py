@@ -217,6 +217,20 @@ def test_one_caller_cannot_fill_the_queue(start: Start) -> None:
     assert not batch.statistics.running_sentences or not batch.idle
 
 
+def test_a_heavy_caller_gets_a_part_while_a_light_one_is_there(start: Start) -> None:
+    gate = Gate()
+    model, batch = Shouting(gate), start(sentences=8)
+    one = submit(batch, model, ["o"], caller="light")
+    gate.arrived()
+    many = submit(batch, model, ["mm"] * 10, caller="heavy")
+    gate.let_go()
+    assert (texts_of(one), texts_of(many)) == (["O"], ["MM"] * 10)
+    assert max(map(len, model.batches)) == 2, "a quarter, since the light one came just now"
+    alone = start(sentences=8)
+    texts_of(submit(alone, model, ["aa"] * 10, caller="heavy"))
+    assert len(model.batches[-3]) == 8 or len(model.batches[-4]) == 8
+
+
 def test_groups_have_little_padding() -> None:
     lengths = [3, 30, 4, 29, 28, 5, 27, 26, 25, 24, 23, 3, 4, 5, 3, 4]
     groups = groups_of_like_length([Request(i, [9] * n) for i, n in enumerate(lengths)])

@@ -371,10 +371,15 @@ def test_requests_are_translated_together(start_server: StartServer, blocked: Bl
     with ThreadPoolExecutor(8) as threads:
         answers = threads.map(post, range(8))
         assert blocked.working.wait(20)
-        wait_for(lambda: client.get("/status").json()["waiting_sentences"] == 7)
+        wait_for(lambda: sum(on_their_way(client)) == 8)
         blocked.go_on.set()
         assert list(answers) == [f"TEXT {number}" for number in range(8)]
     assert max(map(len, blocked.model.batches)) == 8
+
+
+def on_their_way(client: httpx.Client) -> tuple[int, int]:
+    now = client.get("/status").json()
+    return now["waiting_sentences"], now["running_sentences"]
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -567,6 +572,6 @@ def test_requests_are_cancelled_without_a_trace(
     asyncio.run(come_and_go())
     blocked.go_on.set()
     wait_for(lambda: "nmt_http_requests_in_flight 1.0" in client.get("/metrics").text)
-    now = client.get("/status").json()
-    assert (now["waiting_sentences"], now["waiting_tokens"]) == (0, 0)
+    wait_for(lambda: on_their_way(client) == (0, 0))
+    assert client.get("/status").json()["waiting_tokens"] == 0
     assert "Traceback" not in caplog.text
