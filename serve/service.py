@@ -208,7 +208,10 @@ class Service:
             return _Prepared(source, detected, None, Document([], [text]), [])
         model = self.models.find(source, wanted.target)
         document = document_of(model.splitter, text, wanted.form, wanted.splitting)
-        sources = model.translator.vocabulary.encode_batch([one.text for one in document.segments])
+        texts = [one.text for one in document.segments]
+        vocabulary = model.translator.vocabulary
+        many = len(texts) > FEW  # enough to be worth starting threads for
+        sources = vocabulary.encode_batch(texts) if many else list(map(vocabulary.encode, texts))
         return _Prepared(source, detected, model, document, sources)
 
     async def _search(
@@ -238,9 +241,7 @@ class Service:
         except DeadlineError:
             raise self.late() from None
         finally:
-            for submission in submissions:  # done ones do not mind
-                submission.future.cancel()
-            self.batch.wake()
+            self.batch.drop(submissions)
         found: list[list[Translation]] = [[] for _ in prepared]
         for places, result in zip(by_model.values(), results, strict=True):
             remaining = iter(result)

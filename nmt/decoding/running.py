@@ -27,10 +27,10 @@ from nmt.errors import NmtError
 
 logger = logging.getLogger(__name__)
 
-REFILL = 8  # while others are decoded: not before this part of the batch is free, or all fit
+REFILL = 4  # while others are decoded: not before this part of the batch is free, or all fit
 # While a caller of whom little is on its way is active, others may have this part of the batch
 # each: a large batch takes long steps, and all wait for them.
-CROWDED = 0.25
+CROWDED = 0.125
 LIGHT = 0.25  # of the heaviest caller's sentences: the most that a light one has on its way
 RECENT = 1.0  # seconds after its last submission in which a caller is active
 SHARE = 0.5  # of what may wait: the most that one caller may have
@@ -155,6 +155,8 @@ class RunningBatch:
         self._seen: dict[Hashable, float] = {}  # active callers → last submission
         self._lanes: dict[tuple[int, Search], _Lane] = {}
         self._numbers = 0
+        self._dropped = False  # there are submissions that nobody waits for
+        self._next_deadline = float("inf")
         self._closing = False
         self._failed: BaseException | None = None
         self.statistics = Statistics()
@@ -172,7 +174,7 @@ class RunningBatch:
         deadline: float = float("inf"),
     ) -> Submission:
         """Sources (pieces without special ones, none empty) join the queue; `future` of what is
-        returned has their translations, in order. `cancel` it to have them dropped.
+        returned has their translations, in order. See `drop`.
 
         Raises:
             QueueFullError: there is no room; nothing has joined.
@@ -192,6 +194,7 @@ class RunningBatch:
             queue.extend(_Waiting(submission, place) for place in range(len(sources)))
             self._open[id(submission)] = submission
             self._seen[caller] = submission.since
+            self._next_deadline = min(self._next_deadline, deadline)
             now.waiting_sentences += len(sources)
             now.waiting_tokens += tokens
             self._lock.notify()
@@ -221,10 +224,13 @@ class RunningBatch:
         ):
             raise QueueFullError("Too many sentences are waiting; try again later.")
 
-    def wake(self) -> None:
-        """Look again: a submission's future was cancelled."""
-        with self._lock:
-            self._lock.notify()
+    def drop(self, submissions: Sequence[Submission]) -> None:
+        """Nobody waits for these any more; those that are done do not mind."""
+        dropped = [one.future.cancel() for one in submissions if not one.over]
+        if any(dropped):
+            with self._lock:
+                self._dropped = True
+                self._lock.notify()
 
     @property
     def idle(self) -> bool:
@@ -278,6 +284,9 @@ class RunningBatch:
         """Take out what was cancelled, or has come too late."""
         now = time.monotonic()
         with self._lock:
+            if not self._dropped and now < self._next_deadline:
+                return
+            self._dropped = False
             late = [one for one in self._open.values() if one.deadline <= now and not one.over]
         for submission in late:
             self._answer(submission, DeadlineError("The time for this request is over."))
@@ -285,6 +294,9 @@ class RunningBatch:
             over = {key for key, one in self._open.items() if one.over}
             for key in over:
                 del self._open[key]
+            self._next_deadline = min(
+                (one.deadline for one in self._open.values()), default=float("inf")
+            )
             if not over:
                 return
             for caller, queue in list(self._queues.items()):
@@ -450,6 +462,7 @@ class RunningBatch:
             return  # `_drop_over` takes it out
         if isinstance(result, BaseException):
             submission.future.set_exception(result)
+            self._dropped = True  # the rest of it
         else:
             submission.future.set_result(result)
             with self._lock:

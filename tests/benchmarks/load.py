@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 from nmt.errors import NmtError
 
+IDLE = 2.0  # seconds after which a connection is not used again; the server keeps them for 5
+
 
 class Address(NamedTuple):
     """Where a server listens."""
@@ -85,11 +87,14 @@ class Connection:
 
     def __init__(self, address: Address, local: str) -> None:
         self._address, self._local = address, local
+        self._used = 0.0  # when its last answer came
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, request: Request) -> Answer:
         """Send a request and wait for its answer."""
         began = time.perf_counter()
+        if self._streams is not None and began - self._used > IDLE:
+            self.close()  # the server closes it too, and may just be doing so
         try:
             if self._streams is None:
                 self._streams = await asyncio.open_connection(
@@ -101,6 +106,7 @@ class Connection:
             length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
             await reader.readexactly(length)
             status = int(head[9:12])
+            self._used = time.perf_counter()
         except (OSError, asyncio.IncompleteReadError, ValueError):
             self.close()
             status = 0

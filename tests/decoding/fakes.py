@@ -21,6 +21,9 @@ class ShoutingVocabulary:
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         return [[ord(character) for character in text] for text in texts]
 
+    def encode(self, text: str) -> list[int]:
+        return [ord(character) for character in text]
+
     def count(self, text: str) -> int:
         return len(text)
 
