@@ -28,8 +28,8 @@ from nmt.errors import NmtError
 logger = logging.getLogger(__name__)
 
 REFILL = 4  # while others are decoded: not before this part of the batch is free, or all fit
-# While a caller of whom little is on its way is active, others may have this part of the batch
-# each: a large batch takes long steps, and all wait for them.
+# While a caller of whom little is on its way is active, those of whom much is may have this part
+# of the batch each: a large batch takes long steps, and all wait for them.
 CROWDED = 0.125
 LIGHT = 0.25  # of the heaviest caller's sentences: the most that a light one has on its way
 RECENT = 1.0  # seconds after its last submission in which a caller is active
@@ -340,11 +340,14 @@ class RunningBatch:
             return []
         chosen: list[_Waiting] = []
         mine = self._running_of_callers()
-        share = self._share(mine)
+        heavy = self._heavy(mine)
+        share = max(1, int(CROWDED * most))
+        # Of those some join together: few are encoded less efficiently than many.
+        full = {caller for caller in heavy if mine[caller] > share // 2}
         skipped = 0  # callers, one after the other, who have their share
         while self._queues and skipped < len(self._queues):
             caller, queue = next(iter(self._queues.items()))
-            if mine[caller] >= share:
+            if caller in full or (caller in heavy and mine[caller] >= share):
                 self._queues.move_to_end(caller)
                 skipped += 1
                 continue
@@ -365,20 +368,20 @@ class RunningBatch:
         lanes = self._lanes.values()
         return Counter(one.submission.caller for lane in lanes for one in lane.running.values())
 
-    def _share(self, running: Counter[Hashable]) -> int:
-        """How many sentences of one caller may be in the batch."""
+    def _heavy(self, running: Counter[Hashable]) -> set[Hashable]:
+        """The callers of whom much is on its way, if there are others of whom little is."""
         since = time.monotonic() - RECENT
         self._seen = {
             caller: at
             for caller, at in self._seen.items()
             if at >= since or caller in self._queues or running[caller]
         }
-        on_their_way = [
-            running[caller] + len(self._queues.get(caller, ())) for caller in self._seen
-        ]
-        most = self._limits.batch_sentences
-        crowded = len(on_their_way) > 1 and min(on_their_way) <= LIGHT * max(on_their_way)
-        return max(1, int(CROWDED * most)) if crowded else most
+        amounts = {
+            caller: running[caller] + len(self._queues.get(caller, ())) for caller in self._seen
+        }
+        most = max(amounts.values(), default=0)
+        heavy = {caller for caller, amount in amounts.items() if amount > LIGHT * most}
+        return heavy if len(heavy) < len(amounts) else set()
 
     def _take_from_statistics(self, some: Sequence[_Waiting]) -> None:
         self.statistics.waiting_sentences -= len(some)

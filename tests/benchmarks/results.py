@@ -113,7 +113,7 @@ def _summary(values: Sequence[float]) -> dict[str, Any]:
         "values": list(values),
         "repeats": len(values),
         "median": middle,
-        "spread": (max(values) - min(values)) / middle,
+        "spread": (max(values) - min(values)) / middle if middle else None,
     }
 
 
