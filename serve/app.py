@@ -298,7 +298,7 @@ class Endpoints:
         finally:
             gone.cancel()
             work.cancel()  # what waits of it leaves the queue
-            await asyncio.sleep(0)
+            await asyncio.wait({work}, timeout=1)
         if self._keys.required:
             self._characters[caller] += asked.characters
         self._metrics.answered(time.monotonic() - arrived)

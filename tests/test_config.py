@@ -21,6 +21,7 @@ VALUES: dict[str, Any] = {
     "runs": "runs",
     "seed": 1,
     "resume": "auto",
+    "distill": None,
     "model": {
         "name": "tiny",
         "architecture": "gnmt",
@@ -81,6 +82,7 @@ VALUES: dict[str, Any] = {
     "placement": {
         "planner": "expert",
         "file": None,
+        "policy": None,
         "evaluations": 10,
         "minutes": None,
         "learning": {"samples": 2, "learning_rate": 0.1, "entropy": 0.0, "hidden": 4},

@@ -162,14 +162,14 @@ def test_a_policy_learns_from_models_and_places_a_deeper_one(
 ) -> None:
     monkeypatch.chdir(ROOT)
     learning = ("placement=reinforce", "placement.learning.samples=4")
-    small = ("pretrain.layers=[1,2]", "pretrain.updates=20", "micro_batches=[2]")
+    small = ("pretrain.layers=[2,3]", "pretrain.updates=20", "micro_batches=[2]")
     place(settings(tmp_path, "mode=pretrain", *small, *learning))
     assert "Learned from 80 plans of 2 models." in capsys.readouterr().out
     policy = f"placement.policy={tmp_path / 'out' / 'policy.safetensors'}"
-    deeper = ("model.encoder_layers=3", "model.decoder_layers=3", "micro_batches=[2]")
+    deeper = ("model.encoder_layers=4", "model.decoder_layers=4", "micro_batches=[2]")
     place(settings(tmp_path, "placement=policy", policy, "placement.evaluations=8", *deeper))
     assert "simulated" in capsys.readouterr().out
-    assert "encoder.2" in Plan.load(tmp_path / "out" / "plan.json").placement
+    assert "encoder.3" in Plan.load(tmp_path / "out" / "plan.json").placement
     with pytest.raises(ConfigurationError, match="`profile` must be null with `mode=pretrain`"):
         settings(tmp_path, "mode=pretrain", "profile=x.json")
     with pytest.raises(ConfigurationError, match=r"`placement\.policy` must be set where"):

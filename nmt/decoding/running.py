@@ -226,8 +226,9 @@ class RunningBatch:
 
     def drop(self, submissions: Sequence[Submission]) -> None:
         """Nobody waits for these any more; those that are done do not mind."""
-        dropped = [one.future.cancel() for one in submissions if not one.over]
-        if any(dropped):
+        for one in submissions:
+            one.future.cancel()
+        if any(one.future.cancelled() for one in submissions):
             with self._lock:
                 self._dropped = True
                 self._lock.notify()

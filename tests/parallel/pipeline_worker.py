@@ -25,7 +25,7 @@ from nmt.model.gnmt import gnmt
 from nmt.model.graph import LayerGraph
 from nmt.parallel import pipeline
 from nmt.parallel.executor import Executor, OptimizerFactory
-from nmt.parallel.launch import world
+from nmt.parallel.launch import end_worker, world
 from nmt.parallel.local import LocalExecutor
 from nmt.placement.plan import Plan, contiguous, single_device
 from nmt.training.loss import SmoothedCrossEntropy
@@ -294,3 +294,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    end_worker()

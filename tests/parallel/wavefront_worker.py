@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from nmt.parallel import group
+from nmt.parallel.launch import end_worker
 from tests.parallel.random_plans import (
     adam,
     copied,
@@ -78,3 +79,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    end_worker()
