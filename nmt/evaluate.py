@@ -113,15 +113,7 @@ def translate(
     chosen = config.translator
     assert chosen is not None, "the configuration has a model or a file of translations"
     assert test_set.source is not None, "the configuration has a source with a model"
-    translator = Translator.load(
-        chosen.folder,
-        plan=chosen.plan,
-        device=chosen.device,
-        precision=chosen.precision.name,
-        emulate=chosen.precision.emulate,
-        threads=chosen.threads,
-        decode=config.decode,
-    )
+    translator = Translator.from_settings(chosen.folder, chosen, config.decode)
     check_languages(config, translator)
     started = time.perf_counter()
     translations = translator.translate(test_set.source)

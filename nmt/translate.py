@@ -38,15 +38,7 @@ def translate(config: TranslateConfig) -> None:
 
     chosen = config.translator
     lines = read_lines(config.input) if config.input is not None else stdin_lines(sys.stdin.buffer)
-    translator = Translator.load(
-        chosen.folder,
-        plan=chosen.plan,
-        device=chosen.device,
-        precision=chosen.precision.name,
-        emulate=chosen.precision.emulate,
-        threads=chosen.threads,
-        decode=config.decode,
-    )
+    translator = Translator.from_settings(chosen.folder, chosen, config.decode)
     if config.form != "lines":
         with opened(config.output) as output:
             write(texts(translator, lines, config), output)

@@ -46,15 +46,7 @@ class Models:
         """
         found: dict[tuple[str, str], Model] = {}
         for folder in folders:
-            translator = Translator.load(
-                folder,
-                plan=use.plan,
-                device=use.device,
-                precision=use.precision.name,
-                emulate=use.precision.emulate,
-                threads=use.threads,
-                decode=decode,
-            )
+            translator = Translator.from_settings(folder, use, decode)
             model = Model(Path(folder).as_posix(), translator, translator.splitter(segment_tokens))
             if model.pair in found:
                 raise ConfigurationError(

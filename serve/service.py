@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from math import ceil
+from math import ceil, exp
 
 from starlette.concurrency import run_in_threadpool
 
@@ -83,7 +83,7 @@ class Translated:
         if not self.sentences:
             return None
         total = sum(sentence.log_probability for sentence in self.sentences)
-        return float(2.718281828459045 ** (total / pieces))
+        return exp(total / pieces)
 
     @property
     def truncated(self) -> bool:
@@ -136,12 +136,15 @@ class Service:
     def refusal(self, caller: str) -> RequestError | None:
         """Why nothing of a caller can be translated now; None: it can."""
         if self.draining:
-            return self._rejected("draining", "The server is shutting down; try another", 503, 5)
+            return self._ending()
         return None if self.batch.room_for(caller) else self._full()
 
     def _full(self) -> RequestError:
         text = "Too many requests are waiting; try again later"
         return self._rejected("queue", text, 503, self._patience())
+
+    def _ending(self) -> RequestError:
+        return self._rejected("draining", "The server is shutting down; try another", 503, 5)
 
     async def translate(self, wanted: Wanted, caller: str, deadline: float) -> list[Translated]:
         """Translate all texts until `deadline` (of time.monotonic). If this is cancelled, what
@@ -151,7 +154,7 @@ class Service:
             RequestError: it is not possible, or not now.
         """
         if self.draining:
-            raise self._rejected("draining", "The server is shutting down; try another", 503, 5)
+            raise self._ending()
         self._check(wanted)
         if wanted.characters > SHORT or len(wanted.texts) > FEW or wanted.source == AUTO:
             prepared = await run_in_threadpool(self._prepare, wanted)
@@ -237,7 +240,7 @@ class Service:
         except QueueFullError:
             raise self._full() from None
         except ClosedError:
-            raise self._rejected("draining", "The server is shutting down", 503, 5) from None
+            raise self._ending() from None
         except DeadlineError:
             raise self.late() from None
         finally:

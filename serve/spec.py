@@ -10,21 +10,24 @@ from nmt.config import LimitsConfig
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 Schema = dict[str, Any]
 
+
+def _object(required: str, **properties: Schema) -> Schema:
+    """An object; the names of what it must have, with spaces between."""
+    return {"type": "object", "required": required.split(), "properties": properties}
+
+
+def _array(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
 TEXT: Schema = {"type": "string"}
 NUMBER: Schema = {"type": "number"}
-ERROR: Schema = {"type": "object", "required": ["error"], "properties": {"error": TEXT}}
-DEEPL_ERROR: Schema = {
-    "type": "object",
-    "required": ["message"],
-    "properties": {"message": TEXT, "detail": TEXT},
-}
-TEXTS: Schema = {"oneOf": [TEXT, {"type": "array", "items": TEXT}]}
-DETECTED: Schema = {
-    "type": "object",
-    "required": ["confidence", "language"],
-    "properties": {"confidence": NUMBER, "language": TEXT},
-}
-STATUS: Schema = {"type": "object", "required": ["status"], "properties": {"status": TEXT}}
+WHOLE: Schema = {"type": "integer"}
+ERROR = _object("error", error=TEXT)
+DEEPL_ERROR = _object("message", message=TEXT, detail=TEXT)
+TEXTS: Schema = {"oneOf": [TEXT, _array(TEXT)]}
+DETECTED = _object("confidence language", confidence=NUMBER, language=TEXT)
+STATUS = _object("status", status=TEXT)
 REASONS = {
     "400": "The request is not as it must be.",
     "403": "The API key is wrong.",
@@ -57,7 +60,7 @@ def specification(limits: LimitsConfig) -> dict[str, Any]:
             "/detect": {
                 "post": _operation(
                     "Which language is it?",
-                    {"type": "array", "items": DETECTED},
+                    _array(DETECTED),
                     _body({"q": TEXT}, ["q"]),
                 )
             },
@@ -69,14 +72,11 @@ def specification(limits: LimitsConfig) -> dict[str, Any]:
             "/v2/usage": {
                 "get": _operation(
                     "Characters so far",
-                    {
-                        "type": "object",
-                        "required": ["character_count", "character_limit"],
-                        "properties": {
-                            "character_count": {"type": "integer"},
-                            "character_limit": {"type": "integer"},
-                        },
-                    },
+                    _object(
+                        "character_count character_limit",
+                        character_count=WHOLE,
+                        character_limit=WHOLE,
+                    ),
                     error=DEEPL_ERROR,
                 )
             },
@@ -138,66 +138,42 @@ def _translate(limits: LimitsConfig) -> dict[str, Any]:
         "beam_size": {"type": "integer", "minimum": 1, "maximum": limits.beam_size},
         "max_length": {"type": "integer", "minimum": 1},
     }
-    answer = {
-        "type": "object",
-        "required": ["translatedText"],
-        "properties": {
-            "translatedText": TEXTS,
-            "detectedLanguage": {"oneOf": [DETECTED, {"type": "array", "items": DETECTED}]},
-            "alternatives": {"type": "array"},
-            "alignments": {"type": "array"},
-        },
-    }
+    answer = _object(
+        "translatedText",
+        translatedText=TEXTS,
+        detectedLanguage={"oneOf": [DETECTED, _array(DETECTED)]},
+        alternatives={"type": "array"},
+        alignments={"type": "array"},
+    )
     return _operation("Translate", answer, _body(properties, ["q", "source", "target"]))
 
 
 def _languages() -> Schema:
-    language = {
-        "type": "object",
-        "required": ["code", "name", "targets"],
-        "properties": {
-            "code": TEXT,
-            "name": TEXT,
-            "targets": {"type": "array", "items": TEXT},
-        },
-    }
-    return {"type": "array", "items": language}
+    return _array(_object("code name targets", code=TEXT, name=TEXT, targets=_array(TEXT)))
 
 
 def _translate_deepl() -> dict[str, Any]:
     properties: dict[str, Schema] = {
-        "text": {"type": "array", "items": TEXT},
+        "text": _array(TEXT),
         "target_lang": TEXT,
         "source_lang": TEXT,
         "tag_handling": {"type": "string", "enum": ["xml", "html"]},
         "split_sentences": {"type": "string", "enum": ["0", "1", "nonewlines"]},
         "preserve_formatting": {"type": "boolean"},
     }
-    translation = {
-        "type": "object",
-        "required": ["detected_source_language", "text", "billed_characters"],
-        "properties": {
-            "detected_source_language": TEXT,
-            "text": TEXT,
-            "billed_characters": {"type": "integer"},
-        },
-    }
-    answer = {
-        "type": "object",
-        "required": ["translations"],
-        "properties": {"translations": {"type": "array", "items": translation}},
-    }
+    translation = _object(
+        "detected_source_language text billed_characters",
+        detected_source_language=TEXT,
+        text=TEXT,
+        billed_characters=WHOLE,
+    )
+    answer = _object("translations", translations=_array(translation))
     body = _body(properties, ["text", "target_lang"])
     return _operation("Translate, as DeepL", answer, body, DEEPL_ERROR)
 
 
 def _languages_deepl() -> dict[str, Any]:
-    language = {
-        "type": "object",
-        "required": ["language", "name"],
-        "properties": {"language": TEXT, "name": TEXT},
-    }
-    answer = {"type": "array", "items": language}
+    answer = _array(_object("language name", language=TEXT, name=TEXT))
     kind = {
         "name": "type",
         "in": "query",

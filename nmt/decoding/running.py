@@ -243,13 +243,12 @@ class RunningBatch:
         """Whether it has not failed."""
         return self._failed is None
 
-    def close(self, wait: bool = True) -> None:
-        """Accept nothing more; all that was accepted is finished first."""
+    def close(self) -> None:
+        """Accept nothing more, and wait until all that was accepted is finished."""
         with self._lock:
             self._closing = True
             self._lock.notify()
-        if wait:
-            self._thread.join()
+        self._thread.join()
 
     # In the thread
 
@@ -333,6 +332,8 @@ class RunningBatch:
             self._join(key, some)
 
     def _choose(self, running: int) -> list[_Waiting]:
+        if not self._queues:  # as at most steps
+            return []
         longest = max((lane.engine.longest_source for lane in self._lanes.values()), default=0)
         most = self._limits.batch_sentences
         room = most - running
@@ -410,11 +411,12 @@ class RunningBatch:
         are told, and the next ones get a new engine."""
         logger.exception("a batch of %d sentences failed", len(lane.running))
         del self._lanes[key]
-        for one in lane.running.values():
+        for one in [*lane.running.values(), *(waiting for waiting, _ in lane.done)]:
             self._answer(one.submission, error)
 
     def _step(self, key: tuple[int, Search], lane: _Lane) -> None:
         if not len(lane.engine):
+            self._tell(lane)  # what waited for others, which have been dropped
             del self._lanes[key]
             return
         begin, sentences = time.monotonic(), len(lane.engine)
@@ -436,9 +438,12 @@ class RunningBatch:
             assert isinstance(one.id, int), "numbers are the ids here"
             lane.done.append((lane.running.pop(one.id), one))
         if self._continuous or not len(lane.engine):
-            for waiting, one in lane.done:
-                self._finish(lane, waiting, one)
-            lane.done.clear()
+            self._tell(lane)
+
+    def _tell(self, lane: _Lane) -> None:
+        for waiting, one in lane.done:
+            self._finish(lane, waiting, one)
+        lane.done.clear()
 
     def _count_running(self) -> None:
         running = sum(len(lane.engine) for lane in self._lanes.values())

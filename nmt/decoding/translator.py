@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from nmt.config import DecodeConfig
+from nmt.config import DecodeConfig, UseConfig
 from nmt.corpus.vocabulary import Vocabulary
 from nmt.decoding.engine import Engine, Hypothesis, Request
 from nmt.decoding.marks import Reading
@@ -130,6 +130,23 @@ class Translator:
         weights = read_weights(folder, description)
         stepper = Stepper(graph, weights, device_of, DTYPES[precision])
         return cls(description, vocabulary, stepper, decode or DEFAULT)
+
+    @classmethod
+    def from_settings(cls, folder: str | Path, use: UseConfig, decode: DecodeConfig) -> Translator:
+        """`load` as a command's configuration says.
+
+        Raises:
+            As `load` does.
+        """
+        return cls.load(
+            folder,
+            plan=use.plan,
+            device=use.device,
+            precision=use.precision.name,
+            emulate=use.precision.emulate,
+            threads=use.threads,
+            decode=decode,
+        )
 
     @property
     def source_language(self) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
-from nmt.config import LearningConfig, PlannerName, TrainConfig
+from nmt.config import PlannerName, TrainConfig
 from nmt.errors import PlanError
 from nmt.model.batch import Batch
 from nmt.parallel.launch import cores
@@ -40,8 +40,6 @@ DEVICES = 2
 SENTENCES = 512  # of a batch
 CUTS = [(m, c) for m in (2, 4, 8) for c in (1, 2)]
 RULES: tuple[PlannerName, ...] = ("split", "equal_layers", "parameters", "folded")
-# Not used by the planners that run here, but asked for by all.
-LEARNING = LearningConfig(samples=16, learning_rate=0.003, entropy=0.1, hidden=48)
 SEED = 1
 
 ExecutorName = Literal["wavefront", "deepspeed"]
@@ -91,6 +89,7 @@ class Case:
             *batches_of(SENTENCES),
         )
         config = self._config()
+        self._learning = config.placement.learning
         data = prepared(config)
         some = islice(data.batches(), WARM_UP, WARM_UP + options.steps)
         self._batches = [Batch.from_rows(pairs.source, pairs.target) for pairs in some]
@@ -117,7 +116,7 @@ class Case:
         """What a planner finds; None where its rule does not fit."""
         search = Search(self.problem(), evaluations=2000)
         try:
-            plan_with(planner, search, SEED, LEARNING)
+            plan_with(planner, search, SEED, self._learning)
             return search.result()
         except PlanError:
             return None

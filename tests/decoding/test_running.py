@@ -255,3 +255,21 @@ def test_a_real_model_says_the_same_as_alone(tiny_model_folder: Path) -> None:
     batch.close()
     assert [one.text for one in found] == [one.text for one in expected]
     assert [one.alignment is not None for one in found] == [bool(i % 2) for i in range(15)]
+
+
+def test_whole_batches_are_answered_when_the_rest_of_them_is_dropped(start: Start) -> None:
+    gate = Gate()
+    model, batch = Shouting(gate), start(continuous=False)
+    first = submit(batch, model, ["x"])
+    gate.arrived()
+    both = [submit(batch, model, ["a"]), submit(batch, model, ["bbb"])]
+    gate.go.release()
+    gate.arrived()
+    assert texts_of(first) == ["X"]
+    gate.go.release()
+    gate.arrived()  # the second step of both: one is done, and waits for the other
+    assert sorted(model.batches[1]) == ["a", "bbb"]
+    assert not both[0].future.done()
+    batch.drop(both[1:])
+    gate.let_go()
+    assert texts_of(both[0]) == ["A"]
