@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TypeVar
 
 from nmt.config import Settings, read
 from nmt.errors import ConfigurationError, NmtError
+from nmt.memory import keep_memory
 
 SomeSettings = TypeVar("SomeSettings", bound=Settings)
 
@@ -61,6 +62,7 @@ def run_command(
 
     def task(values: DictConfig) -> None:
         start_logging()
+        keep_memory()
         try:
             main(read(kind, plain_values(values)))
         except NmtError as error:

@@ -11,6 +11,8 @@ from nmt.config import TrainConfig, read
 from nmt.corpus.prepare import PreparedData
 from nmt.errors import PlanError
 from nmt.model.batch import Batch
+from nmt.model.build import build_graph
+from nmt.model.clip import Clip
 from nmt.model.graph import LayerGraph
 from nmt.parallel import group
 from nmt.parallel.executor import Executor
@@ -75,6 +77,15 @@ def _device_of_plan(config: TrainConfig, plan: Plan) -> str:
             f"is {config.parallel.device} instead."
         )
     return kinds[0]  # the less able one, if there are both
+
+
+def training_graph(config: TrainConfig, vocabulary: int) -> LayerGraph:
+    """The layers as they are trained, whose outputs are bounded more and more."""
+    precision = config.precision
+    clip = None
+    if precision.clip is not None:
+        clip = Clip(precision.clip, precision.clip_start, precision.clip_steps)
+    return build_graph(config.model, vocabulary, clip)
 
 
 def make_executor(

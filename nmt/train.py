@@ -19,9 +19,15 @@ from nmt.config import TrainConfig
 from nmt.corpus.prepare import prepare
 from nmt.errors import CheckpointError, PlanError
 from nmt.evaluation.plots import require_matplotlib
-from nmt.executors import find_device, follow_plan, make_executor, number_of_processes
+from nmt.executors import (
+    find_device,
+    follow_plan,
+    make_executor,
+    number_of_processes,
+    training_graph,
+)
 from nmt.model.folder import ModelDescription
-from nmt.parallel.launch import end_worker, is_worker, keep_memory, parent_start, run_workers, world
+from nmt.parallel.launch import end_worker, is_worker, parent_start, run_workers, world
 from nmt.precision.bf16 import require_bf16
 from nmt.training.distill import distilled
 from nmt.training.trainer import Trainer, check_continuation, find_checkpoint
@@ -112,21 +118,22 @@ def check_possible(config: TrainConfig) -> None:
 
 def train_here(config: TrainConfig, started: float) -> None:
     """This process's part of the training; `started` is when the command began."""
-    keep_memory()
     if config.parallel.threads:
         torch.set_num_threads(config.parallel.threads)
     device = find_device(config)
     data = prepare(config.data, config.seed)
     check_continuation(config, data)  # before the first file is written
     description = ModelDescription(
-        format=1,
+        format=2,
         model=config.model,
         vocabulary_size=len(data.vocabulary),
         source_language=config.data.source_language,
         target_language=config.data.target_language,
         precision=config.precision.name,
+        weights="fp32",
+        clip=config.precision.clip,
     )
-    executor = make_executor(config, description.graph(), data, device)
+    executor = make_executor(config, training_graph(config, len(data.vocabulary)), data, device)
     try:
         with own_files(config) if executor.is_main else nullcontext():
             progress = Trainer(config, data, executor, description, started).run()

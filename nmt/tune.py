@@ -33,12 +33,13 @@ from nmt.executors import (
     measured,
     number_of_processes,
     search_plan,
+    training_graph,
 )
+from nmt.memory import keep_memory
 from nmt.model.batch import Batch
-from nmt.model.build import build_graph
 from nmt.model.graph import LayerGraph
 from nmt.parallel import group
-from nmt.parallel.launch import end_worker, keep_memory, run_workers, world
+from nmt.parallel.launch import end_worker, run_workers, world
 from nmt.placement.cost import Profile
 from nmt.placement.plan import Plan
 from nmt.training.trainer import find_checkpoint
@@ -129,7 +130,7 @@ def planned(config: TrainConfig, data: PreparedData) -> TrainConfig:
     else:
         pieces = config.data.batch.multiple // parallel.copies
         cuts = [(m, c) for m in range(1, pieces + 1) if pieces % m == 0 for c in (1, *CHUNKS)]
-        graph = build_graph(config.model, len(data.vocabulary))
+        graph = training_graph(config, len(data.vocabulary))
         profile = measure_layers(config, cuts, 1 if find_device(config) == "cuda" else len(devices))
         plan = search_plan(config, graph, profile, devices, cuts, use_all=False)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -219,7 +220,7 @@ def worker() -> None:
     if config.parallel.threads:
         torch.set_num_threads(config.parallel.threads)
     data = prepare(config.data, config.seed)
-    graph = build_graph(config.model, len(data.vocabulary))
+    graph = training_graph(config, len(data.vocabulary))
     if what == "profile":
         found: Any = _layers_here(config, graph, data, json.loads(how))
     else:

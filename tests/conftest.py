@@ -39,7 +39,9 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     vocabulary = Vocabulary.train(LINES, config, folder / "trained.model")
     description = ModelDescription(
-        format=1,
+        format=2,
+        weights="fp32",
+        clip=None,
         model=ModelConfig(
             name="random",
             architecture="gnmt",

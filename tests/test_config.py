@@ -87,7 +87,13 @@ VALUES: dict[str, Any] = {
         "minutes": None,
         "learning": {"samples": 2, "learning_rate": 0.1, "entropy": 0.0, "hidden": 4},
     },
-    "precision": {"name": "fp32", "emulate": False},
+    "precision": {
+        "name": "fp32",
+        "emulate": False,
+        "clip": None,
+        "clip_start": 8.0,
+        "clip_steps": 100,
+    },
     "decode": {
         "beam_size": 5,
         "length_penalty": 0.6,
@@ -98,6 +104,7 @@ VALUES: dict[str, Any] = {
         "no_repeat_ngram": 0,
         "max_repeats": 1,
         "batch_sentences": 8,
+        "shortlist": True,
     },
     "training": {
         "max_steps": 10,

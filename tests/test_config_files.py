@@ -17,6 +17,7 @@ from nmt.config import (
     DataConfig,
     DecodeConfig,
     EvaluateConfig,
+    ExportConfig,
     ModelConfig,
     OptimizerConfig,
     ParallelConfig,
@@ -50,7 +51,9 @@ COMMANDS: dict[str, tuple[type[Settings], list[str]]] = {
     "translate": (TranslateConfig, ["translator.folder=m"]),
     "serve": (ServeConfig, ["models=m"]),
     "place": (PlaceConfig, []),
+    "export": (ExportConfig, ["folder=m", "output=n"]),
 }
+FOR_TRAINING = ("fp32", "bf16")  # formats of conf/precision
 NOT_FOR_USE_ALONE = (("data", "base"), ("placement", "base"))
 
 
@@ -118,7 +121,11 @@ def test_training_on_every_corpus(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("group", "name"), all_options("model", "optimizer", "schedule", "precision", "decode")
+    ("group", "name"),
+    [
+        *all_options("model", "optimizer", "schedule", "decode"),
+        *(("precision", name) for name in FOR_TRAINING),
+    ],
 )
 def test_training_with_every_option(group: str, name: str) -> None:
     config = read(TrainConfig, composed("train", f"{group}={name}"))
@@ -128,7 +135,7 @@ def test_training_with_every_option(group: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parallel", "precision"), list(product(options("parallel"), options("precision")))
+    ("parallel", "precision"), list(product(options("parallel"), FOR_TRAINING))
 )
 def test_every_executor_in_every_format(parallel: str, precision: str) -> None:
     overrides = [f"parallel={parallel}", f"precision={precision}"]

@@ -49,10 +49,18 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "nmt.rules",
     ),
     "nmt.search": (*BELOW, "nmt.rules", "nmt.reinforce"),
-    "nmt.command": BELOW,
+    "nmt.memory": (),
+    "nmt.command": (*BELOW, "nmt.memory"),
     "serve": BELOW,
 }
-COMMANDS = ("nmt.train", "nmt.evaluate", "nmt.translate", "nmt.place", "serve.__main__")
+COMMANDS = (
+    "nmt.train",
+    "nmt.evaluate",
+    "nmt.translate",
+    "nmt.place",
+    "nmt.export",
+    "serve.__main__",
+)
 # What training stands on beside the packages; of the commands, only it and the planner of its runs
 # may import them.
 BENEATH_TRAINING = ("nmt.executors", "nmt.tune")

@@ -6,7 +6,14 @@ each in one sentence with its path. Defaults live in `conf/*.yaml` alone, so tha
 there is what happens; the classes have none, except where a group may be left out.
 """
 
-from nmt.config.commands import EvaluateConfig, LimitsConfig, ServeConfig, TranslateConfig
+from nmt.config.commands import (
+    EvaluateConfig,
+    ExportConfig,
+    LimitsConfig,
+    ServeConfig,
+    ShortlistConfig,
+    TranslateConfig,
+)
 from nmt.config.data import BatchConfig, DataConfig, FilesConfig, FilterConfig, VocabularyConfig
 from nmt.config.decode import DecodeConfig, PrecisionConfig, TranslatorConfig, UseConfig
 from nmt.config.model import ModelConfig
@@ -48,6 +55,7 @@ __all__ = [
     "DecodeConfig",
     "DeviceConfig",
     "EvaluateConfig",
+    "ExportConfig",
     "FilesConfig",
     "FilterConfig",
     "Fraction",
@@ -69,6 +77,7 @@ __all__ = [
     "ScheduleConfig",
     "ServeConfig",
     "Settings",
+    "ShortlistConfig",
     "Text",
     "TrainConfig",
     "TrainingConfig",

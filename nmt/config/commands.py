@@ -183,3 +183,34 @@ class ServeConfig(Settings):
 def _one_translation(decode: DecodeConfig, where: str) -> None:
     if decode.n_best > 1:
         raise ValueError(f"`decode.n_best` must be 1 with {where}, but is {decode.n_best} instead.")
+
+
+class ShortlistConfig(Settings):
+    """The `shortlist` part of conf/export.yaml: the pieces that a translation may have."""
+
+    candidates: NonNegativeInt = Field(
+        description="Likely translations of each piece of the source; 0: no new shortlist."
+    )
+    always: NonNegativeInt = Field(description="The most frequent target pieces, for any source.")
+    pairs: PositiveInt = Field(description="Sentence pairs of `data` that are read, at most.")
+
+
+class ExportConfig(Settings):
+    """conf/export.yaml: a smaller or faster model folder."""
+
+    folder: Text = Field(description="A model folder, such as runs/demo/best.")
+    output: Text = Field(description="The folder to write, over what is there.")
+    weights: Literal["fp32", "int8"] = Field(description="Format the weights are stored in.")
+    data: DataConfig | None = Field(
+        description="The corpora that a shortlist is learnt from; null: none."
+    )
+    shortlist: ShortlistConfig
+
+    @model_validator(mode="after")
+    def _has_data(self) -> ExportConfig:
+        if self.shortlist.candidates and self.data is None:
+            raise ValueError(
+                "`data` must be set with `shortlist.candidates`, which is learnt from it, but is "
+                "null instead; use `data=multi30k` or another one."
+            )
+        return self

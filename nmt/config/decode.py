@@ -19,10 +19,19 @@ from nmt.config.settings import (
 class PrecisionConfig(Settings):
     """conf/precision: the number format of weights and activations."""
 
-    name: Literal["fp32", "bf16"] = Field(description="Format of weights and activations.")
+    name: Literal["auto", "fp32", "bf16", "int8"] = Field(
+        description="Format of weights and activations, to translate: int8 on CPUs; auto: the "
+        "fastest on this processor, int8 only with model folders of int8 weights."
+    )
     emulate: bool = Field(
         description="Allow bf16 on a processor without bf16 instructions, where it is far slower."
     )
+
+
+class FloatPrecisionConfig(PrecisionConfig):
+    """conf/precision where gradients are computed."""
+
+    name: Literal["fp32", "bf16"] = Field(description="Format of weights and activations.")
 
 
 class DecodeConfig(Settings):
@@ -43,6 +52,9 @@ class DecodeConfig(Settings):
     )
     max_repeats: PositiveInt = Field(description="How often an n-gram may occur.")
     batch_sentences: PositiveInt = Field(description="Sentences decoded together.")
+    shortlist: bool = Field(
+        description="Only likely pieces are written, where the model folder has a shortlist."
+    )
 
     @model_validator(mode="after")
     def _n_best_in_beam(self) -> DecodeConfig:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from nmt.config.data import DataConfig
-from nmt.config.decode import PrecisionConfig
+from nmt.config.decode import FloatPrecisionConfig
 from nmt.config.model import ModelConfig
 from nmt.config.settings import (
     NonNegativeFloat,
@@ -170,7 +170,7 @@ class PlaceConfig(Settings):
     output: Text = Field(description="Folder of plan.json, profile.json, tables and pictures.")
     model: ModelConfig
     data: DataConfig
-    precision: PrecisionConfig
+    precision: FloatPrecisionConfig
     cluster: ClusterConfig
     placement: PlacementConfig
     pretrain: PretrainConfig

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from nmt.config.data import DataConfig
-from nmt.config.decode import DecodeConfig, PrecisionConfig
+from nmt.config.decode import DecodeConfig, FloatPrecisionConfig
 from nmt.config.model import ModelConfig
 from nmt.config.placement import PlacementConfig
 from nmt.config.settings import (
@@ -84,6 +84,26 @@ class ParallelConfig(Settings):
     )
 
 
+class TrainingPrecisionConfig(FloatPrecisionConfig):
+    """conf/precision, and what prepares a model for int8."""
+
+    clip: PositiveFloat | None = Field(
+        description="Largest absolute value of a layer's output, so that int8 loses nothing; GNMT "
+        "has 1. null: no clipping."
+    )
+    clip_start: PositiveFloat = Field(description="The same at the first step; GNMT has 8.")
+    clip_steps: NonNegativeInt = Field(description="Steps until `clip` is reached.")
+
+    @model_validator(mode="after")
+    def _narrows(self) -> Self:
+        if self.clip is not None and self.clip_start < self.clip:
+            raise ValueError(
+                f"`clip_start` must be at least `clip` ({self.clip:g}), but is "
+                f"{self.clip_start:g} instead."
+            )
+        return self
+
+
 class AverageConfig(Settings):
     """Averaging of weights: the average is what is validated, kept as best, and translated with."""
 
@@ -139,7 +159,7 @@ class TrainConfig(Settings):
     schedule: ScheduleConfig
     parallel: ParallelConfig
     placement: PlacementConfig
-    precision: PrecisionConfig
+    precision: TrainingPrecisionConfig
     decode: DecodeConfig
     training: TrainingConfig
 

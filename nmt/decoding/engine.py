@@ -23,7 +23,7 @@ from nmt.config import DecodeConfig
 from nmt.decoding.beam import NEVER, Candidates, best_candidates, split
 from nmt.decoding.history import Histories
 from nmt.decoding.penalties import CoveragePenalty, LengthPenalty, RepetitionGuard
-from nmt.decoding.state import DecoderState
+from nmt.decoding.state import DecoderState, Words
 from nmt.decoding.stepper import Stepper
 from nmt.model.batch import BOS
 
@@ -145,7 +145,7 @@ class Engine:
         assert len(known) == len(self) + len(requests), "ids of one batch differ"
         coverage = self._decode.coverage_penalty > 0
         sources = [request.source for request in requests]
-        state = self._stepper.start(sources, self._beams, coverage)
+        state = self._stepper.start(sources, self._beams, coverage, self._decode.shortlist)
         self._state = state if self._state is None else self._state.join(state)
         for request in requests:
             n_best = request.n_best or self._decode.n_best
@@ -170,8 +170,10 @@ class Engine:
         candidates = best_candidates(
             result.logits.view(B, K, -1),
             self._standing.running.to(result.logits.device),
-            self._banned(result.logits.device),
+            self._banned(result.logits.device, result.state.words),
         ).to("cpu")
+        if result.state.words is not None:
+            candidates = replace(candidates, pieces=result.state.words.ids[candidates.pieces])
         parts = split(candidates, K)
         self._take_finished(candidates, parts.finished)
         parents = candidates.beams.gather(1, parts.going_on)
@@ -206,7 +208,7 @@ class Engine:
         ratio, offset = self._decode.max_length_ratio, self._decode.max_length_offset
         return max(1, int(ratio * (len(request.source) + 1)) + offset)
 
-    def _banned(self, device: torch.device) -> tuple[Tensor, Tensor] | None:
+    def _banned(self, device: torch.device, words: Words | None) -> tuple[Tensor, Tensor] | None:
         if self._guard.size == 0:
             return None
         K = self._beams
@@ -215,6 +217,8 @@ class Engine:
             self._histories.lengths.repeat_interleave(K),
             self._standing.repeats.repeat_interleave(K),
         )
+        if words is not None:  # a piece that is banned has been written, so it is among them
+            pieces = words.places[pieces]
         return (rows.to(device), pieces.to(device)) if len(rows) else None
 
     def _take_finished(self, candidates: Candidates, finished: Tensor) -> None:

@@ -7,7 +7,8 @@ B sentences, K hypotheses of each, R = B * K rows, S longest source, A attention
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -51,6 +52,21 @@ class Sources:
 
 
 @dataclass(frozen=True)
+class Words:
+    """The part of the vocabulary that any sentence of a batch may write, in the output's place."""
+
+    ids: Tensor  # (U,) pieces in rising order, on the CPU
+    places: Tensor  # (V,) where each of them stands in `ids`, on the CPU
+    blocked: Tensor  # (B, U) true where a sentence may not write a piece, on the output's device
+    output: Callable[[Sequence[Tensor]], Tensor]  # an output layer with these pieces alone
+
+    def select(self, sentences: Tensor) -> Words:
+        """For some of the sentences."""
+        blocked = self.blocked.index_select(0, sentences.to(self.blocked.device))
+        return replace(self, blocked=blocked)
+
+
+@dataclass(frozen=True)
 class DecoderState:
     """Where all hypotheses stand. Immutable: a step returns the next one."""
 
@@ -58,22 +74,31 @@ class DecoderState:
     recurrent: dict[str, tuple[Tensor, Tensor]]  # layer → h and c, each (R, H), on its device
     sources: Sources
     attended: Tensor | None  # (R, S) sums of the attention so far, if the search wants them
+    allowed: Tensor | None = None  # (B, V) pieces that a sentence may write, on the CPU; None: all
+    words: Words | None = None  # made of `allowed` when it is first needed
 
     def __len__(self) -> int:
         return len(self.sources.lengths)
 
     def reorder(self, rows: Tensor) -> DecoderState:
         """The same sentences; row i goes on from what was row `rows[i]` (R,)."""
-        return self._with_rows(rows, self.sources)
+        return self._with_rows(rows)
 
     def select(self, sentences: Tensor, rows: Tensor) -> DecoderState:
         """Some of the sentences, and the rows of the old state that their hypotheses go on from."""
-        return self._with_rows(rows, self.sources.select(sentences))
+        state = replace(
+            self,
+            sources=self.sources.select(sentences),
+            allowed=None if self.allowed is None else self.allowed[sentences],
+            words=None if self.words is None else self.words.select(sentences),
+        )
+        return state._with_rows(rows)
 
     def join(self, other: DecoderState) -> DecoderState:
         """These sentences and then the others."""
         assert self.beams == other.beams, "one beam size for all"
         assert (self.attended is None) == (other.attended is None), "one search for all"
+        assert (self.allowed is None) == (other.allowed is None), "one search for all"
         sources, attended = self.sources.join(other.sources), None
         if self.attended is not None and other.attended is not None:
             longest = sources.bias.shape[1]
@@ -85,18 +110,21 @@ class DecoderState:
             )
             for name, (h, c) in self.recurrent.items()
         }
-        return DecoderState(self.beams, recurrent, sources, attended)
+        allowed = None
+        if self.allowed is not None and other.allowed is not None:
+            allowed = torch.cat([self.allowed, other.allowed])
+        return DecoderState(self.beams, recurrent, sources, attended, allowed)
 
-    def _with_rows(self, rows: Tensor, sources: Sources) -> DecoderState:
+    def _with_rows(self, rows: Tensor) -> DecoderState:
         recurrent = {}
         for name, (h, c) in self.recurrent.items():
             index = rows.to(h.device)
             recurrent[name] = (h.index_select(0, index), c.index_select(0, index))
         attended = self.attended
         if attended is not None:
-            longest = sources.bias.shape[1]
+            longest = self.sources.bias.shape[1]
             attended = attended[:, :longest].index_select(0, rows.to(attended.device))
-        return DecoderState(self.beams, recurrent, sources, attended)
+        return replace(self, recurrent=recurrent, attended=attended)
 
 
 def pad_to(x: Tensor, longest: int, value: float = 0.0) -> Tensor:

@@ -22,8 +22,10 @@ from nmt.decoding.text import Splitter
 from nmt.errors import InputError, ModelFolderError, PlanError
 from nmt.model.folder import VOCABULARY, ModelDescription, read_description, read_weights
 from nmt.model.graph import LayerGraph
+from nmt.model.shortlist import Shortlist
 from nmt.placement.plan import Plan
-from nmt.precision.bf16 import require_bf16
+from nmt.precision.fastest import fastest
+from nmt.precision.formats import Name, format_of, require
 
 # Used where no settings are given: those of conf/decode/beam5.yaml (a test compares them).
 DEFAULT = DecodeConfig(
@@ -36,8 +38,8 @@ DEFAULT = DecodeConfig(
     no_repeat_ngram=4,
     max_repeats=3,
     batch_sentences=64,
+    shortlist=True,
 )
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # New sentences are encoded together: not before a quarter of the batch is free.
 REFILL = 4
 # Pieces of a segment when a text is split: far beyond a sentence that a model was trained on.
@@ -95,7 +97,7 @@ class Translator:
         *,
         plan: Plan | str | Path | None = None,
         device: str = "auto",
-        precision: Literal["fp32", "bf16"] = "fp32",
+        precision: Name | Literal["auto"] = "fp32",
         emulate: bool = False,
         threads: int | None = None,
         decode: DecodeConfig | None = None,
@@ -104,23 +106,30 @@ class Translator:
 
         A `plan`, or the file of one, puts layers on several devices, all driven by this process;
         without one all are on `device` ("auto": CUDA where there is one). `emulate` allows bf16 on
-        a CPU without instructions for it. `threads` sets the CPU threads of the whole process.
+        a CPU without instructions for it; the `precision` "auto" is the fastest that the first
+        device has, int8 among them for folders of int8 weights. `threads` sets the CPU threads of
+        the whole process.
 
         Raises:
             ModelFolderError: the folder is not complete, or its files do not fit each other.
             PlanError: the plan is not for this model.
             InputError: a device that this machine does not have.
-            ConfigurationError: bf16 on a device without it.
+            ConfigurationError: bf16 or int8 on a device without it.
         """
         folder = Path(folder)
         description = read_description(folder)
         graph = description.graph()
         device_of = _devices(graph, plan, device)
-        for name in {device_of(layer) for layer in graph.names}:
-            if precision == "bf16":
-                require_bf16(name, emulate)
         if threads is not None:
             torch.set_num_threads(threads)
+        devices = sorted({device_of(layer) for layer in graph.names})
+        if precision == "auto":
+            # int8 only for models that are meant for it: others may lose by it.
+            formats: list[Name] = ["fp32", "bf16"]
+            formats += ["int8"] if description.weights == "int8" else []
+            precision = fastest(formats, devices[0], description.model.hidden_size)
+        for name in devices:
+            require(precision, name, emulate)
         vocabulary = Vocabulary.load(folder / VOCABULARY)
         if len(vocabulary) != description.vocabulary_size:
             raise ModelFolderError(
@@ -128,7 +137,8 @@ class Translator:
                 f"model, but has {len(vocabulary)} instead; get the folder again."
             )
         weights = read_weights(folder, description)
-        stepper = Stepper(graph, weights, device_of, DTYPES[precision])
+        shortlist = Shortlist.load(folder, description.vocabulary_size)
+        stepper = Stepper(graph, weights, device_of, format_of(precision), shortlist)
         return cls(description, vocabulary, stepper, decode or DEFAULT)
 
     @classmethod

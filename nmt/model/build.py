@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nmt.config import ModelConfig
+from nmt.model.clip import Clip
 from nmt.model.gnmt import gnmt
 from nmt.model.graph import LayerGraph
 
-ARCHITECTURES: dict[str, Callable[[ModelConfig, int], LayerGraph]] = {"gnmt": gnmt}
+ARCHITECTURES: dict[str, Callable[[ModelConfig, int, Clip | None], LayerGraph]] = {"gnmt": gnmt}
 
 
-def build_graph(config: ModelConfig, vocabulary: int) -> LayerGraph:
-    """The graph of layers for a joint vocabulary of that many pieces."""
-    return ARCHITECTURES[config.architecture](config, vocabulary)
+def build_graph(config: ModelConfig, vocabulary: int, clip: Clip | None = None) -> LayerGraph:
+    """The graph of layers for a joint vocabulary of that many pieces; `clip` bounds the layers'
+    outputs."""
+    return ARCHITECTURES[config.architecture](config, vocabulary, clip)

@@ -1,7 +1,9 @@
 """The model folder: all that translation needs, in one folder that can be copied anywhere.
 
-`model.safetensors` (weights under canonical names), `model.yaml` (a `ModelDescription`),
-`vocabulary.model` (SentencePiece) and `README.md` (the model card). No pickle in it.
+`model.safetensors` (weights under canonical names; in int8, a matrix has its rows' scales beside it
+as `<name>.scale`), `model.yaml` (a `ModelDescription`),
+`vocabulary.model` (SentencePiece) and `README.md` (the model card); with a shortlist of likely
+pieces also `shortlist.safetensors`. No pickle in it.
 """
 
 from __future__ import annotations
@@ -19,10 +21,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nmt.config import ModelConfig, Settings, read
+from nmt.config.settings import PositiveFloat
 from nmt.errors import ConfigurationError, ModelFolderError
 from nmt.model.build import build_graph
+from nmt.model.clip import Clip
 from nmt.model.graph import LayerGraph, canonical_name
+from nmt.model.rows import quantise
+from nmt.model.shortlist import Shortlist
 
+SCALE = ".scale"
 WEIGHTS, DESCRIPTION, VOCABULARY, CARD = (
     "model.safetensors",
     "model.yaml",
@@ -34,16 +41,21 @@ WEIGHTS, DESCRIPTION, VOCABULARY, CARD = (
 class ModelDescription(Settings):
     """model.yaml: what the weights are."""
 
-    format: Literal[1] = Field(description="Version of this layout.")
+    format: Literal[2] = Field(description="Version of this layout.")
     model: ModelConfig
     vocabulary_size: int = Field(ge=1, description="Pieces of the joint vocabulary.")
     source_language: str = Field(description="Language code of the source side.")
     target_language: str = Field(description="Language code of the target side.")
     precision: Literal["fp32", "bf16"] = Field(description="Format the model was trained in.")
+    weights: Literal["fp32", "int8"] = Field(description="Format the weights are stored in.")
+    clip: PositiveFloat | None = Field(
+        description="Largest absolute value of a layer's output; null: there is none."
+    )
 
     def graph(self) -> LayerGraph:
         """The graph of layers that the weights belong to."""
-        return build_graph(self.model, self.vocabulary_size)
+        clip = None if self.clip is None else Clip.fixed(self.clip)
+        return build_graph(self.model, self.vocabulary_size, clip)
 
 
 def write_model_folder(
@@ -52,12 +64,14 @@ def write_model_folder(
     weights: Mapping[str, Tensor],
     vocabulary: Path,
     card: str,
+    shortlist: Shortlist | None = None,
 ) -> None:
-    """Write the folder whole or not at all: beside its place first, then renamed."""
+    """Write the folder whole or not at all: beside its place first, then renamed. `weights` are in
+    a floating format, whatever they are stored in."""
     new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    save_file({name: value.float().contiguous() for name, value in weights.items()}, new / WEIGHTS)
+    save_file(_stored(weights, description.weights), new / WEIGHTS)
     (new / DESCRIPTION).write_text(
         yaml.safe_dump(description.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
     )
@@ -65,7 +79,20 @@ def write_model_folder(
     shutil.copymode(new / DESCRIPTION, new / WEIGHTS)
     shutil.copyfile(vocabulary, new / VOCABULARY)
     (new / CARD).write_text(card, encoding="utf-8")
+    if shortlist is not None:
+        shortlist.save(new)
     replace_folder(new, folder, old)
+
+
+def _stored(weights: Mapping[str, Tensor], form: str) -> dict[str, Tensor]:
+    """The tensors of model.safetensors."""
+    tensors = {}
+    for name, value in weights.items():
+        if form == "int8" and value.dim() == 2:
+            tensors[name], tensors[name + SCALE] = quantise(value.float())
+        else:
+            tensors[name] = value.float().contiguous()
+    return tensors
 
 
 def replace_folder(new: Path, folder: Path, old: Path) -> None:
@@ -98,6 +125,8 @@ def read_description(folder: Path) -> ModelDescription:
         raise ModelFolderError(f"`{file}` must be YAML, but cannot be read: {error}") from None
     if not isinstance(values, dict):
         raise ModelFolderError(f"`{file}` must describe a model, but holds {values!r} instead.")
+    if values.get("format") == 1:  # which had neither
+        values = {**values, "format": 2, "weights": "fp32", "clip": None}
     try:
         return read(ModelDescription, values)
     except ConfigurationError as error:
@@ -105,7 +134,7 @@ def read_description(folder: Path) -> ModelDescription:
 
 
 def read_weights(folder: Path, description: ModelDescription) -> dict[str, Tensor]:
-    """The weights by canonical name, in the format they are stored in.
+    """The weights by canonical name; int8 ones come back as fp32, with the values they stand for.
 
     Raises:
         ModelFolderError: the file is damaged, or its names or shapes are not the model's.
@@ -117,6 +146,8 @@ def read_weights(folder: Path, description: ModelDescription) -> dict[str, Tenso
             weights = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ModelFolderError(f"`{file}` must hold weights, but is damaged: {error}") from None
+    if description.weights == "int8":
+        weights = _restored(weights, file)
     for name, shape in expected.items():
         if name not in weights:
             raise ModelFolderError(f"`{file}` must hold `{name}`, but does not.")
@@ -128,6 +159,24 @@ def read_weights(folder: Path, description: ModelDescription) -> dict[str, Tenso
     unknown = sorted(weights.keys() - expected.keys())
     if unknown:
         raise ModelFolderError(f"`{file}` holds `{unknown[0]}`, which the model does not have.")
+    return weights
+
+
+def _restored(stored: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
+    """Matrices in fp32 from int8 and their rows' scales."""
+    weights = {}
+    for name, value in stored.items():
+        if name.endswith(SCALE):
+            continue
+        if value.dtype == torch.int8:
+            scales = stored.get(name + SCALE)
+            if scales is None or scales.shape != value.shape[:1]:
+                raise ModelFolderError(
+                    f"`{file}` must hold `{name + SCALE}`, one number for each row of `{name}`, "
+                    "but does not; get the folder again."
+                )
+            value = value.float() * scales[:, None]
+        weights[name] = value
     return weights
 
 

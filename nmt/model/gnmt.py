@@ -17,6 +17,7 @@ from functools import partial
 
 from nmt.config import ModelConfig
 from nmt.model.attention import Attention, AttentionKeys
+from nmt.model.clip import Clip
 from nmt.model.embedding import Embedding
 from nmt.model.graph import Axis, LayerGraph, Node
 from nmt.model.lstm import LstmLayer, ReversedLstmLayer
@@ -25,8 +26,8 @@ from nmt.model.output import Output
 SOURCE_TIME, TARGET_TIME = 1, 2  # places in a batch's global shape
 
 
-def gnmt(config: ModelConfig, vocabulary: int) -> LayerGraph:
-    """The graph for a joint vocabulary of that many pieces."""
+def gnmt(config: ModelConfig, vocabulary: int, clip: Clip | None = None) -> LayerGraph:
+    """The graph for a joint vocabulary of that many pieces; `clip` bounds the layers' outputs."""
     full = config.residual == "full"
     H, rate, words = config.hidden_size, config.dropout, config.embedding_dropout
     target_shares = {"weight": "source_embedding.weight"} if config.tie == "all" else {}
@@ -40,7 +41,7 @@ def gnmt(config: ModelConfig, vocabulary: int) -> LayerGraph:
 
     def lstm(name: str, inputs: tuple[str, ...], residuals: int, axis: Axis) -> Node:
         time = SOURCE_TIME if axis is Axis.SOURCE else TARGET_TIME
-        build = partial(LstmLayer, name, H * len(inputs), H, rate, residuals, time)
+        build = partial(LstmLayer, name, H * len(inputs), H, rate, residuals, time, clip)
         return Node(name, build, inputs, axis, H, {})
 
     first = ("encoder.0.left_to_right", "encoder.0.right_to_left")
@@ -87,7 +88,7 @@ def gnmt(config: ModelConfig, vocabulary: int) -> LayerGraph:
     nodes.append(
         Node(
             "output",
-            partial(Output, "output", H, vocabulary, rate),
+            partial(Output, "output", H, vocabulary, rate, clip is not None),
             (*summed, "batch.target_index"),
             Axis.TARGET,
             vocabulary,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from nmt.model.clip import Clip
 from nmt.model.dropout import ForwardPass
 from nmt.model.graph import Layer, State
 from nmt.model.lstm_cpu import wide_lstm
@@ -19,17 +20,26 @@ class LstmLayer(Layer):
     faster, `wide_lstm`; packed sequences leave that path and are slower in spite of skipping the
     padding. What follows a sentence's end is noise that must be masked by its readers.
 
-    The first `residuals` inputs are added to the output (GNMT, section 3.1).
+    The first `residuals` inputs are added to the output (GNMT, section 3.1), and the sum is kept
+    within `clip`.
     """
 
     def __init__(
-        self, name: str, width: int, hidden: int, dropout: float, residuals: int, time: int
+        self,
+        name: str,
+        width: int,
+        hidden: int,
+        dropout: float,
+        residuals: int,
+        time: int,
+        clip: Clip | None = None,
     ) -> None:
         super().__init__(name)
         self.lstm = nn.LSTM(width, hidden, batch_first=True)
         self.dropout = dropout
         self.residuals = residuals
         self.time = time
+        self.clip = clip if residuals else None  # an LSTM's own output is within 1
 
     def forward(
         self, inputs: Sequence[Tensor], state: State, within: ForwardPass
@@ -41,6 +51,8 @@ class LstmLayer(Layer):
         output, state = (wide_lstm if self._is_wide(x) else usual_lstm)(self.lstm, x, state)
         for x in inputs[: self.residuals]:
             output = output + x
+        if self.clip is not None:
+            output = self.clip(output, within)
         return output, state
 
     def _is_wide(self, x: Tensor) -> bool:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nmt.model.clip import LOGITS
 from nmt.model.dropout import ForwardPass
 from nmt.model.graph import Layer, State, total
 
@@ -18,11 +19,14 @@ class Output(Layer):
     Leaving the padding out here saves its share (15 to 25%) of the model's most expensive product.
     """
 
-    def __init__(self, name: str, width: int, vocabulary: int, dropout: float) -> None:
+    def __init__(
+        self, name: str, width: int, vocabulary: int, dropout: float, clipped: bool = False
+    ) -> None:
         super().__init__(name)
         self.weight = nn.Parameter(torch.empty(vocabulary, width))
         self.bias = nn.Parameter(torch.empty(vocabulary))
         self.dropout = dropout
+        self.clipped = clipped  # whether logits are kept within LOGITS
 
     def forward(
         self, inputs: Sequence[Tensor], state: State, within: ForwardPass
@@ -34,4 +38,5 @@ class Output(Layer):
 
     def logits(self, x: Tensor) -> Tensor:
         """(…, H) → (…, V)."""
-        return F.linear(x, self.weight, self.bias)
+        logits = F.linear(x, self.weight, self.bias)
+        return logits.clamp(-LOGITS, LOGITS) if self.clipped else logits

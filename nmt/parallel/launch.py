@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import queue
@@ -14,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 from nmt.errors import WorkerError
 
@@ -206,20 +205,3 @@ def _pass_on(number: int) -> None:
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     os.kill(os.getpid(), number)
-
-
-def keep_memory() -> None:
-    """Make glibc keep freed memory for the next step instead of giving it back to the system.
-
-    By default each large tensor gets fresh pages from the system, which it must clear first; a
-    training step on the CPU spends over a third of its time there. Elsewhere it does nothing.
-    """
-    if not LINUX:
-        return
-    mallopt: Any = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:  # another C library
-        return
-    trim_threshold, top_pad, mmap_max = -1, -2, -4  # names of malloc.h: M_TRIM_THRESHOLD, …
-    mallopt(mmap_max, 0)  # no tensor in a mapping of its own
-    mallopt(trim_threshold, -1)  # never shrink the heap
-    mallopt(top_pad, 64 << 20)  # grow it in steps of 64 MiB

@@ -16,6 +16,7 @@ from statistics import mean, median
 from nmt import Translator
 from nmt.config import DecodeConfig
 from nmt.corpus.vocabulary import EOS, Vocabulary
+from nmt.memory import keep_memory
 from nmt.model.folder import VOCABULARY, ModelDescription, read_description, write_model_folder
 from tests.benchmarks.marian import PEER, Marian
 from tests.benchmarks.options import Options
@@ -103,6 +104,7 @@ def _alone(model: str, folder: Path, repeats: int, *, random: bool) -> tuple[str
 
 def speed(folder: Path, search: str, texts: list[str], references: list[str] | None) -> Speed:
     """Translate all; `references` give the length that every translation has."""
+    keep_memory()  # as the commands do
     translator = Translator.load(folder, device="cpu", threads=THREADS)
     decode = decode_settings(search)
     if references:
@@ -117,6 +119,7 @@ def speed(folder: Path, search: str, texts: list[str], references: list[str] | N
 
 def milliseconds(folder: Path, random: bool) -> float:
     """The median of sentences translated alone, greedily, by one thread."""
+    keep_memory()
     translator = Translator.load(folder, device="cpu", threads=1)
     texts, references = test2016(ALONE)
     decode = decode_settings("greedy")
@@ -164,7 +167,9 @@ def write_random_model(model: str, folder: Path) -> None:
     config = training_config([f"model={model}"], folder.parent)
     data = prepared(config)
     description = ModelDescription(
-        format=1,
+        format=2,
+        weights="fp32",
+        clip=None,
         model=config.model,
         vocabulary_size=len(data.vocabulary),
         source_language=config.data.source_language,

@@ -16,10 +16,10 @@ from nmt.config import TrainConfig, read
 from nmt.corpus.lines import read_parallel
 from nmt.corpus.prepare import PreparedData, prepare
 from nmt.executors import make_executor
+from nmt.memory import keep_memory
 from nmt.model.batch import Batch
 from nmt.model.build import build_graph
 from nmt.parallel.executor import Executor
-from nmt.parallel.launch import keep_memory
 from nmt.training.optimizer import learning_rate_factor
 
 Arguments = ParamSpec("Arguments")

@@ -15,8 +15,10 @@ from nmt.decoding.translator import DEFAULT
 from nmt.model.attention import Attention
 from nmt.model.batch import BOS, EOS, Batch, length_mask, pad
 from nmt.model.build import build_graph
+from nmt.model.clip import Clip
 from nmt.model.dropout import EVALUATION
 from nmt.model.graph import BATCH, LayerGraph, LayerStack
+from nmt.model.shortlist import Shortlist
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +78,13 @@ def make_model() -> MakeModel:
     """A random model, sharp enough that no two translations are about equally good."""
 
     def make(
-        vocabulary: int = 12, seed: int = 0, scale: float = 3.0, end: float = 0.0, **changes: Any
+        vocabulary: int = 12,
+        seed: int = 0,
+        scale: float = 3.0,
+        end: float = 0.0,
+        clip: float | None = None,
+        shortlist: Shortlist | None = None,
+        **changes: Any,
     ) -> Model:
         values: dict[str, Any] = {
             "name": "test",
@@ -89,14 +97,16 @@ def make_model() -> MakeModel:
             "residual": "full",
             "tie": "none",
         }
-        graph = build_graph(ModelConfig(**{**values, **changes}), vocabulary)
+        bound = None if clip is None else Clip.fixed(clip)
+        graph = build_graph(ModelConfig(**{**values, **changes}), vocabulary, bound)
         stack = graph.build(graph.names, seed)
         with torch.no_grad():
             for parameter in stack.parameters():
                 parameter.mul_(scale)
             stack.canonical_parameters()["output.bias"][EOS] = end
         weights = {name: p.detach() for name, p in stack.canonical_parameters().items()}
-        return Model(graph, stack, Stepper(graph, weights, lambda _: "cpu"))
+        stepper = Stepper(graph, weights, lambda _: "cpu", shortlist=shortlist)
+        return Model(graph, stack, stepper)
 
     return make
 

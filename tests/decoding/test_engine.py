@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from nmt.config import DecodeConfig
 from nmt.decoding.engine import Engine, Hypothesis, Request
 from nmt.decoding.penalties import LengthPenalty
+from nmt.decoding.stepper import Stepper
 from nmt.model.batch import EOS
+from nmt.model.shortlist import Shortlist
 from tests.decoding.conftest import MakeDecode, MakeModel, Model
 
 WORDS = (4, 5, 6, 7)
@@ -247,3 +249,43 @@ def test_two_sentences_of_one_name(make_model: MakeModel, make_decode: MakeDecod
     engine.admit([Request("a", [4])])
     with pytest.raises(AssertionError, match="ids of one batch differ"):
         engine.admit([Request("a", [5])])
+
+
+SHORTLIST = Shortlist(
+    torch.tensor([[-1, -1]] * 4 + [[6, 9], [7, 8], [11, -1], [10, 9]] + [[5, -1]] * 4),
+    torch.tensor([4]),
+)
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_a_shortlist_is_as_if_the_other_pieces_were_not_there(
+    make_model: MakeModel, make_decode: MakeDecode, beam_size: int
+) -> None:
+    sources = [[4], [5, 5, 7], [8, 9], [6], [], [5, 4]]
+    decode = make_decode(beam_size=beam_size, n_best=beam_size, shortlist=True, no_repeat_ngram=2)
+    model = make_model(shortlist=SHORTLIST, scale=2.0)
+    engine = Engine(model.stepper, decode)
+    engine.admit([Request(0, sources[0]), Request(1, sources[1])])
+    first = engine.step()
+    engine.admit([Request(i, source) for i, source in enumerate(sources[2:], 2)])
+    found = {one.id: one.hypotheses for one in first} | run(engine)
+    for i, source in enumerate(sources):
+        allowed = SHORTLIST.allowed([source])[0]
+        without = make_model(scale=2.0)
+        weights = without.weights
+        weights["output.bias"][~allowed] = -1e9
+        stepper = Stepper(without.graph, weights, lambda _: "cpu")
+        expected = search(replace(without, stepper=stepper), source, decode)
+        assert [one.pieces for one in found[i]] == [one.pieces for one in expected]
+        assert {p for one in found[i] for p in one.pieces} <= set(allowed.nonzero()[:, 0].tolist())
+        for one, other in zip(found[i], expected, strict=True):
+            assert one.score == pytest.approx(other.score, abs=1e-4)
+
+
+def test_a_shortlist_can_be_left_aside(make_model: MakeModel, make_decode: MakeDecode) -> None:
+    decode = make_decode(beam_size=3, shortlist=False)
+    narrow, whole = make_model(shortlist=SHORTLIST), make_model()
+    for source in ([4], [5, 7]):
+        found, expected = search(narrow, source, decode), search(whole, source, decode)
+        assert found[0].pieces == expected[0].pieces
+        assert found[0].score == expected[0].score

@@ -3,9 +3,11 @@ import torch
 from torch import Tensor
 
 from nmt.decoding.state import DecoderState
-from nmt.decoding.stepper import AttentionStep, Stepper
+from nmt.decoding.stepper import Stepper
+from nmt.decoding.steps import AttentionStep
 from nmt.model.attention import Attention
 from nmt.model.batch import BOS
+from nmt.precision.formats import FloatFormat, Int8Format
 from tests.decoding.conftest import MakeModel, Model
 
 SOURCES = [[4, 5, 6, 7, 8], [9], [5, 5, 7], []]
@@ -72,12 +74,48 @@ def test_cuda_gives_the_same(make_model: MakeModel, encoder_device: str) -> None
 
 def test_bf16_keeps_the_cell_and_the_logits_in_fp32(make_model: MakeModel) -> None:
     model = make_model(scale=1.0)
-    stepper = Stepper(model.graph, model.weights, lambda _: "cpu", torch.bfloat16)
+    stepper = Stepper(model.graph, model.weights, lambda _: "cpu", FloatFormat(torch.bfloat16))
     result = stepper.step(stepper.start(SOURCES, 1), torch.full((4,), BOS))
     for h, c in result.state.recurrent.values():
         assert (h.dtype, c.dtype) == (torch.bfloat16, torch.float32)
     assert result.logits.dtype == result.attention.dtype == torch.float32
     check(model, stepper, 1, 0.1)
+
+
+@pytest.mark.parametrize("clip", [0.3, 1.0])
+def test_layers_within_a_range(make_model: MakeModel, clip: float) -> None:
+    model = make_model(encoder_layers=4, decoder_layers=4, scale=2.5, clip=clip)
+    unbounded = make_model(encoder_layers=4, decoder_layers=4, scale=2.5)
+    check(model, model.stepper, 2, 1e-5)
+    with pytest.raises(AssertionError):  # or the test would show nothing
+        check(unbounded, model.stepper, 2, 1e-2)
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+@pytest.mark.parametrize("residual", ["full", "gnmt"])
+def test_int8_is_close_and_keeps_little(
+    make_model: MakeModel, clip: float | None, residual: str
+) -> None:
+    model = make_model(
+        encoder_layers=4, decoder_layers=4, hidden_size=32, clip=clip, residual=residual, scale=1.0
+    )
+    stepper = Stepper(model.graph, model.weights, lambda _: "cpu", Int8Format())
+    result = stepper.step(stepper.start(SOURCES, 1), torch.full((4,), BOS))
+    for h, c in result.state.recurrent.values():
+        assert (h.dtype, c.dtype) == (torch.uint8, torch.float32)
+    assert result.logits.dtype == result.attention.dtype == torch.float32
+    check(model, stepper, 2, 0.1)
+    with pytest.raises(AssertionError):
+        check(model, stepper, 2, 1e-5)
+
+
+def test_int8_does_not_depend_on_what_else_is_in_the_batch(make_model: MakeModel) -> None:
+    model = make_model(encoder_layers=3, decoder_layers=3, hidden_size=32)
+    stepper = Stepper(model.graph, model.weights, lambda _: "cpu", Int8Format())
+    together, _ = step_by_step(stepper, stepper.start(SOURCES, 1), TARGETS)
+    for i, (source, target) in enumerate(zip(SOURCES, TARGETS, strict=True)):
+        alone, _ = step_by_step(stepper, stepper.start([source], 1), [target])
+        torch.testing.assert_close(together[i : i + 1], alone, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 10.0, 1000.0])
@@ -90,7 +128,7 @@ def test_attention_without_tanh_equals_attention_with_it(scale: float) -> None:
         queries, keys = torch.randn(2, 1, 6) * scale, torch.randn(2, 5, 6) * scale
         mask = torch.tensor([[True] * 5, [True] * 2 + [False] * 3])
         expected = layer.weights(queries, keys, mask)
-        step = AttentionStep(layer, torch.float32)
+        step = AttentionStep(layer, FloatFormat(torch.float32), 1.0, 1.0)
         sources = step.sources(keys, torch.randn(2, 5, 6), mask.sum(1))
         _, got = step(queries[:, 0], sources)
     torch.testing.assert_close(got.sum(-1), torch.ones(2, 1))

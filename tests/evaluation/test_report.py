@@ -19,6 +19,7 @@ DECODE = DecodeConfig(
     no_repeat_ngram=0,
     max_repeats=1,
     batch_sentences=8,
+    shortlist=True,
 )
 SCORES = {
     "bleu": Score(30.125, (28.5, 31.75), "nrefs:1|case:mixed|version:2.6.0"),

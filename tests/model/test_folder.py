@@ -23,7 +23,9 @@ MakeModel = Callable[..., ModelConfig]
 @pytest.fixture
 def description(model_config: MakeModel) -> ModelDescription:
     return ModelDescription(
-        format=1,
+        format=2,
+        weights="fp32",
+        clip=None,
         model=model_config(tie="target"),
         vocabulary_size=20,
         source_language="en",
@@ -199,12 +201,12 @@ def test_a_description_that_is_no_mapping(folder: Path, content: str, value: str
 def test_a_description_of_another_kind(folder: Path) -> None:
     file = folder / "model.yaml"
     values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    values["format"] = 2
+    values["format"] = 3
     del values["model"]["hidden_size"]
     file.write_text(yaml.safe_dump(values), encoding="utf-8")
     assert message(folder) == (
         f"`{file}` is not a description of a model: "
-        "`format` must be one of 1, but is 2 instead.\n"
+        "`format` must be one of 2, but is 3 instead.\n"
         "`model.hidden_size` must be set, but is missing."
     )
 
@@ -240,3 +242,41 @@ def test_a_weight_of_another_shape(folder: Path) -> None:
 def test_a_weight_too_many(folder: Path) -> None:
     file = change_weights(folder, lambda stored: stored.update({"more": torch.zeros(3)}))
     assert message(folder) == f"`{file}` holds `more`, which the model does not have."
+
+
+def test_int8_weights(
+    tmp_path: Path, description: ModelDescription, weights: dict[str, Tensor], vocabulary: Path
+) -> None:
+    small = description.model_copy(update={"weights": "int8"})
+    folder = tmp_path / "int8"
+    write_model_folder(folder, small, weights, vocabulary, "")
+    assert read_description(folder) == small
+    stored = read_weights(folder, small)
+    assert stored.keys() == weights.keys()
+    for name, value in stored.items():
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(
+            value, weights[name], rtol=0, atol=float(weights[name].abs().max()) / 250
+        )
+    write_model_folder(tmp_path / "again", small, stored, vocabulary, "")
+    again = read_weights(tmp_path / "again", small)
+    for name, value in stored.items():
+        torch.testing.assert_close(again[name], value)
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    del tensors[
+        "output.weight.scale"
+        if "output.weight.scale" in tensors
+        else "target_embedding.weight.scale"
+    ]
+    save_file(tensors, file)
+    assert "one number for each row of" in message(folder)
+
+
+def test_a_folder_of_the_first_format_is_read(folder: Path, description: ModelDescription) -> None:
+    file = folder / "model.yaml"
+    values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    del values["weights"], values["clip"]
+    values["format"] = 1
+    file.write_text(yaml.safe_dump(values), encoding="utf-8")
+    assert read_description(folder) == description

@@ -151,34 +151,3 @@ def test_the_place_is_that_of_torchrun_and_of_deepspeed(monkeypatch: pytest.Monk
     assert world() == World(5, 1, 8, 4)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # torchrun's
     assert world() == World(5, 1, 8, 2)
-
-
-@pytest.mark.skipif(not launch.LINUX, reason="glibc")
-def test_kept_memory_is_not_fetched_from_the_system_again() -> None:
-    code = """
-import resource, sys
-from nmt.parallel.launch import keep_memory
-
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(10):
-        b"x" * (32 << 20)  # 8,192 pages
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-if sys.argv[1] == "keep":
-    keep_memory()
-print(faults())
-"""
-    faults = {
-        how: int(
-            subprocess.run(
-                [sys.executable, "-c", code, how],
-                capture_output=True,
-                check=True,
-                env=os.environ | {"PYTHONPATH": str(ROOT)},
-            ).stdout
-        )
-        for how in ("keep", "leave")
-    }
-    assert faults["leave"] > 80_000
-    assert faults["keep"] < 20_000

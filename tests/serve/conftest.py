@@ -31,6 +31,7 @@ DECODE = DecodeConfig(
     no_repeat_ngram=0,
     max_repeats=1,
     batch_sentences=8,
+    shortlist=True,
 )
 LIMITS = LimitsConfig(
     body_bytes=10_000,

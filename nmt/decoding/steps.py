@@ -1,0 +1,294 @@
+"""The layers of a model as decoding runs them, their weights prepared once in a number format.
+
+Every LSTM is computed step by step here: the matrices of a target-side layer stand side by side, so
+that a step is one product; a source-side layer multiplies its inputs of all time steps at once.
+(`nn.LSTM` packs its weights anew at every call.) Layers hand codes of the format to each other, and
+know the largest absolute value that they can give (`bound`).
+
+B sentences, K hypotheses of each, R = B * K rows, S longest source, A attention units, H units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nmt.decoding.state import Sources, Words
+from nmt.model.attention import Attention, AttentionKeys
+from nmt.model.batch import length_mask
+from nmt.model.clip import LOGITS
+from nmt.model.dropout import EVALUATION
+from nmt.model.embedding import Embedding
+from nmt.model.lstm import LstmLayer, reversal_index
+from nmt.model.output import Output
+from nmt.precision.formats import Format, Weights
+
+# exp(2 * 43) and its inverse are normal numbers of fp32, so that no product of two is 0 * inf.
+LARGEST_ENERGY = 43.0
+ENERGIES = 2**19  # numbers that attention keeps at a time: 2 MB
+LSTM_BOUND = 1.0  # of sigmoid times tanh
+
+
+class EmbeddingStep:
+    """A row of the matrix for each piece."""
+
+    def __init__(self, layer: Embedding, form: Format) -> None:
+        weight = layer.weight * sqrt(layer.weight.shape[1])
+        self.bound = max(float(weight.abs().max()), 1e-30)
+        self.weight = form.encode(weight, self.bound)
+
+    def __call__(self, pieces: Tensor) -> Tensor:
+        """(…,) → (…, H)."""
+        return F.embedding(pieces.to(self.weight.device), self.weight)
+
+
+class _Lstm:
+    """What both sides' LSTM layers have."""
+
+    def __init__(self, layer: LstmLayer, form: Format, bounds: Sequence[float]) -> None:
+        lstm = layer.lstm
+        matrices = dict(lstm.named_parameters())
+        # tanh x = 2 sigmoid(2 x) - 1: with the cell's rows doubled, one sigmoid serves all gates.
+        # On a CPU it takes a fraction of the time of tanh. Doubling is exact.
+        bias = matrices["bias_ih_l0"] + matrices["bias_hh_l0"]
+        double = torch.ones(4, 1, device=bias.device)
+        double[2] = 2  # PyTorch's order: input, forget, cell, output
+        double = double.repeat_interleave(lstm.hidden_size, 0)
+        self._weight_ih = matrices["weight_ih_l0"] * double
+        self._weight_hh = matrices["weight_hh_l0"] * double
+        self._bias = bias * double[:, 0]
+        self.form = form
+        self.device = bias.device
+        self.hidden = lstm.hidden_size
+        self.input_bounds = list(bounds)
+        self.residuals = layer.residuals
+        self.bound = LSTM_BOUND + sum(bounds[: self.residuals])
+        self.clip = None if layer.clip is None else layer.clip.bound
+        if self.clip is not None:
+            self.bound = min(self.bound, self.clip)
+        width = self._weight_ih.shape[1] // len(bounds)
+        self.inputs = [(width, bound) for bound in bounds]
+
+    def start(self, rows: int) -> tuple[Tensor, Tensor]:
+        """The state before the first step: h coded, c in fp32."""
+        c = torch.zeros(rows, self.hidden, device=self.device)
+        return self.form.encode(c, LSTM_BOUND), c
+
+    def output(self, h: Tensor, code: Tensor, inputs: Sequence[Tensor]) -> Tensor:
+        """h, its code, and the coded inputs → the layer's output with its residual connections,
+        coded."""
+        if not self.residuals:
+            return code
+        bounds = self.input_bounds[: self.residuals]
+        result = h + self.form.add(inputs[: self.residuals], bounds)
+        if self.clip is not None:
+            result.clamp_(-self.clip, self.clip)
+        return self.form.encode(result, self.bound)
+
+
+class LstmStep(_Lstm):
+    """One time step of a target-side layer."""
+
+    def __init__(self, layer: LstmLayer, form: Format, bounds: Sequence[float]) -> None:
+        super().__init__(layer, form, bounds)
+        weight = torch.cat([self._weight_ih, self._weight_hh], 1)
+        inputs = [*self.inputs, (self.hidden, LSTM_BOUND)]
+        self._linear = form.linear(weight, self._bias, inputs)
+
+    def __call__(
+        self, inputs: Sequence[Tensor], state: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Inputs (R, ·) side by side and (h, c) → output (R, H) and the next (h, c)."""
+        h, c = state
+        inputs = [x.to(self.device) for x in inputs]
+        h, c = lstm_cell(self._linear(torch.cat([*inputs, h], 1)).float(), c)
+        code = self.form.encode(h, LSTM_BOUND)
+        return self.output(h, code, inputs), (code, c)
+
+
+class LstmScan(_Lstm):
+    """All time steps of a source-side layer."""
+
+    def __init__(
+        self, layer: LstmLayer, form: Format, bounds: Sequence[float], reverse: bool
+    ) -> None:
+        super().__init__(layer, form, bounds)
+        self._linear = form.linear(self._weight_ih, self._bias, self.inputs)
+        self._recurrent = form.linear(self._weight_hh, None, [(self.hidden, LSTM_BOUND)])
+        self._reverse = reverse
+
+    def __call__(self, inputs: Sequence[Tensor], lengths: Tensor) -> Tensor:
+        """Inputs (B, S, ·) side by side, lengths (B,) → (B, S, H)."""
+        inputs = [x.to(self.device) for x in inputs]
+        x = torch.cat(list(inputs), -1) if len(inputs) > 1 else inputs[0]
+        B, S, _ = x.shape
+        index = reversal_index(lengths.to(self.device), S)[:, :, None]
+        if self._reverse:
+            x = x.gather(1, index.expand_as(x))
+        gates = self._linear(x.transpose(0, 1).reshape(S * B, -1)).view(S, B, -1)
+        code, c = self.start(B)
+        outputs, codes = c.new_empty(S, B, self.hidden), code.new_empty(S, B, self.hidden)
+        for t in range(S):
+            h, c = lstm_cell(gates[t] + self._recurrent(code), c)
+            code = self.form.encode(h, LSTM_BOUND)
+            outputs[t], codes[t] = h, code
+        h, code = outputs.transpose(0, 1), codes.transpose(0, 1)
+        if self._reverse:
+            assert not self.residuals, "read the right way round"
+            code = code.gather(1, index.expand_as(code))
+        return self.output(h, code, inputs)
+
+
+class WholeLstm:
+    """A source-side layer as the graph has it: on a GPU, cuDNN is the fastest."""
+
+    def __init__(self, layer: LstmLayer, dtype: torch.dtype, reverse: bool) -> None:
+        self._layer = layer.to(dtype).eval()
+        self._reverse = reverse
+        self.bound = float("inf")
+
+    def __call__(self, inputs: Sequence[Tensor], lengths: Tensor) -> Tensor:
+        """See LstmScan."""
+        device = next(self._layer.parameters()).device
+        inputs = [x.to(device) for x in inputs]
+        if self._reverse:
+            inputs.append(lengths.to(device))
+        output: Tensor = self._layer(inputs, (), EVALUATION)[0]
+        return output
+
+
+def lstm_cell(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """Gates (R, 4H) with the cell's rows doubled, written over, and c (R, H) → the next h and c,
+    all in fp32."""
+    let_in, keep, cell, let_out = gates.sigmoid_().chunk(4, 1)
+    c = (c * keep).addcmul_(let_in, cell, value=2).sub_(let_in)
+    h = (c * 2).sigmoid_().mul_(2).sub_(1).mul_(let_out)
+    return h, c
+
+
+class KeysStep:
+    """The source side of the attention, once a sentence: (B, S, H) → (B, S, A)."""
+
+    def __init__(self, layer: AttentionKeys, form: Format, bound: float) -> None:
+        self.device = layer.weight.device
+        self._linear = form.linear(layer.weight, None, [(layer.weight.shape[1], bound)])
+        self.bound = float("inf")  # never coded
+
+    def __call__(self, memory: Tensor) -> Tensor:
+        """(B, S, H) → (B, S, A), not coded."""
+        B, S, H = memory.shape
+        return self._linear(memory.to(self.device).reshape(B * S, H)).view(B, S, -1)
+
+
+class AttentionStep:
+    """Queries (R, H) of K hypotheses against their sentence's keys, which are there once.
+
+    v · tanh(q + k) = Σ v - 2 v · 1 / (1 + exp(2 q) exp(2 k)), and the softmax does not see the
+    first term. The exponentials are taken of the queries and the keys alone, not of all their sums,
+    of which there are S times as many.
+    """
+
+    def __init__(self, layer: Attention, form: Format, query_bound: float, bound: float) -> None:
+        self.form = form
+        width = layer.query_weight.shape[1]
+        self._query = form.linear(layer.query_weight, layer.bias, [(width, query_bound)])
+        self.score_weight = -2 * layer.score_weight[0].float()
+        self.device = layer.bias.device
+        self.one = torch.ones((), device=self.device)
+        self.bound = bound  # a context is a mean of vectors of the memory
+
+    def sources(self, keys: Tensor, memory: Tensor, lengths: Tensor) -> Sources:
+        """(B, S, A), coded memory (B, S, H), (B,) → the source side as the steps read it."""
+        padding = ~length_mask(lengths, keys.shape[1]).to(self.device)
+        bias = torch.zeros(padding.shape, device=self.device)
+        bias.masked_fill_(padding, float("-inf"))
+        memory = self.form.decode(memory.to(self.device), self.bound).float()
+        return Sources(_exponential(keys.to(self.device)), memory, bias, lengths)
+
+    def __call__(self, queries: Tensor, sources: Sources) -> tuple[Tensor, Tensor]:
+        """(R, H) → coded contexts (R, H), and weights (B, K, S) in fp32, rows summing to 1."""
+        B, _, A = sources.keys.shape
+        q = _exponential(self._query(queries.to(self.device))).view(B, -1, 1, A)
+        weights = self._scores(q, sources.keys[:, None]).add_(sources.bias[:, None]).softmax(-1)
+        context = torch.bmm(weights, sources.memory).flatten(0, 1)
+        return self.form.encode(context, self.bound), weights
+
+    def _scores(self, q: Tensor, keys: Tensor) -> Tensor:
+        """Exponentials (B, K, 1, A) and (B, 1, S, A) → (B, K, S)."""
+        B, K, _, A = q.shape
+        S = keys.shape[2]
+        if q.is_cuda:
+            return torch.addcmul(self.one, q, keys).reciprocal_() @ self.score_weight
+        # A step's largest tensor by far, made in parts that stay in the caches.
+        some = min(B, max(1, ENERGIES // (K * S * A)))
+        energies, scores = q.new_empty(some, K, S, A), q.new_empty(B, K, S)
+        for first in range(0, B, some):
+            part = energies[: min(some, B - first)]
+            rows = slice(first, first + some)
+            torch.addcmul(self.one, q[rows], keys[rows], out=part).reciprocal_()
+            torch.mv(part.view(-1, A), self.score_weight, out=scores[rows].view(-1))
+        return scores
+
+
+class OutputStep:
+    """The scores of all pieces."""
+
+    def __init__(self, layer: Output, form: Format, bounds: Sequence[float]) -> None:
+        self.bound = float("inf")  # never coded
+        # In bf16 the product's result is rounded; what is added to it afterwards is not.
+        self._bias = layer.bias.float() if form.rounds else None
+        bias = None if form.rounds else layer.bias
+        inputs = [(layer.weight.shape[1], sum(bounds))]
+        self._weights = form.weights(layer.weight, bias, inputs)
+        self._form, self._bounds, self._clipped = form, bounds, layer.clipped
+        self._scores = self._scores_of(self._weights, self._bias)
+
+    def __call__(self, vectors: Sequence[Tensor]) -> Tensor:
+        """One or more coded (R, H), to be added up → logits (R, V) in fp32."""
+        return self._scores(vectors)
+
+    def words(self, allowed: Tensor) -> Words:
+        """The pieces (B, V) that sentences may write, with the output layer for them alone."""
+        ids = allowed.any(0).nonzero()[:, 0]
+        places = torch.zeros(allowed.shape[1], dtype=torch.int64)
+        places[ids] = torch.arange(len(ids))
+        rows = ids.to(self._weights.values.device)
+        bias = None if self._bias is None else self._bias[rows]
+        scores = self._scores_of(self._weights.rows(rows), bias)
+        return Words(ids, places, ~allowed[:, ids].to(rows.device), scores)
+
+    def _scores_of(self, weights: Weights, bias: Tensor | None) -> _Scores:
+        return _Scores(self._form, weights, bias, self._bounds, self._clipped)
+
+
+class _Scores:
+    """The scores of some or all pieces."""
+
+    def __init__(
+        self,
+        form: Format,
+        weights: Weights,
+        bias: Tensor | None,
+        bounds: Sequence[float],
+        clipped: bool,
+    ) -> None:
+        self.form = form
+        self.device = weights.values.device
+        self._linear, self._bias = form.prepared(weights), bias
+        self._bounds, self._clipped = bounds, clipped
+
+    def __call__(self, vectors: Sequence[Tensor]) -> Tensor:
+        """One or more coded (R, H), to be added up → logits (R, pieces) in fp32."""
+        x = self.form.add([vector.to(self.device) for vector in vectors], self._bounds)
+        logits = self._linear(self.form.encode(x, sum(self._bounds))).float()
+        if self._bias is not None:
+            logits.add_(self._bias)
+        return logits.clamp_(-LOGITS, LOGITS) if self._clipped else logits
+
+
+def _exponential(x: Tensor) -> Tensor:
+    return x.float().clamp(-LARGEST_ENERGY, LARGEST_ENERGY).mul_(2).exp_()

@@ -1,0 +1,108 @@
+"""`nmt-export`: a smaller or faster model folder from a trained one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nmt.command import run_command
+from nmt.config import DataConfig, ExportConfig, ShortlistConfig
+from nmt.corpus.lexicon import Lexicon
+from nmt.corpus.store import build_store
+from nmt.corpus.vocabulary import Vocabulary
+from nmt.errors import ConfigurationError
+from nmt.model.batch import EOS
+from nmt.model.folder import (
+    CARD,
+    DESCRIPTION,
+    VOCABULARY,
+    read_description,
+    read_weights,
+    write_model_folder,
+)
+from nmt.model.shortlist import NONE, Shortlist
+
+logger = logging.getLogger(__name__)
+
+CARDS = {
+    "int8": "The weights of all matrices are stored in 8 bits, with one scale for each row.",
+    "shortlist": "A translation has frequent pieces and likely translations of the source's pieces "
+    "only: {candidates} of each, by IBM model 1 on {data}.",
+}
+
+
+def main() -> None:
+    """The console script."""
+    run_command("nmt-export", ExportConfig, export, "export")
+
+
+def export(config: ExportConfig) -> None:
+    """Read a model folder and write another.
+
+    Raises:
+        ModelFolderError: the folder is not complete.
+        CorpusError: a corpus of `data` is missing or damaged.
+    """
+    folder, output = Path(config.folder), Path(config.output)
+    if output.resolve() == folder.resolve():
+        raise ConfigurationError(
+            [f"`output` must be another folder than `folder`, but is {config.output} as well."]
+        )
+    if output.exists() and not (output / DESCRIPTION).is_file():
+        raise ConfigurationError(
+            [
+                f"`output` must be a new folder, or a model folder to replace, but `{output}` is "
+                "there and is none."
+            ]
+        )
+    description = read_description(folder)
+    weights = read_weights(folder, description)
+    shortlist = Shortlist.load(folder, description.vocabulary_size)
+    notes = [] if config.weights == "fp32" else [CARDS[config.weights]]
+    if config.shortlist.candidates:
+        assert config.data is not None, "the configuration was checked"
+        vocabulary = Vocabulary.load(folder / VOCABULARY)
+        shortlist = make_shortlist(config.data, vocabulary, config.shortlist)
+        note = CARDS["shortlist"]
+        notes.append(note.format(candidates=config.shortlist.candidates, data=config.data.name))
+    card = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).exists() else ""
+    write_model_folder(
+        output,
+        description.model_copy(update={"weights": config.weights}),
+        weights,
+        folder / VOCABULARY,
+        card + "".join(f"\n{note}\n" for note in notes),
+        shortlist,
+    )
+    before, after = (sum(file.stat().st_size for file in one.iterdir()) for one in (folder, output))
+    logger.info("%s: %.1f MB, %.0f%% of %s", output, after / 1e6, 100 * after / before, folder)
+
+
+def make_shortlist(data: DataConfig, vocabulary: Vocabulary, config: ShortlistConfig) -> Shortlist:
+    """From the training corpora of `data`, in the model's pieces."""
+    lexicon = Lexicon.learn(islice(_pairs(data, vocabulary), config.pairs), len(vocabulary), EOS)
+    candidates = torch.full((len(vocabulary), config.candidates), NONE, dtype=torch.int32)
+    for piece in np.unique(lexicon.sources).tolist():
+        best = torch.from_numpy(lexicon.best(piece, config.candidates))
+        candidates[piece, : len(best)] = best.int()
+    counts = np.zeros(len(vocabulary), dtype=np.int64)
+    for _, target in islice(_pairs(data, vocabulary), config.pairs):
+        np.add.at(counts, target, 1)
+    frequent = np.argsort(-counts, kind="stable")[: config.always]
+    return Shortlist(candidates, torch.from_numpy(frequent).int())
+
+
+def _pairs(data: DataConfig, vocabulary: Vocabulary) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for name, files in data.train.items():
+        store = build_store(name, files, vocabulary, data.filter, Path(data.cache))
+        for i in range(len(store)):
+            yield store.source(i), store.target(i)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Layer outputs kept within a range, so that 8 bits can hold them (GNMT, section 6).
+
+The range narrows linearly in the course of training, from one that hardly matters to its final
+width, and the model learns to live in it. Outside training, it is the final one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from nmt.model.dropout import ForwardPass
+
+LOGITS = 25.0  # GNMT's gamma, the same at all times
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The largest absolute value of a layer's output."""
+
+    bound: float  # in the end
+    start: float  # at the first step of training
+    steps: int  # until `bound` is reached
+
+    @classmethod
+    def fixed(cls, bound: float) -> Clip:
+        """The same at every step."""
+        return cls(bound, bound, 0)
+
+    def at(self, within: ForwardPass) -> float:
+        """The bound of a forward pass."""
+        if within.randomness is None:
+            return self.bound
+        done = min(within.randomness.step / self.steps, 1.0) if self.steps else 1.0
+        return self.start + (self.bound - self.start) * done
+
+    def __call__(self, x: Tensor, within: ForwardPass) -> Tensor:
+        """`x` within the bound; outside it, no gradient passes."""
+        bound = self.at(within)
+        return x.clamp(-bound, bound)

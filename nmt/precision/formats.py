@@ -1,0 +1,228 @@
+"""Number formats of a model that translates: how activations are coded, and products with weights.
+
+fp32 and bf16 are themselves. In int8, a weight has 8 bits, and one scale for each row of its matrix
+(GNMT, section 6); an activation has 8 bits of a range that is known beforehand from what the layer
+can give at all (`bound`), so that its code depends on nothing else in the batch. What is added up
+is in 32 bits, and cells, attention and softmax are in fp32.
+
+Weights are laid out once for oneDNN's products (`nn.Linear` in fp32 goes to MKL, which reaches half
+of oneDNN's rate on AMD processors). R rows, K inputs, N outputs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nmt.model.graph import total
+from nmt.model.rows import LARGEST, quantise
+from nmt.precision.bf16 import require_bf16
+from nmt.precision.int8 import require_int8
+
+Name = Literal["fp32", "bf16", "int8"]
+ZERO = 128  # oneDNN's products take unsigned activations; this one stands for 0
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A matrix and its bias in a number format, not yet laid out for products."""
+
+    values: Tensor  # (N, K)
+    scales: Tensor | None  # (N,) of int8
+    bias: Tensor | None  # (N,)
+
+    def rows(self, ids: Tensor) -> Weights:
+        """Some of the outputs."""
+        scales = None if self.scales is None else self.scales[ids]
+        bias = None if self.bias is None else self.bias[ids]
+        return Weights(self.values[ids], scales, bias)
+
+
+class Linear(ABC):
+    """x W' + b with weights that are prepared once."""
+
+    @abstractmethod
+    def __call__(self, codes: Tensor) -> Tensor:
+        """(R, K) → (R, N) in fp32 or the weights' format."""
+
+
+class Format(ABC):
+    """How numbers are stored and multiplied. `bound` is the largest absolute value that a tensor
+    can have; only formats of a fixed range look at it."""
+
+    rounds: bool  # whether a product's result has fewer bits than fp32
+
+    @abstractmethod
+    def encode(self, x: Tensor, bound: float) -> Tensor:
+        """Values → their codes."""
+
+    @abstractmethod
+    def decode(self, codes: Tensor, bound: float) -> Tensor:
+        """Codes → values that can be computed with."""
+
+    @abstractmethod
+    def weights(
+        self, weight: Tensor, bias: Tensor | None, inputs: Sequence[tuple[int, float]]
+    ) -> Weights:
+        """Weight (N, K) and bias (N,) from fp32. The K columns read `inputs`: each one's width and
+        bound, side by side."""
+
+    @abstractmethod
+    def prepared(self, weights: Weights) -> Linear:
+        """Laid out for products."""
+
+    def linear(
+        self, weight: Tensor, bias: Tensor | None, inputs: Sequence[tuple[int, float]]
+    ) -> Linear:
+        """Both at once."""
+        return self.prepared(self.weights(weight, bias, inputs))
+
+    def add(self, parts: Sequence[Tensor], bounds: Sequence[float]) -> Tensor:
+        """The sum of coded tensors, not coded."""
+        return total(
+            [self.decode(codes, bound) for codes, bound in zip(parts, bounds, strict=True)]
+        )
+
+
+class FloatFormat(Format):
+    """fp32 or bf16."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self.rounds = dtype != torch.float32
+
+    def encode(self, x: Tensor, bound: float) -> Tensor:  # noqa: ARG002 - same for all
+        """See Format."""
+        return x.to(self.dtype)
+
+    def decode(self, codes: Tensor, bound: float) -> Tensor:  # noqa: ARG002 - same for all
+        """See Format."""
+        return codes
+
+    def weights(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        inputs: Sequence[tuple[int, float]],  # noqa: ARG002 - same for all
+    ) -> Weights:
+        """See Format."""
+        return Weights(weight.to(self.dtype), None, None if bias is None else bias.to(self.dtype))
+
+    def prepared(self, weights: Weights) -> Linear:
+        """See Format."""
+        packed = weights.values.device.type == "cpu" and torch.backends.mkldnn.is_available()
+        return PackedLinear(weights) if packed else PlainLinear(weights)
+
+
+class Int8Format(Format):
+    """8 bits. CPUs only."""
+
+    rounds = False
+
+    def encode(self, x: Tensor, bound: float) -> Tensor:
+        """See Format."""
+        # Without the half, the conversion would round towards zero.
+        codes = torch.add(ZERO + 0.5, x, alpha=LARGEST / bound)
+        return codes.clamp_(ZERO - LARGEST, ZERO + LARGEST + 0.5).to(torch.uint8)
+
+    def decode(self, codes: Tensor, bound: float) -> Tensor:
+        """See Format."""
+        return codes.float().sub_(ZERO).mul_(bound / LARGEST)
+
+    def weights(
+        self, weight: Tensor, bias: Tensor | None, inputs: Sequence[tuple[int, float]]
+    ) -> Weights:
+        """See Format. The columns are multiplied by the units of the codes they read."""
+        units = torch.cat([torch.full((width,), bound / LARGEST) for width, bound in inputs])
+        return Weights(*quantise(weight * units), bias)
+
+    def prepared(self, weights: Weights) -> Linear:
+        """See Format."""
+        return Int8Linear(weights)
+
+
+class PlainLinear(Linear):
+    """As PyTorch does it."""
+
+    def __init__(self, weights: Weights) -> None:
+        self._weight, self._bias = weights.values, weights.bias
+
+    def __call__(self, codes: Tensor) -> Tensor:
+        """See Linear."""
+        return F.linear(codes, self._weight, self._bias)
+
+
+class PackedLinear(Linear):
+    """oneDNN in fp32 or bf16."""
+
+    ROWS = 64  # what the layout of the weights is chosen for; others work as well
+
+    def __init__(self, weights: Weights) -> None:
+        values = weights.values.contiguous()
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(values, self.ROWS)
+        self._bias = weights.bias
+
+    def __call__(self, codes: Tensor) -> Tensor:
+        """See Linear."""
+        result: Tensor = torch.ops.mkldnn._linear_pointwise(
+            codes, self._weight, self._bias, "none", [], ""
+        )
+        return result
+
+
+class Int8Linear(Linear):
+    """oneDNN in int8."""
+
+    def __init__(self, weights: Weights) -> None:
+        assert weights.scales is not None, "int8 has scales"
+        self._scales, self._bias = weights.scales, weights.bias
+        self._zeros = torch.zeros(len(weights.values), dtype=torch.int64)
+        self._weight = torch.ops.onednn.qlinear_prepack(weights.values, None)
+
+    def __call__(self, codes: Tensor) -> Tensor:
+        """See Linear."""
+        result: Tensor = torch.ops.onednn.qlinear_pointwise(
+            codes,
+            1.0,
+            ZERO,
+            self._weight,
+            self._scales,
+            self._zeros,
+            self._bias,
+            1.0,
+            0,
+            torch.float32,
+            "none",
+            [],
+            "",
+        )
+        return result
+
+
+def format_of(name: Name) -> Format:
+    """The format called `name`."""
+    match name:
+        case "fp32":
+            return FloatFormat(torch.float32)
+        case "bf16":
+            return FloatFormat(torch.bfloat16)
+        case "int8":
+            return Int8Format()
+
+
+def require(name: Name, device: str, emulate: bool) -> None:
+    """Check that `device` can do it.
+
+    Raises:
+        ConfigurationError: it has no instructions for it.
+    """
+    if name == "bf16":
+        require_bf16(device, emulate)
+    elif name == "int8":
+        require_int8(device)
