@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from nmt.decoding.packing import Packing
 from nmt.decoding.state import DecoderState
 from nmt.decoding.steps import (
     AttentionStep,
@@ -27,7 +28,7 @@ from nmt.decoding.steps import (
 from nmt.model.attention import Attention, AttentionKeys
 from nmt.model.batch import EOS, pad
 from nmt.model.embedding import Embedding
-from nmt.model.graph import BATCH, Layer, LayerGraph, Node
+from nmt.model.graph import BATCH, Layer, LayerGraph, Node, canonical_name
 from nmt.model.lstm import LstmLayer, ReversedLstmLayer
 from nmt.model.output import Output
 from nmt.model.shortlist import Shortlist
@@ -112,18 +113,19 @@ class Stepper:
         `beams` equal rows for each sentence; `narrow` lets only pieces of the model's shortlist be
         written, if it has one."""
         ids, lengths = pad([[*source, EOS] for source in sources])
-        outputs = dict(zip(SOURCE_FIELDS, (ids, lengths), strict=True))
+        packing = Packing.of(lengths)
+        outputs = {SOURCE_FIELDS[0]: packing.pack(ids)}
         for node in self._source_nodes:
             inputs = [outputs[name] for name in node.inputs if name != SOURCE_FIELDS[1]]
             match self._steps[node.name]:
                 case LstmScan() | WholeLstm() as scan:
-                    outputs[node.name] = scan(inputs, lengths)
+                    outputs[node.name] = scan(inputs, packing)
                 case EmbeddingStep() | KeysStep() as step:
                     outputs[node.name] = step(inputs[0])
         attention = self._steps[self._attention.name]
         assert isinstance(attention, AttentionStep)
         _, keys, memory, _ = self._attention.inputs
-        side = attention.sources(outputs[keys], outputs[memory], lengths)
+        side = attention.sources(outputs[keys], outputs[memory], packing)
         rows = len(sources) * beams
         recurrent = {
             name: step.start(rows)
@@ -186,11 +188,23 @@ def _target_side(graph: LayerGraph) -> set[str]:
 def _layers(
     graph: LayerGraph, weights: Mapping[str, Tensor], devices: Mapping[str, str]
 ) -> dict[str, Layer]:
-    """All layers on their devices; those that share a device share tied parameters."""
+    """All layers on their devices, without initial values of their own; those that share a device
+    share tied parameters."""
+    moved: dict[tuple[str, str], Tensor] = {}
+
+    def value(name: str, device: str) -> Tensor:
+        if (name, device) not in moved:
+            moved[name, device] = weights[name].to(device, torch.float32)
+        return moved[name, device]
+
     layers: dict[str, Layer] = {}
-    for device in dict.fromkeys(devices.values()):
-        stack = graph.build([name for name in graph.names if devices[name] == device], seed=0)
-        stack.load(weights)
-        stack.requires_grad_(False).to(device)
-        layers |= {node.name: stack.layer(node.name) for node in stack.nodes}
+    for node in graph.nodes:
+        with torch.device("meta"):
+            layer = node.build()
+        own = {
+            name: value(canonical_name(node, name), devices[node.name])
+            for name, _ in layer.named_parameters()
+        }
+        layer.load_state_dict(own, assign=True)
+        layers[node.name] = layer.requires_grad_(False)
     return layers

@@ -5,7 +5,8 @@ that a step is one product; a source-side layer multiplies its inputs of all tim
 (`nn.LSTM` packs its weights anew at every call.) Layers hand codes of the format to each other, and
 know the largest absolute value that they can give (`bound`).
 
-B sentences, K hypotheses of each, R = B * K rows, S longest source, A attention units, H units.
+B sentences, N tokens of their sources, S of the longest one, K hypotheses of each, R = B * K rows,
+A attention units, H units.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nmt.decoding.packing import Packing
 from nmt.decoding.state import Sources, Words
 from nmt.model.attention import Attention, AttentionKeys
 from nmt.model.batch import length_mask
 from nmt.model.clip import LOGITS
 from nmt.model.dropout import EVALUATION
 from nmt.model.embedding import Embedding
-from nmt.model.lstm import LstmLayer, reversal_index
+from nmt.model.lstm import LstmLayer
 from nmt.model.output import Output
 from nmt.precision.formats import Format, Weights
 
@@ -121,26 +123,26 @@ class LstmScan(_Lstm):
         self._recurrent = form.linear(self._weight_hh, None, [(self.hidden, LSTM_BOUND)])
         self._reverse = reverse
 
-    def __call__(self, inputs: Sequence[Tensor], lengths: Tensor) -> Tensor:
-        """Inputs (B, S, ·) side by side, lengths (B,) → (B, S, H)."""
+    def __call__(self, inputs: Sequence[Tensor], packing: Packing) -> Tensor:
+        """Inputs (N, ·) side by side → (N, H)."""
         inputs = [x.to(self.device) for x in inputs]
-        x = torch.cat(list(inputs), -1) if len(inputs) > 1 else inputs[0]
-        B, S, _ = x.shape
-        index = reversal_index(lengths.to(self.device), S)[:, :, None]
+        x = torch.cat(inputs, 1) if len(inputs) > 1 else inputs[0]
+        mirrored = packing.mirrored.to(self.device)
         if self._reverse:
-            x = x.gather(1, index.expand_as(x))
-        gates = self._linear(x.transpose(0, 1).reshape(S * B, -1)).view(S, B, -1)
-        code, c = self.start(B)
-        outputs, codes = c.new_empty(S, B, self.hidden), code.new_empty(S, B, self.hidden)
-        for t in range(S):
-            h, c = lstm_cell(gates[t] + self._recurrent(code), c)
+            x = x[mirrored]
+        gates = self._linear(x).float()
+        code, c = self.start(packing.rows[0])
+        hidden, codes = gates.new_empty(len(gates), self.hidden), []
+        for part, out in zip(gates.split(packing.rows), hidden.split(packing.rows), strict=True):
+            n = len(part)
+            h, c = lstm_cell(part.add_(self._recurrent(code[:n])), c[:n], out)
             code = self.form.encode(h, LSTM_BOUND)
-            outputs[t], codes[t] = h, code
-        h, code = outputs.transpose(0, 1), codes.transpose(0, 1)
+            codes.append(code)
+        code = torch.cat(codes)
         if self._reverse:
             assert not self.residuals, "read the right way round"
-            code = code.gather(1, index.expand_as(code))
-        return self.output(h, code, inputs)
+            code = code[mirrored]
+        return self.output(hidden, code, inputs)
 
 
 class WholeLstm:
@@ -151,27 +153,26 @@ class WholeLstm:
         self._reverse = reverse
         self.bound = float("inf")
 
-    def __call__(self, inputs: Sequence[Tensor], lengths: Tensor) -> Tensor:
+    def __call__(self, inputs: Sequence[Tensor], packing: Packing) -> Tensor:
         """See LstmScan."""
         device = next(self._layer.parameters()).device
-        inputs = [x.to(device) for x in inputs]
+        padded = [packing.pad(x.to(device)) for x in inputs]
         if self._reverse:
-            inputs.append(lengths.to(device))
-        output: Tensor = self._layer(inputs, (), EVALUATION)[0]
-        return output
+            padded.append(packing.lengths.to(device))
+        return packing.pack(self._layer(padded, (), EVALUATION)[0])
 
 
-def lstm_cell(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """Gates (R, 4H) with the cell's rows doubled, written over, and c (R, H) → the next h and c,
-    all in fp32."""
+def lstm_cell(gates: Tensor, c: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Gates (R, 4H) with the cell's rows doubled, written over, and c (R, H) → the next h (in
+    `out`, if it is given) and c, all in fp32."""
     let_in, keep, cell, let_out = gates.sigmoid_().chunk(4, 1)
     c = (c * keep).addcmul_(let_in, cell, value=2).sub_(let_in)
-    h = (c * 2).sigmoid_().mul_(2).sub_(1).mul_(let_out)
+    h = torch.mul((c * 2).sigmoid_().mul_(2).sub_(1), let_out, out=out)
     return h, c
 
 
 class KeysStep:
-    """The source side of the attention, once a sentence: (B, S, H) → (B, S, A)."""
+    """The source side of the attention, once a sentence: (N, H) → (N, A)."""
 
     def __init__(self, layer: AttentionKeys, form: Format, bound: float) -> None:
         self.device = layer.weight.device
@@ -179,9 +180,8 @@ class KeysStep:
         self.bound = float("inf")  # never coded
 
     def __call__(self, memory: Tensor) -> Tensor:
-        """(B, S, H) → (B, S, A), not coded."""
-        B, S, H = memory.shape
-        return self._linear(memory.to(self.device).reshape(B * S, H)).view(B, S, -1)
+        """(N, H) → (N, A), not coded."""
+        return self._linear(memory.to(self.device))
 
 
 class AttentionStep:
@@ -201,13 +201,14 @@ class AttentionStep:
         self.one = torch.ones((), device=self.device)
         self.bound = bound  # a context is a mean of vectors of the memory
 
-    def sources(self, keys: Tensor, memory: Tensor, lengths: Tensor) -> Sources:
-        """(B, S, A), coded memory (B, S, H), (B,) → the source side as the steps read it."""
-        padding = ~length_mask(lengths, keys.shape[1]).to(self.device)
+    def sources(self, keys: Tensor, memory: Tensor, packing: Packing) -> Sources:
+        """(N, A), coded memory (N, H) → the source side as the steps read it."""
+        padding = ~length_mask(packing.lengths, len(packing.rows)).to(self.device)
         bias = torch.zeros(padding.shape, device=self.device)
         bias.masked_fill_(padding, float("-inf"))
         memory = self.form.decode(memory.to(self.device), self.bound).float()
-        return Sources(_exponential(keys.to(self.device)), memory, bias, lengths)
+        keys = _exponential(keys.to(self.device))
+        return Sources(packing.pad(keys), packing.pad(memory), bias, packing.lengths)
 
     def __call__(self, queries: Tensor, sources: Sources) -> tuple[Tensor, Tensor]:
         """(R, H) → coded contexts (R, H), and weights (B, K, S) in fp32, rows summing to 1."""

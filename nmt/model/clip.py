@@ -33,7 +33,7 @@ class Clip:
         if within.randomness is None:
             return self.bound
         done = min(within.randomness.step / self.steps, 1.0) if self.steps else 1.0
-        return self.start + (self.bound - self.start) * done
+        return self.bound * done + self.start * (1 - done)
 
     def __call__(self, x: Tensor, within: ForwardPass) -> Tensor:
         """`x` within the bound; outside it, no gradient passes."""

@@ -75,12 +75,13 @@ def write_model_folder(
     (new / DESCRIPTION).write_text(
         yaml.safe_dump(description.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
     )
-    # safetensors lets only the owner read its file; a model is for whoever may read the others.
-    shutil.copymode(new / DESCRIPTION, new / WEIGHTS)
     shutil.copyfile(vocabulary, new / VOCABULARY)
     (new / CARD).write_text(card, encoding="utf-8")
     if shortlist is not None:
         shortlist.save(new)
+    # safetensors lets only the owner read its files; a model is for whoever may read the others.
+    for file in new.glob("*.safetensors"):
+        shutil.copymode(new / DESCRIPTION, file)
     replace_folder(new, folder, old)
 
 

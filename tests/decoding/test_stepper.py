@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from nmt.decoding.packing import Packing
 from nmt.decoding.state import DecoderState
 from nmt.decoding.stepper import Stepper
 from nmt.decoding.steps import AttentionStep
@@ -129,7 +130,8 @@ def test_attention_without_tanh_equals_attention_with_it(scale: float) -> None:
         mask = torch.tensor([[True] * 5, [True] * 2 + [False] * 3])
         expected = layer.weights(queries, keys, mask)
         step = AttentionStep(layer, FloatFormat(torch.float32), 1.0, 1.0)
-        sources = step.sources(keys, torch.randn(2, 5, 6), mask.sum(1))
+        packing = Packing.of(mask.sum(1))
+        sources = step.sources(packing.pack(keys), packing.pack(torch.randn(2, 5, 6)), packing)
         _, got = step(queries[:, 0], sources)
     torch.testing.assert_close(got.sum(-1), torch.ones(2, 1))
     if scale < 100:  # beyond 43, which LSTMs do not reach, the sum of two is not exact

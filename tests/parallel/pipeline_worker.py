@@ -21,6 +21,7 @@ from torch import Tensor
 from nmt.config import ModelConfig
 from nmt.errors import NmtError
 from nmt.model.batch import Batch
+from nmt.model.clip import Clip
 from nmt.model.gnmt import gnmt
 from nmt.model.graph import LayerGraph
 from nmt.parallel import pipeline
@@ -44,6 +45,7 @@ class Case:
     steps: int = 1
     clip_norm: float | None = 0.05  # below the norm, so that clipping matters
     zero: int = 0
+    clip: float | None = None
 
 
 def graph_of(case: Case) -> LayerGraph:
@@ -60,7 +62,8 @@ def graph_of(case: Case) -> LayerGraph:
             "tie": case.tie,
         }
     )
-    return gnmt(model, VOCABULARY)
+    clip = None if case.clip is None else Clip(case.clip, start=1.0, steps=2)
+    return gnmt(model, VOCABULARY, clip)
 
 
 def batch_of(seed: int, rows: int = 17) -> Batch:
@@ -174,6 +177,7 @@ def equality(stages: int) -> list[dict[str, Any]]:
         for tie in ("none", "all")
     ]
     cases += [Case(tie="target"), Case(clip_norm=None), Case(micro_batches=3, clip_norm=100.0)]
+    cases += [Case(clip=0.01, steps=3), Case(clip=0.01, tie="none", steps=3, micro_batches=4)]
     cases += [
         Case(micro_batches=m, dtype=torch.float64, optimizer="adam", steps=3) for m in (1, 2, 8)
     ]

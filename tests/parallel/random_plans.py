@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nmt.model.attention import Attention, AttentionKeys
 from nmt.model.batch import Batch
+from nmt.model.clip import Clip
 from nmt.model.embedding import Embedding
 from nmt.model.graph import Axis, LayerGraph, Node
 from nmt.model.lstm import LstmLayer, ReversedLstmLayer
@@ -30,6 +31,7 @@ TIMES = {Axis.SOURCE: 1, Axis.TARGET: 2}
 def random_graph(chance: random.Random) -> LayerGraph:
     """Each layer reads the one before it on its side, and perhaps another one."""
     rate = chance.choice([0.0, 0.3])
+    clip = chance.choice([None, Clip(bound=0.1, start=0.3, steps=4)])
     nodes: list[Node] = []
 
     def embedding(axis: Axis, field: str, shares: Mapping[str, str]) -> None:
@@ -41,7 +43,7 @@ def random_graph(chance: random.Random) -> LayerGraph:
         side = [node.name for node in nodes if node.axis is axis and node.name != "attention_keys"]
         inputs = [side[-1], *chance.sample(side[:-1], min(len(side) - 1, chance.randint(0, 1)))]
         residuals = chance.randint(0, len(inputs))
-        build = partial(LstmLayer, name, H * len(inputs), H, rate, residuals, TIMES[axis])
+        build = partial(LstmLayer, name, H * len(inputs), H, rate, residuals, TIMES[axis], clip)
         nodes.append(Node(name, build, tuple(inputs), axis, H, {}))
 
     def reversed_lstm(name: str) -> None:

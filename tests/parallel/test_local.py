@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nmt.config import ModelConfig
 from nmt.model.batch import Batch
+from nmt.model.clip import Clip
 from nmt.model.dropout import EVALUATION
 from nmt.model.gnmt import gnmt
 from nmt.parallel.local import LocalExecutor, clip, labels
@@ -22,6 +23,7 @@ def executor(
     dtype: torch.dtype = torch.float32,
     dropout: float = 0.2,
     clip_norm: float | None = 0.05,
+    bounds: Clip | None = None,
 ) -> LocalExecutor:
     model = ModelConfig.model_validate(
         {
@@ -37,7 +39,7 @@ def executor(
         }
     )
     return LocalExecutor(
-        gnmt(model, VOCABULARY),
+        gnmt(model, VOCABULARY, bounds),
         seed=1,
         device="cpu",
         micro_batches=micro_batches,
@@ -78,6 +80,22 @@ def test_micro_batches_change_nothing(dtype: torch.dtype, bound: float, dropout:
         gradients = cut.gather_gradients()
         for name, gradient in whole.gather_gradients().items():
             assert (gradients[name] - gradient).norm() <= bound * gradient.norm(), name
+
+
+def test_outputs_are_bounded_more_and_more() -> None:
+    batch = batch_of(0)
+
+    def loss(bounds: Clip | None, step: int) -> float:
+        run = executor(2, torch.float64, dropout=0.0, bounds=bounds)
+        return run.train_step(batch, step, 0.0).loss
+
+    narrowing = Clip(bound=0.01, start=8.0, steps=10)
+    for step, bound in ((0, 8.0), (5, 4.005), (10, 0.01), (20, 0.01)):
+        assert loss(narrowing, step) == loss(Clip.fixed(bound), step)
+    assert loss(narrowing, 0) == loss(None, 0)  # nothing reaches 8
+    assert loss(narrowing, 10) != loss(None, 10)
+    evaluated = executor(bounds=narrowing).validation_loss([batch])
+    assert evaluated == executor(bounds=Clip.fixed(0.01)).validation_loss([batch])
 
 
 def test_loss_and_gradients_are_the_mean_over_tokens() -> None:
