@@ -49,7 +49,7 @@ class Reading:
     text: str
     tokens: Sequence[str]
     source_tokens: Sequence[str]
-    alignment: np.ndarray  # (T, S)
+    alignment: np.ndarray | None  # (T, S); None: not known, they count as evenly spread
 
 
 @dataclass
@@ -87,10 +87,21 @@ def _between_words(reading: Reading, words: int, source_words: int) -> np.ndarra
     target = _words_of(reading.tokens, words)
     source = _words_of(reading.source_tokens, source_words)
     summed = np.zeros((words, source_words))
-    for row, place in zip(reading.alignment, target, strict=False):
+    alignment = reading.alignment
+    if alignment is None:
+        alignment = _diagonal(len(target), len(source))
+    for row, place in zip(alignment, target, strict=False):
         if 0 <= place < words:
             np.add.at(summed[place], source, row[: len(source)])
     return summed
+
+
+def _diagonal(targets: int, sources: int) -> np.ndarray:
+    places = (np.arange(targets) * sources / max(targets, 1)).astype(int)
+    found = np.zeros((targets, sources))
+    if sources:
+        found[np.arange(targets), places] = 1.0
+    return found
 
 
 def _words_of(pieces: Sequence[str], words: int) -> list[int]:

@@ -34,8 +34,6 @@ CROWDED = 0.125
 LIGHT = 0.25  # of the heaviest caller's sentences: the most that a light one has on its way
 RECENT = 1.0  # seconds after its last submission in which a caller is active
 SHARE = 0.5  # of what may wait: the most that one caller may have
-LEAST = 8  # sentences that are encoded together, if there are so many
-CLOSE = 0.7  # the shortest of a larger group, as a part of the longest
 
 
 class QueueFullError(NmtError):
@@ -401,8 +399,7 @@ class RunningBatch:
             ask = one.submission.ask
             requests.append(Request(self._numbers, one.source, ask.n_best, ask.longest))
         try:
-            for group in groups_of_like_length(requests):
-                lane.engine.admit(group)
+            lane.engine.admit(requests)
         except Exception as error:
             self._fail(key, lane, error)
 
@@ -476,18 +473,3 @@ class RunningBatch:
             submission.future.set_result(result)
             with self._lock:
                 self._open.pop(id(submission), None)
-
-
-def groups_of_like_length(requests: Sequence[Request]) -> list[list[Request]]:
-    """Sentences that are encoded together: little of it should be padding, and few of them are
-    computed less efficiently than many."""
-    ordered = sorted(requests, key=lambda request: -len(request.source))
-    groups: list[list[Request]] = []
-    for request in ordered:
-        if groups and (
-            len(groups[-1]) < LEAST or len(request.source) + 1 > CLOSE * len(groups[-1][0].source)
-        ):
-            groups[-1].append(request)
-        else:
-            groups.append([request])
-    return groups

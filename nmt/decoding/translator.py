@@ -291,21 +291,9 @@ def reading_of(one: Translation | Alternative, best: Translation | None = None) 
     """What putting markup back needs to know of a translation. Of an alternative nothing is known
     of where it looked: its words count as evenly spread over those of the `best` one's source."""
     if isinstance(one, Translation):
-        best, alignment = one, one.alignment
-    else:
-        assert best is not None, "an alternative is one of a translation"
-        alignment = None
-    if alignment is None:
-        alignment = _diagonal(len(one.tokens), len(best.source_tokens))
-    return Reading(one.text, one.tokens, best.source_tokens, alignment)
-
-
-def _diagonal(targets: int, sources: int) -> np.ndarray:
-    places = (np.arange(targets) * sources / max(targets, 1)).astype(int)
-    found = np.zeros((targets, sources))
-    if sources:
-        found[np.arange(targets), places] = 1.0
-    return found
+        return Reading(one.text, one.tokens, one.source_tokens, one.alignment)
+    assert best is not None, "an alternative is one of a translation"
+    return Reading(one.text, one.tokens, best.source_tokens, None)
 
 
 def _blank(alignments: bool) -> Translation:

@@ -22,8 +22,6 @@ from nmt.decoding import (
     Submission,
     Translator,
 )
-from nmt.decoding.engine import Request
-from nmt.decoding.running import groups_of_like_length
 from tests.decoding.fakes import Shouting, shouting_engines
 
 __all__ = ["shouting_engines"]
@@ -227,15 +225,6 @@ def test_a_heavy_caller_gets_a_part_while_a_light_one_is_there(start: Start) -> 
     alone = start(sentences=8)
     texts_of(submit(alone, model, ["aa"] * 10, caller="heavy"))
     assert len(model.batches[-3]) == 8 or len(model.batches[-4]) == 8
-
-
-def test_groups_have_little_padding() -> None:
-    lengths = [3, 30, 4, 29, 28, 5, 27, 26, 25, 24, 23, 3, 4, 5, 3, 4]
-    groups = groups_of_like_length([Request(i, [9] * n) for i, n in enumerate(lengths)])
-    assert [[len(one.source) for one in group] for group in groups] == [
-        [30, 29, 28, 27, 26, 25, 24, 23],
-        [5, 5, 4, 4, 4, 3, 3, 3],
-    ]
 
 
 @pytest.mark.usefixtures("one_thread")
