@@ -156,7 +156,7 @@ def describe_model(chosen: TranslatorConfig, translator: Translator) -> dict[str
         f"{size.decoder_layers} layers of {size.hidden_size}, "
         f"vocabulary {description.vocabulary_size}",
         "trained in": description.precision,
-        "translated in": chosen.precision.name,
+        "translated in": translator.precision,
         "device": chosen.plan or chosen.device,
         "threads": str(chosen.threads or "PyTorch's choice"),
     }

@@ -84,7 +84,9 @@ def training_graph(config: TrainConfig, vocabulary: int) -> LayerGraph:
     precision = config.precision
     clip = None
     if precision.clip is not None:
-        clip = Clip(precision.clip, precision.clip_start, precision.clip_steps)
+        clip = Clip(
+            precision.clip, precision.clip_start, precision.clip_steps, precision.clip_cells_from
+        )
     return build_graph(config.model, vocabulary, clip)
 
 

@@ -132,6 +132,7 @@ def train_here(config: TrainConfig, started: float) -> None:
         precision=config.precision.name,
         weights="fp32",
         clip=config.precision.clip,
+        clip_cells=config.precision.clip_cells_from is not None,
     )
     executor = make_executor(config, training_graph(config, len(data.vocabulary)), data, device)
     try:

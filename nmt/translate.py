@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from nmt.command import run_command
 from nmt.config import TranslateConfig
 from nmt.corpus.lines import read_lines
 from nmt.errors import InputError
+from nmt.files import replacing
 
 if TYPE_CHECKING:
     from nmt.decoding.translator import Translation, Translator
@@ -101,13 +101,8 @@ def opened(path: str | None) -> Iterator[BinaryIO]:
         return
     # Under another name until it is complete: the input may be the same file, or have a mistake
     # in its last line.
-    new = target.with_name(f".{target.name}.{os.getpid()}.new")
-    try:
-        with _open(new, path) as file:
-            yield file
-        new.replace(target)
-    finally:
-        new.unlink(missing_ok=True)
+    with replacing(target) as unfinished, _open(unfinished, path) as file:
+        yield file
 
 
 def _open(file: Path, path: str) -> BinaryIO:

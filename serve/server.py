@@ -57,7 +57,7 @@ class Server(uvicorn.Server):
             self.failure = error
             self.should_exit = True
         else:
-            # What is there now stays. Looking through it for garbage takes the loop 0.2 s each time.
+            # What is there now stays: looking through it for garbage takes 0.2 s each time.
             gc.collect()
             gc.freeze()
             # Whoever started it may wait for this line.

@@ -130,7 +130,7 @@ class Service:
         self._models = models
         self._metrics.model_info.clear()
         for model in models.models:
-            labels = (model.name, *model.pair, self._config.translator.precision.name)
+            labels = (model.name, *model.pair, model.translator.precision)
             self._metrics.model_info.labels(*labels).set(1)
 
     def refusal(self, caller: str) -> RequestError | None:

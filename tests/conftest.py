@@ -42,6 +42,7 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         format=2,
         weights="fp32",
         clip=None,
+        clip_cells=False,
         model=ModelConfig(
             name="random",
             architecture="gnmt",

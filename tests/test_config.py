@@ -93,6 +93,7 @@ VALUES: dict[str, Any] = {
         "clip": None,
         "clip_start": 8.0,
         "clip_steps": 100,
+        "clip_cells_from": None,
     },
     "decode": {
         "beam_size": 5,

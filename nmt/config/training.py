@@ -93,6 +93,10 @@ class TrainingPrecisionConfig(FloatPrecisionConfig):
     )
     clip_start: PositiveFloat = Field(description="The same at the first step; GNMT has 8.")
     clip_steps: NonNegativeInt = Field(description="Steps until `clip` is reached.")
+    clip_cells_from: NonNegativeInt | None = Field(
+        description="Step from which LSTM cells are clipped, too, which is several times slower; "
+        "null: never."
+    )
 
     @model_validator(mode="after")
     def _narrows(self) -> Self:
@@ -100,6 +104,11 @@ class TrainingPrecisionConfig(FloatPrecisionConfig):
             raise ValueError(
                 f"`clip_start` must be at least `clip` ({self.clip:g}), but is "
                 f"{self.clip_start:g} instead."
+            )
+        if self.clip is None and self.clip_cells_from is not None:
+            raise ValueError(
+                "`clip_cells_from` must be null without `clip`, but is "
+                f"{self.clip_cells_from} instead."
             )
         return self
 

@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass
 from io import BufferedReader
 from itertools import zip_longest
 from pathlib import Path
-from uuid import uuid4
 
 from nmt.config import FilesConfig
 from nmt.errors import CorpusError
+from nmt.files import replacing
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -84,12 +84,8 @@ def check(files: FilesConfig, cache: Path | None = None) -> Survey:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that whoever looks sees either nothing or all of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{uuid4().hex[:8]}.tmp")
-    try:
+    with replacing(path) as unfinished:
         unfinished.write_bytes(content)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _open(path: Path) -> gzip.GzipFile | BufferedReader:

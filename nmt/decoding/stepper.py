@@ -89,7 +89,7 @@ class Stepper:
                 return LstmStep(layer, form, bounds)
             case LstmLayer():
                 reverse = isinstance(layer, ReversedLstmLayer)
-                if isinstance(form, FloatFormat) and layer.lstm.bias_ih_l0.device.type != "cpu":
+                if isinstance(form, FloatFormat) and next(layer.parameters()).device.type != "cpu":
                     return WholeLstm(layer, form.dtype, reverse)
                 return LstmScan(layer, form, bounds, reverse)
             case AttentionKeys():

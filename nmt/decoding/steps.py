@@ -32,6 +32,7 @@ from nmt.precision.formats import Format, Weights
 # exp(2 * 43) and its inverse are normal numbers of fp32, so that no product of two is 0 * inf.
 LARGEST_ENERGY = 43.0
 ENERGIES = 2**19  # numbers that attention keeps at a time: 2 MB
+MULTIPLE = 256  # of pieces that are scored
 LSTM_BOUND = 1.0  # of sigmoid times tanh
 
 
@@ -52,27 +53,17 @@ class _Lstm:
     """What both sides' LSTM layers have."""
 
     def __init__(self, layer: LstmLayer, form: Format, bounds: Sequence[float]) -> None:
-        lstm = layer.lstm
-        matrices = dict(lstm.named_parameters())
-        # tanh x = 2 sigmoid(2 x) - 1: with the cell's rows doubled, one sigmoid serves all gates.
-        # On a CPU it takes a fraction of the time of tanh. Doubling is exact.
-        bias = matrices["bias_ih_l0"] + matrices["bias_hh_l0"]
-        double = torch.ones(4, 1, device=bias.device)
-        double[2] = 2  # PyTorch's order: input, forget, cell, output
-        double = double.repeat_interleave(lstm.hidden_size, 0)
-        self._weight_ih = matrices["weight_ih_l0"] * double
-        self._weight_hh = matrices["weight_hh_l0"] * double
-        self._bias = bias * double[:, 0]
         self.form = form
-        self.device = bias.device
-        self.hidden = lstm.hidden_size
+        self.device = next(layer.parameters()).device
+        self.hidden = layer.lstm.hidden_size
         self.input_bounds = list(bounds)
         self.residuals = layer.residuals
         self.bound = LSTM_BOUND + sum(bounds[: self.residuals])
         self.clip = None if layer.clip is None else layer.clip.bound
         if self.clip is not None:
             self.bound = min(self.bound, self.clip)
-        width = self._weight_ih.shape[1] // len(bounds)
+        self.cells = None if layer.cells is None else layer.cells.bound
+        width = layer.lstm.input_size // len(bounds)
         self.inputs = [(width, bound) for bound in bounds]
 
     def start(self, rows: int) -> tuple[Tensor, Tensor]:
@@ -97,9 +88,9 @@ class LstmStep(_Lstm):
 
     def __init__(self, layer: LstmLayer, form: Format, bounds: Sequence[float]) -> None:
         super().__init__(layer, form, bounds)
-        weight = torch.cat([self._weight_ih, self._weight_hh], 1)
+        weight_ih, weight_hh, bias = _matrices(layer)
         inputs = [*self.inputs, (self.hidden, LSTM_BOUND)]
-        self._linear = form.linear(weight, self._bias, inputs)
+        self._linear = form.linear(torch.cat([weight_ih, weight_hh], 1), bias, inputs)
 
     def __call__(
         self, inputs: Sequence[Tensor], state: tuple[Tensor, Tensor]
@@ -107,7 +98,7 @@ class LstmStep(_Lstm):
         """Inputs (R, ·) side by side and (h, c) → output (R, H) and the next (h, c)."""
         h, c = state
         inputs = [x.to(self.device) for x in inputs]
-        h, c = lstm_cell(self._linear(torch.cat([*inputs, h], 1)).float(), c)
+        h, c = lstm_cell(self._linear(torch.cat([*inputs, h], 1)).float(), c, self.cells)
         code = self.form.encode(h, LSTM_BOUND)
         return self.output(h, code, inputs), (code, c)
 
@@ -119,8 +110,9 @@ class LstmScan(_Lstm):
         self, layer: LstmLayer, form: Format, bounds: Sequence[float], reverse: bool
     ) -> None:
         super().__init__(layer, form, bounds)
-        self._linear = form.linear(self._weight_ih, self._bias, self.inputs)
-        self._recurrent = form.linear(self._weight_hh, None, [(self.hidden, LSTM_BOUND)])
+        weight_ih, weight_hh, bias = _matrices(layer)
+        self._linear = form.linear(weight_ih, bias, self.inputs)
+        self._recurrent = form.linear(weight_hh, None, [(self.hidden, LSTM_BOUND)])
         self._reverse = reverse
 
     def __call__(self, inputs: Sequence[Tensor], packing: Packing) -> Tensor:
@@ -135,7 +127,7 @@ class LstmScan(_Lstm):
         hidden, codes = gates.new_empty(len(gates), self.hidden), []
         for part, out in zip(gates.split(packing.rows), hidden.split(packing.rows), strict=True):
             n = len(part)
-            h, c = lstm_cell(part.add_(self._recurrent(code[:n])), c[:n], out)
+            h, c = lstm_cell(part.add_(self._recurrent(code[:n])), c[:n], self.cells, out)
             code = self.form.encode(h, LSTM_BOUND)
             codes.append(code)
         code = torch.cat(codes)
@@ -162,11 +154,27 @@ class WholeLstm:
         return packing.pack(self._layer(padded, (), EVALUATION)[0])
 
 
-def lstm_cell(gates: Tensor, c: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def _matrices(layer: LstmLayer) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights of the inputs and of the state, and the sum of both biases, as `lstm_cell` wants
+    them."""
+    # tanh x = 2 sigmoid(2 x) - 1: with the cell's rows doubled, one sigmoid serves all gates.
+    # On a CPU it takes a fraction of the time of tanh. Doubling is exact.
+    weight_ih, weight_hh, bias_ih, bias_hh = layer.lstm.parameters()
+    double = torch.ones(4, 1, device=bias_ih.device)
+    double[2] = 2  # PyTorch's order: input, forget, cell, output
+    double = double.repeat_interleave(layer.lstm.hidden_size, 0)
+    return weight_ih * double, weight_hh * double, (bias_ih + bias_hh) * double[:, 0]
+
+
+def lstm_cell(
+    gates: Tensor, c: Tensor, bound: float | None, out: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Gates (R, 4H) with the cell's rows doubled, written over, and c (R, H) → the next h (in
-    `out`, if it is given) and c, all in fp32."""
+    `out`, if it is given) and c, which stays within `bound` if there is one; all in fp32."""
     let_in, keep, cell, let_out = gates.sigmoid_().chunk(4, 1)
     c = (c * keep).addcmul_(let_in, cell, value=2).sub_(let_in)
+    if bound is not None:
+        c.clamp_(-bound, bound)
     h = torch.mul((c * 2).sigmoid_().mul_(2).sub_(1), let_out, out=out)
     return h, c
 
@@ -254,7 +262,11 @@ class OutputStep:
 
     def words(self, allowed: Tensor) -> Words:
         """The pieces (B, V) that sentences may write, with the output layer for them alone."""
-        ids = allowed.any(0).nonzero()[:, 0]
+        some = allowed.any(0)
+        # A multiple, since oneDNN makes a program for each number of pieces that it meets.
+        others = (~some).nonzero()[: -int(some.sum()) % MULTIPLE, 0]
+        some[others] = True
+        ids = some.nonzero()[:, 0]
         places = torch.zeros(allowed.shape[1], dtype=torch.int64)
         places[ids] = torch.arange(len(ids))
         rows = ids.to(self._weights.values.device)

@@ -84,7 +84,10 @@ class Translator:
         vocabulary: Vocabulary,
         stepper: Stepper,
         decode: DecodeConfig = DEFAULT,
+        precision: Name = "fp32",
     ) -> None:
+        """See `load`. `precision` is what the stepper was made for."""
+        self.precision = precision
         self.description = description
         self.vocabulary = vocabulary
         self.stepper = stepper
@@ -139,7 +142,7 @@ class Translator:
         weights = read_weights(folder, description)
         shortlist = Shortlist.load(folder, description.vocabulary_size)
         stepper = Stepper(graph, weights, device_of, format_of(precision), shortlist)
-        return cls(description, vocabulary, stepper, decode or DEFAULT)
+        return cls(description, vocabulary, stepper, decode or DEFAULT, precision)
 
     @classmethod
     def from_settings(cls, folder: str | Path, use: UseConfig, decode: DecodeConfig) -> Translator:

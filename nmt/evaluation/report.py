@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from nmt.config import DecodeConfig
 from nmt.errors import ConfigurationError
 from nmt.evaluation.bleu import LABELS, Scores, SentenceScore
+from nmt.files import replacing
 
 EXAMPLES = 5  # segments shown in each table of examples
 
@@ -212,13 +212,8 @@ def _json(value: Any, indent: int | None = None) -> str:
 
 
 def _write(path: Path, content: str) -> None:
-    """Whoever looks sees either the old file or all of the new one."""
-    unfinished = path.with_name(f"{path.name}.{uuid4().hex[:8]}.tmp")
-    try:
+    with replacing(path) as unfinished:
         unfinished.write_text(content, encoding="utf-8", newline="\n")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _no_folder(folder: Path, error: OSError) -> ConfigurationError:

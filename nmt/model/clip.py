@@ -17,16 +17,25 @@ LOGITS = 25.0  # GNMT's gamma, the same at all times
 
 @dataclass(frozen=True)
 class Clip:
-    """The largest absolute value of a layer's output."""
+    """The largest absolute value of a layer's output, and perhaps of an LSTM's cells."""
 
     bound: float  # in the end
     start: float  # at the first step of training
     steps: int  # until `bound` is reached
+    cells_from: int | None = None  # step from which cells are bounded, too; None: never
 
     @classmethod
-    def fixed(cls, bound: float) -> Clip:
+    def fixed(cls, bound: float, cells: bool = False) -> Clip:
         """The same at every step."""
-        return cls(bound, bound, 0)
+        return cls(bound, bound, 0, 0 if cells else None)
+
+    def of_cells(self, within: ForwardPass) -> float | None:
+        """The bound of cells in a forward pass; None: they have none."""
+        if self.cells_from is None:
+            return None
+        training = within.randomness
+        early = training is not None and training.step < self.cells_from
+        return None if early else self.at(within)
 
     def at(self, within: ForwardPass) -> float:
         """The bound of a forward pass."""

@@ -51,10 +51,11 @@ class ModelDescription(Settings):
     clip: PositiveFloat | None = Field(
         description="Largest absolute value of a layer's output; null: there is none."
     )
+    clip_cells: bool = Field(description="Whether it is that of LSTM cells, too.")
 
     def graph(self) -> LayerGraph:
         """The graph of layers that the weights belong to."""
-        clip = None if self.clip is None else Clip.fixed(self.clip)
+        clip = None if self.clip is None else Clip.fixed(self.clip, self.clip_cells)
         return build_graph(self.model, self.vocabulary_size, clip)
 
 
@@ -126,8 +127,8 @@ def read_description(folder: Path) -> ModelDescription:
         raise ModelFolderError(f"`{file}` must be YAML, but cannot be read: {error}") from None
     if not isinstance(values, dict):
         raise ModelFolderError(f"`{file}` must describe a model, but holds {values!r} instead.")
-    if values.get("format") == 1:  # which had neither
-        values = {**values, "format": 2, "weights": "fp32", "clip": None}
+    if values.get("format") == 1:  # which had none of these
+        values = {**values, "format": 2, "weights": "fp32", "clip": None, "clip_cells": False}
     try:
         return read(ModelDescription, values)
     except ConfigurationError as error:

@@ -50,7 +50,7 @@ def gnmt(config: ModelConfig, vocabulary: int, clip: Clip | None = None) -> Laye
         lstm(first[0], ("source_embedding",), 0, Axis.SOURCE),
         Node(
             first[1],
-            partial(ReversedLstmLayer, first[1], H, H, rate, 0, SOURCE_TIME),
+            partial(ReversedLstmLayer, first[1], H, H, rate, 0, SOURCE_TIME, clip),
             ("source_embedding", "batch.source_lengths"),
             Axis.SOURCE,
             H,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nmt.model.clip import Clip
 from nmt.model.dropout import ForwardPass
@@ -40,6 +41,7 @@ class LstmLayer(Layer):
         self.residuals = residuals
         self.time = time
         self.clip = clip if residuals else None  # an LSTM's own output is within 1
+        self.cells = clip if clip is not None and clip.cells_from is not None else None
 
     def forward(
         self, inputs: Sequence[Tensor], state: State, within: ForwardPass
@@ -48,7 +50,11 @@ class LstmLayer(Layer):
         (B, time, H), (h, c)."""
         x = torch.cat(list(inputs), -1) if len(inputs) > 1 else inputs[0]
         x = within.drop(x, self.name, self.dropout, self.time)
-        output, state = (wide_lstm if self._is_wide(x) else usual_lstm)(self.lstm, x, state)
+        bound = None if self.cells is None else self.cells.of_cells(within)
+        if bound is not None:
+            output, state = bounded_lstm(self.lstm, x, state, bound)
+        else:
+            output, state = (wide_lstm if self._is_wide(x) else usual_lstm)(self.lstm, x, state)
         for x in inputs[: self.residuals]:
             output = output + x
         if self.clip is not None:
@@ -70,6 +76,20 @@ def usual_lstm(lstm: nn.LSTM, x: Tensor, state: State) -> tuple[Tensor, State]:
     start = (state[0][None], state[1][None]) if state else None
     output, (h, c) = lstm(x, start)
     return output, (h[0], c[0])
+
+
+def bounded_lstm(lstm: nn.LSTM, x: Tensor, state: State, bound: float) -> tuple[Tensor, State]:
+    """As `usual_lstm`, its cells within ±`bound` after each step: one step after the other, and
+    several times slower."""
+    h, c = state or [x.new_zeros(len(x), lstm.hidden_size) for _ in "hc"]
+    weight_ih, weight_hh, bias_ih, bias_hh = lstm.parameters()
+    outputs = []
+    for gates in F.linear(x, weight_ih, bias_ih + bias_hh).unbind(1):
+        let_in, keep, cell, let_out = (gates + F.linear(h, weight_hh)).chunk(4, 1)
+        c = torch.addcmul(keep.sigmoid() * c, let_in.sigmoid(), cell.tanh()).clamp(-bound, bound)
+        h = let_out.sigmoid() * c.tanh()
+        outputs.append(h)
+    return torch.stack(outputs, 1), (h, c)
 
 
 class ReversedLstmLayer(LstmLayer):

@@ -158,7 +158,47 @@ class PlainLinear(Linear):
         return F.linear(codes, self._weight, self._bias)
 
 
-class PackedLinear(Linear):
+class _InBlocks(Linear):
+    """oneDNN makes a program of about a megabyte for every number of rows that it meets, and for
+    large numbers it keeps buffers of their size, too. So there are 50 numbers of rows: those up to
+    16, eight between each two powers of 2, and blocks of `BLOCK`."""
+
+    BLOCK = 320  # 64 sentences with beams of 5
+
+    def __call__(self, codes: Tensor) -> Tensor:
+        """See Linear."""
+        rows = len(codes)
+        if rows <= self.BLOCK:
+            return self._product(_padded(codes, rounded_up(rows)))[:rows]
+        blocks = codes.split(self.BLOCK)
+        first = self._product(blocks[0])
+        result = first.new_empty(rows, first.shape[1])
+        result[: self.BLOCK] = first
+        for i, block in enumerate(blocks[1:], 1):
+            part = self._product(_padded(block, rounded_up(len(block))))
+            result[i * self.BLOCK : (i + 1) * self.BLOCK] = part[: len(block)]
+        return result
+
+    @abstractmethod
+    def _product(self, codes: Tensor) -> Tensor:
+        """Of at most BLOCK rows."""
+
+
+def rounded_up(rows: int) -> int:
+    """The next number of rows that products are made for."""
+    step = 1 << max(0, rows.bit_length() - 4)
+    return -(-rows // step) * step
+
+
+def _padded(codes: Tensor, rows: int) -> Tensor:
+    if rows == len(codes):
+        return codes
+    padded = codes.new_zeros(rows, codes.shape[1])
+    padded[: len(codes)] = codes
+    return padded
+
+
+class PackedLinear(_InBlocks):
     """oneDNN in fp32 or bf16."""
 
     ROWS = 64  # what the layout of the weights is chosen for; others work as well
@@ -168,15 +208,14 @@ class PackedLinear(Linear):
         self._weight = torch.ops.mkldnn._reorder_linear_weight(values, self.ROWS)
         self._bias = weights.bias
 
-    def __call__(self, codes: Tensor) -> Tensor:
-        """See Linear."""
+    def _product(self, codes: Tensor) -> Tensor:
         result: Tensor = torch.ops.mkldnn._linear_pointwise(
             codes, self._weight, self._bias, "none", [], ""
         )
         return result
 
 
-class Int8Linear(Linear):
+class Int8Linear(_InBlocks):
     """oneDNN in int8."""
 
     def __init__(self, weights: Weights) -> None:
@@ -185,8 +224,7 @@ class Int8Linear(Linear):
         self._zeros = torch.zeros(len(weights.values), dtype=torch.int64)
         self._weight = torch.ops.onednn.qlinear_prepack(weights.values, None)
 
-    def __call__(self, codes: Tensor) -> Tensor:
-        """See Linear."""
+    def _product(self, codes: Tensor) -> Tensor:
         result: Tensor = torch.ops.onednn.qlinear_pointwise(
             codes,
             1.0,

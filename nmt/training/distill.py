@@ -11,16 +11,15 @@ import gzip
 import hashlib
 import json
 import logging
-import os
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from nmt.config import DataConfig, TrainConfig
 from nmt.corpus.lines import read_lines
 from nmt.decoding import DEFAULT, Translator
 from nmt.errors import ConfigurationError
+from nmt.files import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -79,20 +78,17 @@ def _translated(
         logger.info("distilled: %s, translated before", file)
         return file
     file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(f".{file.name}.{os.getpid()}.new")
     began, count = time.monotonic(), 0
-    try:
-        with gzip.open(new, "wt", encoding="utf-8", newline="\n") as out:
-            for text in _texts(source, translator):
-                out.write(text + "\n")
-                count += 1
-                if count % (5 * BUFFER) == 0:
-                    speed = count / (time.monotonic() - began)
-                    logger.info("distilling %s: %d lines, %.0f a second", source, count, speed)
-        new.replace(file)
-    finally:
-        with suppress(FileNotFoundError):
-            new.unlink()
+    with (
+        replacing(file) as unfinished,
+        gzip.open(unfinished, "wt", encoding="utf-8", newline="\n") as out,
+    ):
+        for text in _texts(source, translator):
+            out.write(text + "\n")
+            count += 1
+            if count % (5 * BUFFER) == 0:
+                speed = count / (time.monotonic() - began)
+                logger.info("distilling %s: %d lines, %.0f a second", source, count, speed)
     logger.info("distilled %s: %d lines in %.0f s", source, count, time.monotonic() - began)
     return file
 

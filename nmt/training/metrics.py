@@ -11,6 +11,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from nmt.files import replacing
+
 logger = logging.getLogger(__name__)
 
 
@@ -79,6 +81,5 @@ def truncate_metrics(file: Path, last_step: int) -> None:
                 kept.append(line + "\n")
         except (ValueError, TypeError, KeyError):
             continue  # the last line of a run that was killed while writing it
-    new = file.with_suffix(".new")
-    new.write_text("".join(kept), encoding="utf-8")
-    new.replace(file)
+    with replacing(file) as unfinished:
+        unfinished.write_text("".join(kept), encoding="utf-8")

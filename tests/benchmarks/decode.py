@@ -1,4 +1,5 @@
-"""Speed of translating test2016, of one sentence alone, and of the first one after a start.
+"""Speed of translating test2016 in every number format, of one sentence alone, and of the first
+one after a start; what int8 costs.
 
 Without a trained model, weights are random, no translation may end by itself, and all are as long
 as the references are on average: the work of a trained model, but for the length varying.
@@ -12,19 +13,27 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
+from typing import Any
 
 from nmt import Translator
 from nmt.config import DecodeConfig
 from nmt.corpus.vocabulary import EOS, Vocabulary
+from nmt.evaluation.bleu import score
 from nmt.memory import keep_memory
-from nmt.model.folder import VOCABULARY, ModelDescription, read_description, write_model_folder
+from nmt.model.folder import (
+    VOCABULARY,
+    WEIGHTS,
+    ModelDescription,
+    read_description,
+    write_model_folder,
+)
 from tests.benchmarks.marian import PEER, Marian
 from tests.benchmarks.options import Options
 from tests.benchmarks.ours import in_new_process, prepared, test2016, training_config
 from tests.benchmarks.results import Report
 
 BEAMS = {"greedy": 1, "beam5": 5}  # conf/decode → beam size
-THREADS = 2
+KINDS = ("fp32", "int8")  # of Marian
 ALONE = 50  # sentences translated one by one
 NEVER = -1e4  # a logit without hope
 
@@ -50,66 +59,125 @@ def run(options: Options, report: Report) -> None:
         folder = options.output / "scratch" / f"random-{model}"
         in_new_process(write_random_model, model, folder)
         for search in BEAMS:
-            _fixed_length(options.repeats, report, marian, model, search, folder, test)
+            for threads in options.threads:
+                _fixed_length(options, report, marian, model, folder, search, threads, test)
         if model != trained:
-            report.add(*_alone(model, folder, options.repeats, random=True))
+            _alone(options, report, model, folder, random=True)
             report.notes.append(f"{model}: random weights, length fixed")
+    first = options.output / "scratch" / f"random-{options.models[0]}"
+    sizes = [size_of(folder) for folder in (first.with_suffix(".int8"), first)]
+    report.compare("int8.size_ratio", [1 / sizes[0]], "fp32", [1 / sizes[1]])
     if options.model and trained:
-        _trained(options.repeats, report, options.model, trained, test)
-    folder = options.model or options.output / "scratch" / f"random-{options.models[0]}"
+        _trained(options, report, options.model, trained, test)
+    folder = options.model or first
     starts = [cold_start(folder) for _ in range(options.repeats)]
     report.add("translate.cold_start_seconds", "s", starts)
 
 
+def size_of(folder: Path) -> int:
+    """Bytes of the weights."""
+    return (folder / WEIGHTS).stat().st_size
+
+
 def _fixed_length(
-    repeats: int,
+    options: Options,
     report: Report,
     marian: Marian | None,
     model: str,
-    search: str,
     folder: Path,
+    search: str,
+    threads: int,
     test: Lines,
 ) -> None:
     """Random weights beside Marian, in turns. Both have the length fixed, since what they write
     could not be compared."""
-    ours: list[Speed] = []
-    peers: list[float] = []
+    ours: dict[str, list[Speed]] = {precision: [] for precision in options.precisions}
+    peers: dict[str, list[float]] = {kind: [] for kind in KINDS} if marian else {}
     sources = Vocabulary.load(folder / VOCABULARY).encode_batch(test[0])
-    for _ in range(repeats):
-        ours.append(in_new_process(speed, folder, search, *test))
-        if marian:
-            peers.append(marian.output_tokens_per_second(model, sources, BEAMS[search]))
-    tokens = [one.tokens for one in ours]
-    name = f"decode.{model}.fp32.{search}.{THREADS}threads"
-    report.add(f"{name}.output_tokens_per_second", "output tokens/s", tokens, PEER, peers)
-    sentences = [one.sentences for one in ours]
-    report.add(f"{name}.sentences_per_second", "sentences/s", sentences)
+    for _ in range(options.repeats):
+        for precision, found in ours.items():
+            found.append(in_new_process(speed, folder, search, *test, precision, threads))
+        for kind, values in peers.items():
+            assert marian is not None, "there are peers"
+            work = (model, sources, BEAMS[search], threads, kind)
+            values.append(marian.output_tokens_per_second(*work))
+    best = max(peers, key=lambda kind: median(peers[kind]), default="")
+    for precision, speeds in ours.items():
+        name = f"decode.{model}.{precision}.{search}.{threads}threads"
+        tokens = [one.tokens for one in speeds]
+        report.add(
+            f"{name}.output_tokens_per_second",
+            "output tokens/s",
+            tokens,
+            f"{PEER}, {best}",
+            peers.get(best, []),
+        )
+        sentences = [one.sentences for one in speeds]
+        report.add(f"{name}.sentences_per_second", "sentences/s", sentences)
+    largest = (model, search, threads) == (options.models[0], "beam5", max(options.threads))
+    if largest and "int8" in ours:
+        seconds = {name: [1 / one.tokens for one in speeds] for name, speeds in ours.items()}
+        for name, other in (("int8.speedup", "fp32"), ("int8.speedup_over_bf16", "bf16")):
+            if other in seconds:
+                report.compare(name, seconds["int8"], other, seconds[other])
 
 
-def _trained(repeats: int, report: Report, folder: Path, model: str, test: Lines) -> None:
+def _trained(options: Options, report: Report, folder: Path, model: str, test: Lines) -> None:
     """A trained model, whose translations end where it says."""
-    for search in BEAMS:
-        name = f"decode.{model}.fp32.{search}.{THREADS}threads.sentences_per_second"
-        speeds = [in_new_process(speed, folder, search, test[0], None) for _ in range(repeats)]
-        report.replace(name, "sentences/s", [one.sentences for one in speeds])
-    report.add(*_alone(model, folder, repeats, random=False))
+    threads = max(options.threads)
+    for precision in options.precisions:
+        for search in BEAMS:
+            name = f"decode.{model}.{precision}.{search}.{threads}threads.sentences_per_second"
+            speeds = [
+                in_new_process(speed, folder, search, test[0], None, precision, threads)
+                for _ in range(options.repeats)
+            ]
+            report.replace(name, "sentences/s", [one.sentences for one in speeds])
+    scores = {name: in_new_process(bleu, folder, name, *test) for name in options.precisions}
+    report.notes.append(f"BLEU, beam 5, of {folder}: {scores}")
+    if {"fp32", "int8"} <= scores.keys():
+        report.add("int8.bleu_loss", "BLEU", [scores["fp32"] - scores["int8"]])
+    _alone(options, report, model, folder, random=False)
     pieces = read_description(folder).vocabulary_size
     report.notes.append(f"{model}: sentences/s and ms of {folder}, {pieces} pieces")
 
 
-def _alone(model: str, folder: Path, repeats: int, *, random: bool) -> tuple[str, str, list[float]]:
-    times = [in_new_process(milliseconds, folder, random) for _ in range(repeats)]
-    return f"decode.{model}.single_sentence_ms", "ms", times
+def bleu(folder: Path, precision: Any, texts: list[str], references: list[str]) -> float:
+    """Of beam 5."""
+    translator = Translator.load(folder, device="cpu", precision=precision)
+    found = translator.translate(texts, decode_settings("beam5"))
+    return score([one.text for one in found], references, bootstrap=0, seed=1)["bleu"].score
 
 
-def speed(folder: Path, search: str, texts: list[str], references: list[str] | None) -> Speed:
+def _alone(options: Options, report: Report, model: str, folder: Path, *, random: bool) -> None:
+    """One sentence after the other, in each format; the fastest counts."""
+    times = {
+        precision: [
+            in_new_process(milliseconds, folder, random, precision) for _ in range(options.repeats)
+        ]
+        for precision in options.precisions
+    }
+    best = min(times, key=lambda precision: median(times[precision]))
+    report.add(f"decode.{model}.single_sentence_ms", "ms", times[best])
+    each = ", ".join(f"{precision} {median(values):.1f}" for precision, values in times.items())
+    report.notes.append(f"{model}: one sentence alone, greedy, one thread, ms: {each}")
+
+
+def speed(
+    folder: Path,
+    search: str,
+    texts: list[str],
+    references: list[str] | None,
+    precision: Any,
+    threads: int,
+) -> Speed:
     """Translate all; `references` give the length that every translation has."""
     keep_memory()  # as the commands do
-    translator = Translator.load(folder, device="cpu", threads=THREADS)
+    translator = Translator.load(folder, device="cpu", threads=threads, precision=precision)
     decode = decode_settings(search)
     if references:
         decode = fixed_length(decode, translator.vocabulary, references)
-    translator.translate(texts[: decode.batch_sentences], decode)  # warm up
+    translator.translate(texts, decode)  # warm up: oneDNN makes its programs for each shape once
     begin = time.perf_counter()
     translations = translator.translate(texts, decode)
     seconds = time.perf_counter() - begin
@@ -117,10 +185,10 @@ def speed(folder: Path, search: str, texts: list[str], references: list[str] | N
     return Speed(len(texts) / seconds, tokens / seconds)
 
 
-def milliseconds(folder: Path, random: bool) -> float:
+def milliseconds(folder: Path, random: bool, precision: Any) -> float:
     """The median of sentences translated alone, greedily, by one thread."""
     keep_memory()
-    translator = Translator.load(folder, device="cpu", threads=1)
+    translator = Translator.load(folder, device="cpu", threads=1, precision=precision)
     texts, references = test2016(ALONE)
     decode = decode_settings("greedy")
     if random:
@@ -170,6 +238,7 @@ def write_random_model(model: str, folder: Path) -> None:
         format=2,
         weights="fp32",
         clip=None,
+        clip_cells=False,
         model=config.model,
         vocabulary_size=len(data.vocabulary),
         source_language=config.data.source_language,
@@ -183,3 +252,5 @@ def write_random_model(model: str, folder: Path) -> None:
     vocabulary = folder.with_suffix(".vocabulary")
     data.vocabulary.save(vocabulary)
     write_model_folder(folder, description, weights, vocabulary, "Random weights.\n")
+    small = description.model_copy(update={"weights": "int8"})
+    write_model_folder(folder.with_suffix(".int8"), small, weights, vocabulary, "")

@@ -21,8 +21,9 @@ import torch
 from nmt.corpus.prepare import PreparedData
 
 RELEASE = "pymarian==1.12.42"
-PEER = f"marian ({RELEASE}, fp32, two threads)"
+PEER = f"marian ({RELEASE}, a build for any x86-64 processor)"
 MODEL = "model.npz"
+INT8 = "fixed_length.int8.bin"
 SIZES = {"small": (4, 512), "tiny": (2, 256)}  # layers on either side, units
 END = 0  # Marian's </s>
 LABELS = re.compile(r"after ([\d,]+) : Time ([\d.]+)s")
@@ -38,9 +39,7 @@ RECIPE = """
     --optimizer adam --optimizer-params 0.9 0.98 1e-9 --learn-rate 0.002
     --cpu-threads 2 --disp-freq 2u --workspace 3000 --sigterm exit-immediately --overwrite
 """
-SEARCH = (
-    "--cpu-threads 2 --mini-batch 64 --maxi-batch 100 --maxi-batch-sort src --max-length-factor 1"
-)
+SEARCH = "--mini-batch 64 --maxi-batch 100 --maxi-batch-sort src --max-length-factor 1"
 
 
 class Marian:
@@ -72,22 +71,23 @@ class Marian:
         raise RuntimeError(f"Marian stopped by itself; try `{self.commands[-1]}`.")
 
     def output_tokens_per_second(
-        self, model: str, source: Iterable[Sequence[int]], beam: int
+        self, model: str, source: Iterable[Sequence[int]], beam: int, threads: int, kind: str
     ) -> float:
         """Speed of decoding with weights that hardly learned, where no translation ends before
         its batch's longest source. The model is loaded already."""
-        file = self._fixed_length_model(model)
+        file = self._fixed_length_model(model, kind)
         self._write("test.source", source)
         source_file, output_file = self._folder / "test.source", self._folder / "test.output"
         arguments = [*self._vocabularies(), *SEARCH.split(), "--beam-size", str(beam)]
+        arguments += ["--cpu-threads", str(threads)]
         files = ["--models", str(file), "--input", str(source_file), "--output", str(output_file)]
         output = self._run(["decode", *files, *arguments])
         found = WALL.search(output)
         assert found, "Marian always says how long it took"
         return len(output_file.read_text("utf-8").split()) / float(found[1])
 
-    def _fixed_length_model(self, model: str) -> Path:
-        """A model after one update, without hope of an end of sentence."""
+    def _fixed_length_model(self, model: str, kind: str) -> Path:
+        """A model after one update, without hope of an end of sentence, in fp32 or int8."""
         if model not in self._fixed:
             folder = self._folder / model
             self._run([*self._training(model), "--after", "1u"])
@@ -95,7 +95,9 @@ class Marian:
             weights["decoder_ff_logit_l2_b"][..., END] = -1e4
             self._fixed[model] = folder / "fixed_length.npz"
             np.savez(self._fixed[model], **weights)
-        return self._fixed[model]
+            files = ["--from", str(self._fixed[model]), "--to", str(folder / INT8)]
+            self._run(["convert", *files, "--gemm-type", "intgemm8"])
+        return self._fixed[model] if kind == "fp32" else self._folder / model / INT8
 
     def _progress(self, model: str, arguments: Sequence[str]) -> Iterator[tuple[int, float]]:
         """All tokens so far and the seconds since the line before, for each line of the log."""

@@ -28,6 +28,8 @@ class Options:
     overload: float = 60.0  # seconds of ten times the capacity, of the server
     soak: float = 600.0  # seconds of mixed load, of the server
     sentences: int = 1000  # of test2016
+    precisions: tuple[str, ...] = ("fp32", "bf16", "int8")  # of decode
+    threads: tuple[int, ...] = (1, 2)  # likewise
     peers: bool = True  # measure Marian too
     venv: Path = Path(".bench-venv")  # Marian's environment, made when it is not there
     output: Path = Path("runs/bench")

@@ -17,7 +17,7 @@ PREFIXES: Mapping[str, tuple[str, ...]] = {
     "pipeline": ("pipeline.",),
     "placement": ("placement.",),
     "server": ("server.",),
-    "decode": ("decode.", "translate."),
+    "decode": ("decode.", "translate.", "int8."),
 }
 
 

@@ -83,6 +83,7 @@ def make_model() -> MakeModel:
         scale: float = 3.0,
         end: float = 0.0,
         clip: float | None = None,
+        cells: bool = False,
         shortlist: Shortlist | None = None,
         **changes: Any,
     ) -> Model:
@@ -97,7 +98,7 @@ def make_model() -> MakeModel:
             "residual": "full",
             "tie": "none",
         }
-        bound = None if clip is None else Clip.fixed(clip)
+        bound = None if clip is None else Clip.fixed(clip, cells)
         graph = build_graph(ModelConfig(**{**values, **changes}), vocabulary, bound)
         stack = graph.build(graph.names, seed)
         with torch.no_grad():

@@ -40,6 +40,7 @@ class Shouting:
         self.before = before  # each step
         self.source_language, self.target_language = source, target
         self.vocabulary = ShoutingVocabulary()
+        self.precision = "fp32"
         self.batches: list[list[str]] = []  # of each step
 
     @property

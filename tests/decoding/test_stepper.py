@@ -83,9 +83,10 @@ def test_bf16_keeps_the_cell_and_the_logits_in_fp32(make_model: MakeModel) -> No
     check(model, stepper, 1, 0.1)
 
 
+@pytest.mark.parametrize("cells", [False, True])
 @pytest.mark.parametrize("clip", [0.3, 1.0])
-def test_layers_within_a_range(make_model: MakeModel, clip: float) -> None:
-    model = make_model(encoder_layers=4, decoder_layers=4, scale=2.5, clip=clip)
+def test_layers_within_a_range(make_model: MakeModel, clip: float, cells: bool) -> None:
+    model = make_model(encoder_layers=4, decoder_layers=4, scale=2.5, clip=clip, cells=cells)
     unbounded = make_model(encoder_layers=4, decoder_layers=4, scale=2.5)
     check(model, model.stepper, 2, 1e-5)
     with pytest.raises(AssertionError):  # or the test would show nothing

@@ -3,7 +3,7 @@ import torch
 
 from nmt.model.clip import LOGITS, Clip
 from nmt.model.dropout import EVALUATION, ForwardPass, Randomness
-from nmt.model.lstm import LstmLayer
+from nmt.model.lstm import LstmLayer, ReversedLstmLayer, bounded_lstm, usual_lstm
 from nmt.model.output import Output
 
 
@@ -54,3 +54,30 @@ def test_logits_stay_within() -> None:
         output.weight.copy_(torch.tensor([[1.0, 0], [0, 1], [100, 0]]))
         output.bias.zero_()
     assert output.logits(torch.tensor([1.0, -50.0])).tolist() == [1.0, -LOGITS, LOGITS]
+
+
+@pytest.mark.parametrize("kind", [LstmLayer, ReversedLstmLayer])
+def test_cells_are_bounded_from_a_step_on(kind: type[LstmLayer]) -> None:
+    torch.manual_seed(0)
+    inputs = [torch.randn(2, 3, 4), *([torch.tensor([3, 2])] if kind is ReversedLstmLayer else [])]
+    layer = kind("layer", 4, 4, 0.0, 0, 1, Clip(bound=0.2, start=0.2, steps=0, cells_from=5))
+    free = kind("layer", 4, 4, 0.0, 0, 1)
+    free.load_state_dict(layer.state_dict())
+    expected, _ = free(inputs, (), EVALUATION)
+    torch.testing.assert_close(layer(inputs, (), at_step(4))[0], expected)
+    for within in (at_step(5), EVALUATION):
+        output, _ = layer(inputs, (), within)
+        assert not torch.allclose(output, expected)
+        # h is at most the output gate times tanh(0.2)
+        assert float(output.detach().abs().max()) < 0.1974
+
+
+def test_a_bound_that_is_not_reached_changes_nothing() -> None:
+    torch.manual_seed(0)
+    lstm = torch.nn.LSTM(4, 3, batch_first=True).double()
+    x = torch.randn(2, 5, 4, dtype=torch.float64)
+    first, state = bounded_lstm(lstm, x[:, :2], (), 100.0)
+    second, (h, c) = bounded_lstm(lstm, x[:, 2:], state, 100.0)
+    expected, (last_h, last_c) = usual_lstm(lstm, x, ())
+    torch.testing.assert_close(torch.cat([first, second], 1), expected)
+    torch.testing.assert_close((h, c), (last_h, last_c))

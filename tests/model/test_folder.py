@@ -26,6 +26,7 @@ def description(model_config: MakeModel) -> ModelDescription:
         format=2,
         weights="fp32",
         clip=None,
+        clip_cells=False,
         model=model_config(tie="target"),
         vocabulary_size=20,
         source_language="en",
@@ -276,7 +277,7 @@ def test_int8_weights(
 def test_a_folder_of_the_first_format_is_read(folder: Path, description: ModelDescription) -> None:
     file = folder / "model.yaml"
     values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    del values["weights"], values["clip"]
+    del values["weights"], values["clip"], values["clip_cells"]
     values["format"] = 1
     file.write_text(yaml.safe_dump(values), encoding="utf-8")
     assert read_description(folder) == description

@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nmt.errors import ConfigurationError
-from nmt.precision.formats import FloatFormat, Int8Format, format_of, require
+from nmt.precision.formats import FloatFormat, Int8Format, format_of, require, rounded_up
 
 R, K, N = 5, 12, 7
 
@@ -20,12 +20,12 @@ def matrix() -> tuple[Tensor, Tensor, Tensor]:
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.1)])
-@pytest.mark.parametrize("rows", [1, 2, 64, 65])
+@pytest.mark.parametrize("rows", [1, 2, 64, 65, 320, 321, 700])
 def test_float_products(
     matrix: tuple[Tensor, Tensor, Tensor], dtype: torch.dtype, tolerance: float, rows: int
 ) -> None:
     x, weight, bias = matrix
-    x = x.repeat(rows, 1)[:rows]
+    x = x.repeat(rows, 1)[:rows] + torch.arange(rows)[:, None] / rows
     form = FloatFormat(dtype)
     codes = form.encode(x, 1.0)
     got = form.linear(weight, bias, [(K, 1.0)])(codes)
@@ -65,6 +65,22 @@ def test_int8_codes() -> None:
     assert torch.equal(form.encode(values, 2.0), codes)
     sums = form.add([codes, codes], [2.0, 1.0])
     torch.testing.assert_close(sums, 1.5 * values)
+
+
+def test_few_numbers_of_rows_are_met() -> None:
+    sizes = {rounded_up(rows) for rows in range(1, 321)}
+    assert len(sizes) == 50
+    assert all(rows <= rounded_up(rows) < 1.125 * rows + 1 for rows in range(1, 321))
+    assert sizes >= set(range(1, 17)) | {18, 64, 72, 288, 320}
+
+
+def test_int8_in_blocks(matrix: tuple[Tensor, Tensor, Tensor]) -> None:
+    _, weight, bias = matrix
+    form, x = Int8Format(), torch.rand(700, K, generator=torch.Generator().manual_seed(1))
+    codes = form.encode(x, 1.0)
+    linear = form.linear(weight, bias, [(K, 1.0)])
+    expected = torch.cat([linear(row[None]) for row in codes])
+    torch.testing.assert_close(linear(codes), expected, rtol=0, atol=1e-5)
 
 
 def test_names() -> None:
