@@ -138,10 +138,10 @@ def find_profile(config: PlaceConfig, cuts: Sequence[tuple[int, int]]) -> Profil
 def train_config(config: PlaceConfig, plan: Path | None = None) -> TrainConfig:
     """conf/train.yaml with this model, data and precision; with a plan, on the wavefront."""
     values = compose_values("train")
+    values["precision"] |= config.precision.model_dump()
     values |= {
         "model": config.model.model_dump(),
         "data": config.data.model_dump(),
-        "precision": config.precision.model_dump(),
         "seed": config.seed,
         "name": "placement",
     }
