@@ -24,11 +24,16 @@ def require_int8(device: str) -> None:
                 "on CPUs; use `precision=bf16`, which reads int8 model folders as well."
             ]
         )
-    capabilities = torch.cpu.get_capabilities()
-    if not any(capabilities.get(name, False) for name in INSTRUCTIONS):
+    if not has_int8():
         raise ConfigurationError(
             [
                 "`precision` must be fp32 on this processor, which has no instructions for int8, "
                 "but is int8 instead; use `precision=fp32`, which reads int8 model folders as well."
             ]
         )
+
+
+def has_int8() -> bool:
+    """Whether this processor multiplies int8 without saturating."""
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in INSTRUCTIONS)

@@ -9,6 +9,7 @@ from nmt.decoding.steps import AttentionStep
 from nmt.model.attention import Attention
 from nmt.model.batch import BOS
 from nmt.precision.formats import FloatFormat, Int8Format
+from nmt.precision.int8 import has_int8
 from tests.decoding.conftest import MakeModel, Model
 
 SOURCES = [[4, 5, 6, 7, 8], [9], [5, 5, 7], []]
@@ -93,6 +94,7 @@ def test_layers_within_a_range(make_model: MakeModel, clip: float, cells: bool) 
         check(unbounded, model.stepper, 2, 1e-2)
 
 
+@pytest.mark.skipif(not has_int8(), reason="the processor has no instructions for int8")
 @pytest.mark.parametrize("clip", [None, 1.0])
 @pytest.mark.parametrize("residual", ["full", "gnmt"])
 def test_int8_is_close_and_keeps_little(
@@ -111,6 +113,7 @@ def test_int8_is_close_and_keeps_little(
         check(model, stepper, 2, 1e-5)
 
 
+@pytest.mark.skipif(not has_int8(), reason="the processor has no instructions for int8")
 def test_int8_does_not_depend_on_what_else_is_in_the_batch(make_model: MakeModel) -> None:
     model = make_model(encoder_layers=3, decoder_layers=3, hidden_size=32)
     stepper = Stepper(model.graph, model.weights, lambda _: "cpu", Int8Format())

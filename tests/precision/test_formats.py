@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 from nmt.errors import ConfigurationError
 from nmt.precision.formats import FloatFormat, Int8Format, format_of, require, rounded_up
+from nmt.precision.int8 import has_int8
 
 R, K, N = 5, 12, 7
 
@@ -33,6 +34,7 @@ def test_float_products(
     torch.testing.assert_close(got.float(), F.linear(x, weight, bias), rtol=0, atol=tolerance)
 
 
+@pytest.mark.skipif(not has_int8(), reason="the processor has no instructions for int8")
 def test_int8_products_are_those_of_the_rounded_numbers(
     matrix: tuple[Tensor, Tensor, Tensor],
 ) -> None:
@@ -74,6 +76,7 @@ def test_few_numbers_of_rows_are_met() -> None:
     assert sizes >= set(range(1, 17)) | {18, 64, 72, 288, 320}
 
 
+@pytest.mark.skipif(not has_int8(), reason="the processor has no instructions for int8")
 def test_int8_in_blocks(matrix: tuple[Tensor, Tensor, Tensor]) -> None:
     _, weight, bias = matrix
     form, x = Int8Format(), torch.rand(700, K, generator=torch.Generator().manual_seed(1))
