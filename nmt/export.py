@@ -85,13 +85,14 @@ def export(config: ExportConfig) -> None:
 
 def make_shortlist(data: DataConfig, vocabulary: Vocabulary, config: ShortlistConfig) -> Shortlist:
     """From the training corpora of `data`, in the model's pieces."""
-    lexicon = Lexicon.learn(islice(_pairs(data, vocabulary), config.pairs), len(vocabulary), EOS)
+    pairs = list(islice(_pairs(data, vocabulary), config.pairs))  # views of the store's files
+    lexicon = Lexicon.learn(pairs, len(vocabulary), EOS)
     candidates = torch.full((len(vocabulary), config.candidates), NONE, dtype=torch.int32)
     for piece in np.unique(lexicon.sources).tolist():
         best = torch.from_numpy(lexicon.best(piece, config.candidates))
         candidates[piece, : len(best)] = best.int()
     counts = np.zeros(len(vocabulary), dtype=np.int64)
-    for _, target in islice(_pairs(data, vocabulary), config.pairs):
+    for _, target in pairs:
         np.add.at(counts, target, 1)
     frequent = np.argsort(-counts, kind="stable")[: config.always]
     return Shortlist(candidates, torch.from_numpy(frequent).int())

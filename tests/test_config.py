@@ -419,3 +419,11 @@ def test_settings_cannot_be_changed() -> None:
 
 def test_it_is_an_error_of_the_user() -> None:
     assert issubclass(ConfigurationError, NmtError)
+
+
+def test_clipping_that_cannot_be() -> None:
+    wide = with_changes(precision__clip=2.0, precision__clip_start=1.0)
+    assert "`clip_start` must be at least `clip` (2), but is 1 instead." in mistakes(wide)[0]
+    cells = with_changes(precision__clip_cells_from=5)
+    assert "`clip_cells_from` must be null without `clip`, but is 5 instead." in mistakes(cells)[0]
+    read(TrainConfig, with_changes(precision__clip=1.0, precision__clip_cells_from=5))

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from nmt.files import replacing
 from tests.benchmarks.machine import describe_machine
 
 # The names that a part owns: running it again replaces all of them.
@@ -127,6 +128,5 @@ def _read(file: Path, default: Any) -> Any:
 
 
 def _write(file: Path, value: Any) -> None:
-    unfinished = file.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    unfinished.replace(file)
+    with replacing(file) as unfinished:
+        unfinished.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
