@@ -121,16 +121,7 @@ def make_executor(
     if group.is_main():
         save_plan(config, plan)
     if parallel.executor == "wavefront":
-        return WavefrontExecutor(
-            graph,
-            plan=plan,
-            copies=parallel.copies,
-            seed=config.seed,
-            loss=loss,
-            optimizer=optimizer,
-            clip_norm=config.optimizer.clip_norm,
-            dtype=dtype,
-        )
+        return wavefront_executor(config, graph, plan, parallel.copies)
     # deepspeed takes seconds to import, and only this executor needs it.
     from nmt.parallel import pipeline
 
@@ -146,6 +137,22 @@ def make_executor(
         optimizer=optimizer,
         clip_norm=config.optimizer.clip_norm,
         dtype=dtype,
+    )
+
+
+def wavefront_executor(
+    config: TrainConfig, graph: LayerGraph, plan: Plan, copies: int
+) -> WavefrontExecutor:
+    """With the configuration's loss, optimizer and precision."""
+    return WavefrontExecutor(
+        graph,
+        plan=plan,
+        copies=copies,
+        seed=config.seed,
+        loss=SmoothedCrossEntropy(config.training.label_smoothing),
+        optimizer=optimizer_factory(config.optimizer),
+        clip_norm=config.optimizer.clip_norm,
+        dtype=torch.bfloat16 if config.precision.name == "bf16" else torch.float32,
     )
 
 
@@ -211,6 +218,12 @@ def search_plan(
     return problem.plan(search.result()).model_copy(update={"tasks": []})
 
 
+def first_batch(config: TrainConfig, data: PreparedData) -> Batch:
+    """One copy's part of the run's first batch, which costs are measured on."""
+    pairs = next(data.batches())
+    return Batch.from_rows(pairs.source, pairs.target).cut(config.parallel.copies)[0]
+
+
 def measured(
     config: TrainConfig,
     graph: LayerGraph,
@@ -219,8 +232,7 @@ def measured(
     device: str,
 ) -> Profile:
     """The costs of the layers for one copy's part of the run's first batch."""
-    pairs = next(data.batches())
-    batch = Batch.from_rows(pairs.source, pairs.target).cut(config.parallel.copies)[0]
+    batch = first_batch(config, data)
     loss = SmoothedCrossEntropy(config.training.label_smoothing)
     dtype = torch.bfloat16 if config.precision.name == "bf16" else torch.float32
     optimizer = optimizer_factory(config.optimizer)

@@ -28,18 +28,21 @@ from nmt.executors import (
     PLAN,
     devices_of,
     find_device,
+    first_batch,
     follow_plan,
     make_executor,
     measured,
     number_of_processes,
     search_plan,
     training_graph,
+    wavefront_executor,
 )
 from nmt.memory import keep_memory
 from nmt.model.batch import Batch
 from nmt.model.graph import LayerGraph
 from nmt.parallel import group
 from nmt.parallel.launch import end_worker, run_workers, world
+from nmt.parallel.rehearse import rehearse
 from nmt.placement.cost import Profile
 from nmt.placement.plan import Plan
 from nmt.training.trainer import find_checkpoint
@@ -76,8 +79,8 @@ def measure(config: TrainConfig, steps: int) -> Measurement:
 
 
 def measure_layers(config: TrainConfig, cuts: Sequence[tuple[int, int]], processes: int) -> Profile:
-    """The costs of the layers. So many processes measure them at the same time, since devices that
-    share memory slow one another down; the first one's figures count.
+    """The costs of the layers on so many devices, as they are while all of them work: processes
+    that share memory slow one another down.
 
     Raises:
         WorkerError: a process failed.
@@ -233,24 +236,36 @@ def worker() -> None:
 def _layers_here(
     config: TrainConfig, graph: LayerGraph, data: PreparedData, cuts: list[tuple[int, int]]
 ) -> dict[str, Any]:
-    """The profile, measured while the others measure theirs."""
+    """The profile: measured while the others measure theirs, and then in steps of a pipeline of
+    all of them."""
     group.join("gloo")
     group.wait_for_all()
-    device = find_device(config)
-    values = measured(config, graph, data, cuts, device).model_dump(mode="json")
+    device, processes = find_device(config), world().size
+    alone = processes == 1
+    profile = measured(config, graph, data, cuts if alone else cuts[:1], device)
+    if not alone:
+        profile = rehearse(
+            profile,
+            cuts,
+            first_batch(config, data),
+            [device] * processes,
+            lambda plan: wavefront_executor(config, graph, plan, copies=1),
+        )
     group.wait_for_all()
-    return values
+    return profile.model_dump(mode="json")
 
 
 def _steps_here(
     config: TrainConfig, graph: LayerGraph, data: PreparedData, steps: int
 ) -> dict[str, Any]:
-    """Some training steps, after those that warm up."""
+    """Some training steps, after those that warm up on the longest of them."""
     executor = make_executor(config, graph, data, find_device(config))
+    some = list(islice(data.batches(), steps))
+    batches = [Batch.from_rows(pairs.source, pairs.target) for pairs in some]
+    longest = max(batches, key=lambda batch: batch.source.numel() + batch.target_input.numel())
     seconds, tokens, losses = [], [], []
-    for step, pairs in enumerate(islice(data.batches(), WARM_UP + steps)):
+    for step, batch in enumerate([*[longest] * WARM_UP, *batches]):
         begin = time.perf_counter()
-        batch = Batch.from_rows(pairs.source, pairs.target)
         result = executor.train_step(batch, step, config.optimizer.learning_rate / 100)
         if step >= WARM_UP:
             seconds.append(time.perf_counter() - begin)

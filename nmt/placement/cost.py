@@ -106,13 +106,17 @@ class Profile(Settings):
 
     def whole(self) -> dict[str, float]:
         """Seconds of each layer for a whole batch, forward and backward, from the first cut."""
+        forward, backward = self.whole_forward(), self.cuts[0].backward
+        return {name: forward[name] + backward[name] * self._tasks(name) for name in forward}
+
+    def whole_forward(self) -> dict[str, float]:
+        """The forward part of it."""
+        return {name: self.cuts[0].forward[name] * self._tasks(name) for name in self.layers}
+
+    def _tasks(self, layer: str) -> int:
+        """Forward tasks of a layer in a step that is cut in the first way."""
         first = self.cuts[0]
-        return {
-            name: (first.forward[name] + first.backward[name])
-            * first.micro_batches
-            * (first.chunks if layer.cut else 1)
-            for name, layer in self.layers.items()
-        }
+        return first.micro_batches * (first.chunks if self.layers[layer].cut else 1)
 
     def factors(
         self, micro_batches: int, chunks: int, pieces: Sequence[Mapping[str, int]]

@@ -141,17 +141,10 @@ class Problem:
             schedule=self.rule,
             tasks=[[str(task) for task in found.timeline.orders[device]] for device in used],
             costs=self._whole,
-            forward_costs=self._forward(),
+            forward_costs=self.profile.whole_forward(),
             seconds=found.seconds,
             memory=[found.memory[device] for device in used],
         )
-
-    def _forward(self) -> dict[str, float]:
-        first = self.profile.cuts[0]
-        return {
-            name: first.forward[name] * first.micro_batches * (first.chunks if layer.cut else 1)
-            for name, layer in self.profile.layers.items()
-        }
 
 
 def groups_of(profile: Profile) -> list[list[str]]:

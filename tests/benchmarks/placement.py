@@ -31,7 +31,7 @@ from nmt.placement.planners import plan_with
 from nmt.placement.problem import Choice, Problem, Search
 from nmt.placement.schedule import Rule
 from nmt.placement.simulate import Simulator
-from nmt.tune import WARM_UP, measure, measure_layers
+from nmt.tune import measure, measure_layers
 from tests.benchmarks.options import Options
 from tests.benchmarks.ours import batches_of, prepared, training_config
 from tests.benchmarks.results import Report
@@ -91,7 +91,7 @@ class Case:
         config = self._config()
         self._learning = config.placement.learning
         data = prepared(config)
-        some = islice(data.batches(), WARM_UP, WARM_UP + options.steps)
+        some = islice(data.batches(), options.steps)
         self._batches = [Batch.from_rows(pairs.source, pairs.target) for pairs in some]
         self._profiles = [measure_layers(config, CUTS, DEVICES)]
         self._simulator = self._simulator_now()

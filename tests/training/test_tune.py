@@ -7,7 +7,7 @@ import pytest
 from nmt import tune
 from nmt.config import TrainConfig, read
 from nmt.placement.plan import Plan, single_device
-from nmt.tune import Measurement, measure, overrides, tuned
+from nmt.tune import Measurement, measure, measure_layers, overrides, tuned
 from tests.training.conftest import MakeConfig
 
 Speeds = dict[tuple[str, int, int], float]
@@ -98,3 +98,13 @@ def test_measuring(small: MakeConfig, name: str) -> None:
     assert found.tokens_per_second > 0
     assert "cpu" in found.plan
     assert not config.folder.exists(), "nothing is left behind"
+
+
+def test_layers_are_measured_at_work(small: MakeConfig) -> None:
+    config = small("parallel=wavefront", "parallel.device=cpu", "parallel.threads=1")
+    cuts = [(2, 1), (4, 2)]
+    profile = measure_layers(config, cuts, 2)
+    assert [(cut.micro_batches, cut.chunks) for cut in profile.cuts] == cuts
+    for cut in profile.cuts:
+        assert set(cut.forward) == set(cut.backward) == set(profile.layers)
+        assert all(seconds > 0 for seconds in [*cut.forward.values(), *cut.backward.values()])

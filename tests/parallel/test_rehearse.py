@@ -1,0 +1,93 @@
+"""Costs of layers in steps of a pipeline."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+
+import pytest
+import torch
+
+from nmt.model.batch import Batch
+from nmt.model.graph import LayerGraph
+from nmt.parallel.measure import layers_of, measure_profile, size_of
+from nmt.parallel.rehearse import STEPS, WARM_UP, rehearse
+from nmt.parallel.wavefront import WavefrontExecutor
+from nmt.placement.cost import Profile
+from nmt.placement.plan import Plan
+from nmt.placement.tasks import Task, TaskGraph, amount_of_work
+from tests.parallel.random_plans import (
+    LOSS,
+    adam,
+    copied,
+    distance,
+    random_batch,
+    random_graph,
+    wavefront,
+)
+
+
+def with_draws(graph: LayerGraph, batch: Batch, seconds: dict[str, float]) -> Profile:
+    found = measure_profile(graph, batch, [(1, 1)], LOSS, "cpu", torch.float32, adam(), repeats=1)
+    layers = {
+        name: layer.model_copy(update={"draw_seconds": seconds[name]})
+        for name, layer in found.layers.items()
+    }
+    return found.model_copy(update={"layers": layers})
+
+
+def test_costs_come_to_the_time_of_the_steps() -> None:
+    graph = random_graph(random.Random(1))
+    batch, cuts = random_batch(1, rows=12), [(1, 1), (4, 2)]
+    profile = with_draws(graph, batch, dict.fromkeys(graph.names, 0.0))
+    made: list[WavefrontExecutor] = []
+
+    def make(plan: Plan) -> WavefrontExecutor:
+        assert set(plan.placement.values()) == {0, 1}
+        made.append(wavefront(graph, plan, adam(), torch.float32))
+        before.append(copied(made[-1].gather_parameters()))
+        return made[-1]
+
+    before: list[dict[str, torch.Tensor]] = []
+    try:
+        found = rehearse(profile, cuts, batch, ["cpu", "cpu"], make)
+        assert [(cut.micro_batches, cut.chunks) for cut in found.cuts] == cuts
+        assert found.layers == profile.layers
+        for executor, parameters, cut in zip(made, before, found.cuts, strict=True):
+            assert distance(executor.gather_parameters(), parameters) == 0
+            seconds: dict[tuple[str, bool], float] = defaultdict(float)
+            for event in executor.recorder.events:
+                if event.kind in ("forward", "backward"):
+                    task = Task.parse(event.name)
+                    seconds[task.layer, task.backward] += event.end - event.start
+            pieces = [size_of(piece) for piece in batch.cut(cut.micro_batches)]
+            assert cut.size in pieces
+            factors = found.factors(cut.micro_batches, cut.chunks, pieces)
+            tasks = TaskGraph(layers_of(graph), cut.micro_batches, cut.chunks)
+            for name in graph.names:
+                work = sum(one[name] for one in factors) * tasks.chunks_of(name) * STEPS
+                assert cut.forward[name] * work == pytest.approx(seconds[name, False])
+                assert cut.backward[name] * work == pytest.approx(seconds[name, True])
+    finally:
+        made[-1].close()
+    assert WARM_UP >= 1, "the first step gets its memory from the system"
+
+
+def test_masks_are_not_a_part_of_the_work() -> None:
+    graph = random_graph(random.Random(1))
+    batch = random_batch(1, rows=12)
+    first = graph.names[0]
+    profile = with_draws(graph, batch, dict.fromkeys(graph.names, 0.0) | {first: 1e6})
+    made: list[WavefrontExecutor] = []
+
+    def make(plan: Plan) -> WavefrontExecutor:
+        made.append(wavefront(graph, plan, adam(), torch.float32))
+        return made[-1]
+
+    try:
+        found = rehearse(profile, [(2, 1)], batch, ["cpu"], make)
+    finally:
+        made[-1].close()
+    assert found.cuts[0].forward[first] == 0, "less than nothing is nothing"
+    assert all(found.cuts[0].forward[name] > 0 for name in graph.names[1:])
+    assert amount_of_work(found.infos, found.cuts[0].size)[first] > 0
