@@ -6,10 +6,10 @@ READY  := $(VENV)/.ready
 NAME   ?= demo
 RUN    := runs/$(NAME)
 
-.PHONY: help setup demo test check format bench serve wheel clean
+.PHONY: help setup demo test check format bench bench-peers serve wheel clean
 
 help:  ## what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(READY)  ## an environment in .venv with all that is needed
 
@@ -52,6 +52,9 @@ format: $(READY)  ## put the code into shape
 
 bench: $(READY)  ## measure (only=train, pipeline, placement, decode, server); writes runs/bench/bench.json
 	$(BIN)/python -m tests.benchmarks $(if $(only),only=$(only)) $(ARGUMENTS)
+
+bench-peers: $(READY)  ## Marian and Joey NMT in .bench-venv, for `make bench` to compare with
+	$(BIN)/python -m tests.benchmarks.peers
 
 serve: $(READY)  ## serve the demo's model on http://127.0.0.1:5000
 	$(BIN)/nmt-serve models=$(RUN)/best

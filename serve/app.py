@@ -199,12 +199,12 @@ class Endpoints:
 
     async def live(self, request: Request) -> JSONResponse:  # noqa: ARG002
         """`GET /livez`: the running batch runs too."""
-        alive = self._service.batch.alive
+        alive = self._service.batch.failure is None
         return JSONResponse({"status": "ok" if alive else "failed"}, 200 if alive else 500)
 
     async def ready(self, request: Request) -> JSONResponse:  # noqa: ARG002
         """`GET /readyz`: requests are carried out."""
-        if self._service.ready and self._service.batch.alive:
+        if self._service.ready and self._service.batch.failure is None:
             return JSONResponse({"status": "ok"})
         status = "draining" if self._service.draining else "loading"
         return JSONResponse({"status": status}, 503, {"retry-after": "5"})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nmt.config import DecodeConfig, UseConfig
-from nmt.decoding import Splitter, Translator
+from nmt.decoding import RemoteModel, Splitter, Translator, load_models
 from nmt.errors import ConfigurationError
 from serve.detection import detect
 from serve.errors import RequestError
@@ -18,7 +18,7 @@ class Model:
     """One of them."""
 
     name: str  # its folder
-    translator: Translator
+    translator: Translator | RemoteModel
     splitter: Splitter
 
     @property
@@ -38,15 +38,15 @@ class Models:
     def load(
         cls, folders: Sequence[str], use: UseConfig, decode: DecodeConfig, segment_tokens: int
     ) -> Models:
-        """Read model folders.
+        """Read model folders, in a process of their own.
 
         Raises:
             ModelFolderError, PlanError, InputError: a model cannot be loaded.
             ConfigurationError: two are for the same languages.
+            WorkerError: the process ended.
         """
         found: dict[tuple[str, str], Model] = {}
-        for folder in folders:
-            translator = Translator.from_settings(folder, use, decode)
+        for folder, translator in zip(folders, load_models(folders, use, decode), strict=True):
             model = Model(Path(folder).as_posix(), translator, translator.splitter(segment_tokens))
             if model.pair in found:
                 raise ConfigurationError(

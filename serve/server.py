@@ -88,8 +88,8 @@ class Server(uvicorn.Server):
         """Ten times a second: whether to end."""
         if self._service.draining and self._service.batch.idle:
             self.should_exit = True
-        if not self._service.batch.alive:
-            self.failure = RuntimeError("the running batch has failed; see the log")
+        if self._service.batch.failure is not None:
+            self.failure = self._service.batch.failure
             self.should_exit = True
         return await super().on_tick(counter)
 

@@ -17,6 +17,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "nmt.errors": (),
     "nmt.config": ("nmt.errors",),
     "nmt.files": (),
+    "nmt.memory": (),
     "nmt.rules": ("nmt.errors",),
     "nmt.reinforce": ("nmt.errors",),
     "nmt.corpus": BELOW,
@@ -37,6 +38,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "nmt.model",
         "nmt.precision",
         "nmt.placement.plan",
+        "nmt.memory",
     ),
     "nmt.evaluation": (*BELOW, "nmt.decoding"),
     "nmt.training": (
@@ -50,7 +52,6 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "nmt.rules",
     ),
     "nmt.search": (*BELOW, "nmt.rules", "nmt.reinforce"),
-    "nmt.memory": (),
     "nmt.command": (*BELOW, "nmt.memory"),
     "serve": BELOW,
 }

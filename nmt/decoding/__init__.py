@@ -2,6 +2,7 @@
 
 from nmt.decoding.marks import Reading
 from nmt.decoding.markup import Form, document_of
+from nmt.decoding.process import ModelProcess, RemoteModel, load_models
 from nmt.decoding.running import (
     Ask,
     ClosedError,
@@ -13,7 +14,8 @@ from nmt.decoding.running import (
     Submission,
 )
 from nmt.decoding.text import Document, Splitter, Splitting
-from nmt.decoding.translator import DEFAULT, Alternative, Translation, Translator, reading_of
+from nmt.decoding.translator import DEFAULT, Translator
+from nmt.decoding.wording import Alternative, Translation, Wording, reading_of
 
 __all__ = [
     "DEFAULT",
@@ -24,8 +26,10 @@ __all__ = [
     "Document",
     "Form",
     "Limits",
+    "ModelProcess",
     "QueueFullError",
     "Reading",
+    "RemoteModel",
     "RunningBatch",
     "Search",
     "Splitter",
@@ -33,6 +37,8 @@ __all__ = [
     "Submission",
     "Translation",
     "Translator",
+    "Wording",
     "document_of",
+    "load_models",
     "reading_of",
 ]

@@ -18,12 +18,13 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from nmt.config import DecodeConfig
-from nmt.decoding.engine import Engine, Finished, Request
-from nmt.decoding.translator import USUAL_LENGTH, Translation, Translator
-from nmt.errors import NmtError
+from nmt.decoding.engine import Finished, Hypothesis, Request
+from nmt.decoding.translator import USUAL_LENGTH
+from nmt.decoding.wording import Translation
+from nmt.errors import NmtError, WorkerError
 
 logger = logging.getLogger(__name__)
 
@@ -71,11 +72,41 @@ class Limits(NamedTuple):
     batch_sentences: int  # decoded together, of usual length; fewer of longer ones
 
 
+class BatchEngine(Protocol):
+    """What an `Engine` does, here or in another process."""
+
+    def __len__(self) -> int:
+        """Sentences in the batch."""
+
+    @property
+    def longest_source(self) -> int:
+        """Positions of the longest source in it."""
+
+    def admit(self, requests: Sequence[Request]) -> None:
+        """Let sentences join."""
+
+    def cancel(self, request_id: int) -> bool:
+        """Take a sentence out; false if it is not in it."""
+
+    def step(self) -> list[Finished]:
+        """Write one piece → the sentences that have left."""
+
+
+class BatchModel(Protocol):
+    """What of a `Translator` is needed."""
+
+    def engine(self, decode: DecodeConfig, alignments: bool) -> BatchEngine:
+        """A batch of its own."""
+
+    def translation(self, source: Sequence[int], hypotheses: list[Hypothesis]) -> Translation:
+        """What hypotheses come to as text."""
+
+
 @dataclass(eq=False)  # one is equal to itself alone
 class Submission:
     """Some sentences of one caller, answered together."""
 
-    translator: Translator
+    translator: BatchModel
     sources: Sequence[Sequence[int]]
     ask: Ask
     caller: Hashable
@@ -102,10 +133,10 @@ class _Waiting(NamedTuple):
 class _Lane:
     """One model with one search."""
 
-    def __init__(self, translator: Translator, search: Search, decode: DecodeConfig) -> None:
+    def __init__(self, translator: BatchModel, search: Search, decode: DecodeConfig) -> None:
         self.translator, self.search = translator, search
         settings = decode.model_copy(update={"beam_size": search.beam_size, "n_best": 1})
-        self.engine = Engine(translator.stepper, settings, search.alignments)
+        self.engine = translator.engine(settings, search.alignments)
         self.running: dict[int, _Waiting] = {}  # by number
         self.done: list[tuple[_Waiting, Finished]] = []  # not yet told
 
@@ -165,7 +196,7 @@ class RunningBatch:
 
     def submit(
         self,
-        translator: Translator,
+        translator: BatchModel,
         sources: Sequence[Sequence[int]],
         ask: Ask,
         caller: Hashable,
@@ -237,9 +268,9 @@ class RunningBatch:
         return not self._open
 
     @property
-    def alive(self) -> bool:
-        """Whether it has not failed."""
-        return self._failed is None
+    def failure(self) -> BaseException | None:
+        """Why it has ended, if it has failed."""
+        return self._failed
 
     def close(self) -> None:
         """Accept nothing more, and wait until all that was accepted is finished."""
@@ -400,6 +431,8 @@ class RunningBatch:
             requests.append(Request(self._numbers, one.source, ask.n_best, ask.longest))
         try:
             lane.engine.admit(requests)
+        except WorkerError:
+            raise  # no lane of it can go on
         except Exception as error:
             self._fail(key, lane, error)
 
@@ -422,6 +455,8 @@ class RunningBatch:
         self._count_running()
         try:
             finished = lane.engine.step()
+        except WorkerError:
+            raise
         except Exception as error:
             self._fail(key, lane, error)
             return

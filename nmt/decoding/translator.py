@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -15,12 +14,11 @@ import torch
 from nmt.config import DecodeConfig, UseConfig
 from nmt.corpus.vocabulary import Vocabulary
 from nmt.decoding.engine import Engine, Hypothesis, Request
-from nmt.decoding.marks import Reading
 from nmt.decoding.markup import document_of
 from nmt.decoding.stepper import Stepper
-from nmt.decoding.text import Splitter
-from nmt.errors import InputError, ModelFolderError, PlanError
-from nmt.model.folder import VOCABULARY, ModelDescription, read_description, read_weights
+from nmt.decoding.wording import Translation, Wording, load_vocabulary, reading_of
+from nmt.errors import InputError, PlanError
+from nmt.model.folder import ModelDescription, read_description, read_weights
 from nmt.model.graph import LayerGraph
 from nmt.model.shortlist import Shortlist
 from nmt.placement.plan import Plan
@@ -42,40 +40,11 @@ DEFAULT = DecodeConfig(
 )
 # New sentences are encoded together: not before a quarter of the batch is free.
 REFILL = 4
-# Pieces of a segment when a text is split: far beyond a sentence that a model was trained on.
-LONGEST = 200
 # A batch of sentences longer than this has fewer of them, so that its memory is bounded.
 USUAL_LENGTH = 128
 
 
-@dataclass(frozen=True)
-class Alternative:
-    """One more translation of the same text."""
-
-    text: str
-    score: float
-    log_probability: float
-    tokens: list[str]
-    truncated: bool
-
-
-@dataclass(frozen=True)
-class Translation:
-    """The best translation of one text."""
-
-    text: str
-    score: float  # log probability, corrected for length and coverage; more is better
-    log_probability: float
-    tokens: list[str]  # pieces of the translation
-    source_tokens: list[str]  # pieces of the source
-    # Where each of `tokens` looked in `source_tokens`, if asked for. Rows sum to at most 1: what is
-    # missing went to the end of the source.
-    alignment: np.ndarray | None = field(compare=False)
-    alternatives: list[Alternative]  # the next best of `n_best`, without this one
-    truncated: bool  # cut off at the longest length allowed
-
-
-class Translator:
+class Translator(Wording):
     """A loaded model. Not for use from several threads at a time."""
 
     def __init__(
@@ -87,9 +56,8 @@ class Translator:
         precision: Name = "fp32",
     ) -> None:
         """See `load`. `precision` is what the stepper was made for."""
+        super().__init__(description, vocabulary)
         self.precision = precision
-        self.description = description
-        self.vocabulary = vocabulary
         self.stepper = stepper
         self.decode = decode
 
@@ -133,12 +101,7 @@ class Translator:
             precision = fastest(formats, devices[0], description.model.hidden_size)
         for name in devices:
             require(precision, name, emulate)
-        vocabulary = Vocabulary.load(folder / VOCABULARY)
-        if len(vocabulary) != description.vocabulary_size:
-            raise ModelFolderError(
-                f"`{folder / VOCABULARY}` must have {description.vocabulary_size} pieces, as the "
-                f"model, but has {len(vocabulary)} instead; get the folder again."
-            )
+        vocabulary = load_vocabulary(folder, description)
         weights = read_weights(folder, description)
         shortlist = Shortlist.load(folder, description.vocabulary_size)
         stepper = Stepper(graph, weights, device_of, format_of(precision), shortlist)
@@ -161,15 +124,9 @@ class Translator:
             decode=decode,
         )
 
-    @property
-    def source_language(self) -> str:
-        """Code of the language that it reads."""
-        return self.description.source_language
-
-    @property
-    def target_language(self) -> str:
-        """Code of the language that it writes."""
-        return self.description.target_language
+    def engine(self, decode: DecodeConfig, alignments: bool) -> Engine:
+        """A running batch of its own for sentences that are searched for in this way."""
+        return Engine(self.stepper, decode, alignments)
 
     def translate(
         self,
@@ -216,7 +173,7 @@ class Translator:
         The longest come first, so that sentences of the batch have about one length, and what does
         not fit in memory shows at once. The batch is kept full while there are any.
         """
-        engine = Engine(self.stepper, decode, alignments)
+        engine = self.engine(decode, alignments)
         places = (place for place, source in enumerate(sources) if source)
         waiting = deque(sorted(places, key=lambda place: -len(sources[place])))
         found: dict[int, list[Hypothesis]] = {}
@@ -232,11 +189,6 @@ class Translator:
                 assert isinstance(finished.id, int), "places are the ids here"
                 found[finished.id] = finished.hypotheses
         return found
-
-    def splitter(self, longest: int = LONGEST) -> Splitter:
-        """How texts are cut into segments for this model, of at most so many pieces."""
-        count = self.vocabulary.count
-        return Splitter(self.source_language, count, longest)
 
     def translate_texts(
         self,
@@ -256,47 +208,6 @@ class Translator:
         aligned = any(one.needs_alignments for one in documents)
         readings = map(reading_of, self.translate(segments, decode, alignments=aligned))
         return [one.join(list(islice(readings, len(one.segments)))) for one in documents]
-
-    def translation(self, source: Sequence[int], hypotheses: list[Hypothesis]) -> Translation:
-        """What a source's hypotheses, the best first, come to.
-
-        Raises:
-            ModelFolderError: there is none: the model's weights are not finite.
-        """
-        if not hypotheses:
-            raise ModelFolderError(
-                "The model's scores must be numbers, but are not: its training has diverged."
-            )
-        best, *others = [self._alternative(hypothesis) for hypothesis in hypotheses]
-        alignment = hypotheses[0].alignment
-        return Translation(
-            text=best.text,
-            score=best.score,
-            log_probability=best.log_probability,
-            tokens=best.tokens,
-            source_tokens=self.vocabulary.pieces(source),
-            alignment=None if alignment is None else alignment[:, :-1].numpy(force=True).copy(),
-            alternatives=others,
-            truncated=best.truncated,
-        )
-
-    def _alternative(self, hypothesis: Hypothesis) -> Alternative:
-        return Alternative(
-            text=self.vocabulary.decode(hypothesis.pieces),
-            score=hypothesis.score,
-            log_probability=hypothesis.log_probability,
-            tokens=self.vocabulary.pieces(hypothesis.pieces),
-            truncated=hypothesis.truncated,
-        )
-
-
-def reading_of(one: Translation | Alternative, best: Translation | None = None) -> Reading:
-    """What putting markup back needs to know of a translation. Of an alternative nothing is known
-    of where it looked: its words count as evenly spread over those of the `best` one's source."""
-    if isinstance(one, Translation):
-        return Reading(one.text, one.tokens, one.source_tokens, one.alignment)
-    assert best is not None, "an alternative is one of a translation"
-    return Reading(one.text, one.tokens, best.source_tokens, None)
 
 
 def _blank(alignments: bool) -> Translation:

@@ -17,6 +17,7 @@ from typing import Any
 
 from nmt import Translator
 from nmt.config import DecodeConfig
+from nmt.corpus.prepare import PreparedData
 from nmt.corpus.vocabulary import EOS, Vocabulary
 from nmt.evaluation.bleu import score
 from nmt.memory import keep_memory
@@ -27,6 +28,8 @@ from nmt.model.folder import (
     read_description,
     write_model_folder,
 )
+from tests.benchmarks import joey as joey_nmt
+from tests.benchmarks.joey import JoeyNmt
 from tests.benchmarks.marian import PEER, Marian
 from tests.benchmarks.options import Options
 from tests.benchmarks.ours import in_new_process, prepared, test2016, training_config
@@ -49,10 +52,18 @@ class Speed:
     tokens: float  # of the output, per second
 
 
+class Peers:
+    """The other toolkits."""
+
+    def __init__(self, options: Options, data: PreparedData) -> None:
+        self.marian = Marian(options.venv, options.output / "marian", data)
+        self.joey = JoeyNmt(options.venv, options.output / "joey", data)
+
+
 def run(options: Options, report: Report) -> None:
     """The models of conf/model, and the trained one in the place of its namesake."""
     data = prepared(training_config([], options.output / "scratch"))
-    marian = Marian(options.venv, options.output / "marian", data) if options.peers else None
+    peers = Peers(options, data) if options.peers else None
     trained = read_description(options.model).model.name if options.model else None
     test = test2016(options.sentences)
     for model in options.models:
@@ -60,7 +71,7 @@ def run(options: Options, report: Report) -> None:
         in_new_process(write_random_model, model, folder)
         for search in BEAMS:
             for threads in options.threads:
-                _fixed_length(options, report, marian, model, folder, search, threads, test)
+                _fixed_length(options, report, peers, model, folder, search, threads, test)
         if model != trained:
             _alone(options, report, model, folder, random=True)
             report.notes.append(f"{model}: random weights, length fixed")
@@ -82,26 +93,30 @@ def size_of(folder: Path) -> int:
 def _fixed_length(
     options: Options,
     report: Report,
-    marian: Marian | None,
+    peers: Peers | None,
     model: str,
     folder: Path,
     search: str,
     threads: int,
     test: Lines,
 ) -> None:
-    """Random weights beside Marian, in turns. Both have the length fixed, since what they write
+    """Random weights beside the peers, in turns. All have the length fixed, since what they write
     could not be compared."""
     ours: dict[str, list[Speed]] = {precision: [] for precision in options.precisions}
-    peers: dict[str, list[float]] = {kind: [] for kind in KINDS} if marian else {}
-    sources = Vocabulary.load(folder / VOCABULARY).encode_batch(test[0])
+    marian: dict[str, list[float]] = {kind: [] for kind in KINDS} if peers else {}
+    joey: list[float] = []
+    vocabulary = Vocabulary.load(folder / VOCABULARY)
+    sources = vocabulary.encode_batch(test[0])
+    length = mean_length(vocabulary, test[1])
     for _ in range(options.repeats):
         for precision, found in ours.items():
             found.append(in_new_process(speed, folder, search, *test, precision, threads))
-        for kind, values in peers.items():
-            assert marian is not None, "there are peers"
-            work = (model, sources, BEAMS[search], threads, kind)
-            values.append(marian.output_tokens_per_second(*work))
-    best = max(peers, key=lambda kind: median(peers[kind]), default="")
+        if peers:
+            work = (model, sources, BEAMS[search], threads)
+            for kind, values in marian.items():
+                values.append(peers.marian.output_tokens_per_second(*work, kind))
+            joey.append(peers.joey.output_tokens_per_second(*work, length))
+    best = max(marian, key=lambda kind: median(marian[kind]), default="")
     for precision, speeds in ours.items():
         name = f"decode.{model}.{precision}.{search}.{threads}threads"
         tokens = [one.tokens for one in speeds]
@@ -110,8 +125,10 @@ def _fixed_length(
             "output tokens/s",
             tokens,
             f"{PEER}, {best}",
-            peers.get(best, []),
+            marian.get(best, []),
         )
+        if joey:
+            report.add(f"{name}.joey", "output tokens/s", tokens, joey_nmt.PEER, joey)
         sentences = [one.sentences for one in speeds]
         report.add(f"{name}.sentences_per_second", "sentences/s", sentences)
     largest = (model, search, threads) == (options.models[0], "beam5", max(options.threads))
@@ -225,9 +242,14 @@ def decode_settings(search: str) -> DecodeConfig:
 
 def fixed_length(decode: DecodeConfig, vocabulary: Vocabulary, texts: list[str]) -> DecodeConfig:
     """Every translation as long as `texts` are on average."""
-    length = round(mean(len(ids) + 1 for ids in vocabulary.encode_batch(texts)))
+    length = mean_length(vocabulary, texts)
     # The ratio must be above 0; with this one it adds nothing.
     return decode.model_copy(update={"max_length_ratio": 1e-9, "max_length_offset": length})
+
+
+def mean_length(vocabulary: Vocabulary, texts: list[str]) -> int:
+    """Pieces, the end included."""
+    return round(mean(len(ids) + 1 for ids in vocabulary.encode_batch(texts)))
 
 
 def write_random_model(model: str, folder: Path) -> None:

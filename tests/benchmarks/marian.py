@@ -11,20 +11,18 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from nmt.corpus.prepare import PreparedData
+from tests.benchmarks.peers import SIZES, install, write_rows
 
 RELEASE = "pymarian==1.12.42"
 PEER = f"marian ({RELEASE}, a build for any x86-64 processor)"
 MODEL = "model.npz"
 INT8 = "fixed_length.int8.bin"
-SIZES = {"small": (4, 512), "tiny": (2, 256)}  # layers on either side, units
 END = 0  # Marian's </s>
 LABELS = re.compile(r"after ([\d,]+) : Time ([\d.]+)s")
 WALL = re.compile(r"Total time: ([\d.]+)s wall")
@@ -46,7 +44,8 @@ class Marian:
     """Marian on our data, with its files in `folder`."""
 
     def __init__(self, venv: Path, folder: Path, data: PreparedData) -> None:
-        self._program, self._folder = install(venv), folder
+        python = install(venv, RELEASE, (), "pymarian")
+        self._program, self._folder = python.with_name("pymarian"), folder
         self.commands: list[str] = []  # all that ran
         self._fixed: dict[str, Path] = {}
         folder.mkdir(parents=True, exist_ok=True)
@@ -128,8 +127,7 @@ class Marian:
         return ["--vocabs", *[str(self._folder / "vocabulary.yml")] * 2]
 
     def _write(self, name: str, rows: Iterable[Iterable[int]]) -> None:
-        with (self._folder / name).open("w", encoding="utf-8") as stream:
-            stream.writelines(" ".join(str(int(i)) for i in row) + "\n" for row in rows)
+        write_rows(self._folder / name, rows)
 
     def _start(self, arguments: Sequence[str]) -> subprocess.Popen[str]:
         command = [str(self._program), *arguments]
@@ -148,15 +146,3 @@ class Marian:
         if process.returncode:
             raise RuntimeError(f"`{self.commands[-1]}` failed:\n{output[-2000:]}")
         return output
-
-
-def install(venv: Path) -> Path:
-    """The program in its environment, which is made if it is not there."""
-    program = venv / "bin" / "pymarian"
-    if not program.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-        pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-        # torch first, and our release of it, which is likely to be at hand.
-        subprocess.run([*pip, f"torch=={torch.__version__.partition('+')[0]}"], check=True)
-        subprocess.run([*pip, RELEASE], check=True)
-    return program.absolute()

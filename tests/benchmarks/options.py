@@ -30,8 +30,8 @@ class Options:
     sentences: int = 1000  # of test2016
     precisions: tuple[str, ...] = ("fp32", "bf16", "int8")  # of decode
     threads: tuple[int, ...] = (1, 2)  # likewise
-    peers: bool = True  # measure Marian too
-    venv: Path = Path(".bench-venv")  # Marian's environment, made when it is not there
+    peers: bool = True  # measure Marian and Joey NMT too
+    venv: Path = Path(".bench-venv")  # their environment, made when it is not there
     output: Path = Path("runs/bench")
 
 

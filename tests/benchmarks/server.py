@@ -48,10 +48,12 @@ class Server:
 
 
 def memory_of(pid: int) -> float:
-    """Resident bytes of a process."""
+    """Resident bytes of a process and those that it has started; what they share counts twice."""
     text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     line = next(line for line in text.splitlines() if line.startswith("VmRSS"))
-    return float(line.split()[1]) * 1024
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    children = [child for task in tasks for child in (task / "children").read_text().split()]
+    return float(line.split()[1]) * 1024 + sum(memory_of(int(child)) for child in children)
 
 
 @contextmanager
@@ -279,23 +281,38 @@ def mixed(texts: Sequence[str], seed: int = 1) -> list[Request]:
 
 def _continuous(options: Options, report: Report, texts: Sequence[str]) -> None:
     """Sentences that join at any step against batches that wait for one another."""
+    for decode in ("beam5", "greedy"):
+        _compare_batches(options, report, mixed(texts), decode)
+
+
+def _compare_batches(
+    options: Options, report: Report, requests: Sequence[Request], decode: str
+) -> None:
     assert options.model is not None
-    requests = mixed(texts)
     speeds: dict[str, list[float]] = {"true": [], "false": []}
     tails: dict[str, list[float]] = {"true": [], "false": []}
     for _ in range(options.repeats):
         for continuous, values in speeds.items():
-            settings = (f"continuous={continuous}", "limits.segment_tokens=1000")
+            settings = (
+                f"continuous={continuous}",
+                f"decode={decode}",
+                "limits.segment_tokens=1000",
+            )
             with serving(options.model, *settings) as server:
                 begin, seconds = time.perf_counter(), options.seconds
                 found = _measure(server, closed, requests, 128, seconds + SETTLE)
                 values.append(found.throughput(begin + SETTLE, begin + SETTLE + seconds))
                 tails[continuous].append(found.percentile(0.99))
+    more = "" if decode == "beam5" else f".{decode}"
     report.add(
-        "server.continuous_vs_static", "sentences/s", speeds["true"], "static", speeds["false"]
+        f"server.continuous_vs_static{more}",
+        "sentences/s",
+        speeds["true"],
+        "static",
+        speeds["false"],
     )
-    report.add("server.continuous.p99_ms", "ms", tails["true"])
-    report.add("server.static.p99_ms", "ms", tails["false"])
+    report.add(f"server.continuous{more}.p99_ms", "ms", tails["true"])
+    report.add(f"server.static{more}.p99_ms", "ms", tails["false"])
 
 
 def _soak(options: Options, report: Report, texts: Sequence[str], speed: float) -> None:

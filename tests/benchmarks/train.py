@@ -1,4 +1,5 @@
-"""Speed of training, beside Marian: one process, two threads, batches of 64 sentences."""
+"""Speed of training, beside Marian and Joey NMT: one process, two threads, batches of 64
+sentences."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ from pathlib import Path
 
 from nmt.errors import NmtError
 from nmt.precision.bf16 import require_bf16
+from tests.benchmarks import joey as joey_nmt
+from tests.benchmarks.joey import JoeyNmt
 from tests.benchmarks.marian import PEER, Marian
 from tests.benchmarks.options import Options
 from tests.benchmarks.ours import Steps, batches_of, in_new_process, prepared, training_config
@@ -17,9 +20,10 @@ UNIT = "target tokens/s"
 
 
 def run(options: Options, report: Report) -> None:
-    """Ours and Marian in turns, each time in a new process."""
+    """Ours and the peers in turns, each time in a new process."""
     data = prepared(training_config(batches_of(SENTENCES), options.output / "scratch"))
     marian = Marian(options.venv, options.output / "marian", data) if options.peers else None
+    joey = JoeyNmt(options.venv, options.output / "joey", data) if options.peers else None
     precisions = ["fp32"]
     try:
         require_bf16("cpu", emulate=False)
@@ -30,6 +34,7 @@ def run(options: Options, report: Report) -> None:
     for model in options.models:
         ours: dict[str, list[float]] = {precision: [] for precision in precisions}
         peers: list[float] = []
+        others: list[float] = []
         for seed in range(1, options.repeats + 1):
             for precision in precisions:
                 speed = in_new_process(tokens_per_second, model, precision, seed, options)
@@ -38,10 +43,20 @@ def run(options: Options, report: Report) -> None:
                 peers.append(
                     marian.tokens_per_second(model, options.seconds, options.warm_up, seed)
                 )
+            if joey:
+                found = joey.tokens_per_second(
+                    model, options.seconds, options.warm_up, seed, THREADS
+                )
+                others.append(found)
         for precision, values in ours.items():
             report.add(name_of(model, precision), UNIT, values, PEER, peers)
+            if joey:
+                name = name_of(model, precision).replace("tokens_per_second", "joey")
+                report.add(name, UNIT, values, joey_nmt.PEER, others)
         if marian:
             report.notes.append(f"Marian, {model}: {marian.commands[-1]}")
+        if joey:
+            report.notes.append(f"Joey NMT, {model}: {joey.commands[-1]}")
 
 
 def name_of(model: str, precision: str) -> str:

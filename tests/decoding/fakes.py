@@ -6,13 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import pytest
 
 from nmt.config import DecodeConfig
-from nmt.decoding import running
-from nmt.decoding.engine import Engine, Finished, Hypothesis, Request
+from nmt.decoding.engine import Finished, Hypothesis, Request
 from nmt.decoding.text import Splitter
-from nmt.decoding.translator import Alternative, Translation
+from nmt.decoding.wording import Alternative, Translation
 
 
 class ShoutingVocabulary:
@@ -43,9 +41,8 @@ class Shouting:
         self.precision = "fp32"
         self.batches: list[list[str]] = []  # of each step
 
-    @property
-    def stepper(self) -> Shouting:
-        return self
+    def engine(self, decode: DecodeConfig, alignments: bool) -> ShoutingEngine:  # noqa: ARG002
+        return ShoutingEngine(self)
 
     def splitter(self, longest: int = 200) -> Splitter:
         return Splitter(self.source_language, self.vocabulary.count, longest)
@@ -100,14 +97,3 @@ class ShoutingEngine:
             del self._left[key]
         hypothesis = Hypothesis([], 0.0, 0.0, truncated=False, alignment=None)
         return [Finished(key, [hypothesis] * (one.n_best or 1)) for key, one in done]
-
-
-def _engine(stepper: Any, decode: DecodeConfig, alignments: bool) -> Any:
-    shouts = isinstance(stepper, Shouting)
-    return ShoutingEngine(stepper) if shouts else Engine(stepper, decode, alignments)
-
-
-@pytest.fixture(autouse=True)
-def shouting_engines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Running batches have these engines for these models."""
-    monkeypatch.setattr(running, "Engine", _engine)

@@ -22,9 +22,7 @@ from nmt.decoding import (
     Submission,
     Translator,
 )
-from tests.decoding.fakes import Shouting, shouting_engines
-
-__all__ = ["shouting_engines"]
+from tests.decoding.fakes import Shouting
 
 PLAIN = Ask(Search(1, alignments=False))
 Start = Callable[..., RunningBatch]
@@ -192,7 +190,7 @@ def test_a_failure_reaches_those_in_the_batch_alone(
     with pytest.raises(RuntimeError, match="the cause"):
         both[0].future.result(20)
     assert texts_of(both[1]) == ["CD"]
-    assert batch.alive
+    assert batch.failure is None
     assert "the cause" in caplog.text
 
 

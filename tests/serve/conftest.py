@@ -15,9 +15,6 @@ from nmt.config import DecodeConfig, LimitsConfig, PrecisionConfig, ServeConfig,
 from nmt.decoding import Translator
 from serve.app import create_app
 from serve.models import Model, Models
-from tests.decoding.fakes import shouting_engines
-
-__all__ = ["shouting_engines"]
 
 StartServer = Callable[..., httpx.Client]
 

@@ -1,0 +1,186 @@
+"""Joey NMT as a peer: training and decoding of its recurrent models, by its own commands.
+
+It reads the very pieces that our model reads, written as numbers, as Marian does.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nmt.corpus.prepare import PreparedData
+from tests.benchmarks.peers import SIZES, install, write_rows
+
+RELEASE = "joeynmt==2.3.0"
+PEER = f"Joey NMT ({RELEASE})"
+# What it imports; the releases that it asks for are older than Python 3.11.
+NEEDS = (
+    *("tensorboard", "sacrebleu", "sacremoses", "sentencepiece", "subword-nmt", "pyyaml"),
+    *("packaging", "matplotlib", "seaborn", "plotly", "pandas", "datasets", "tqdm", "setuptools"),
+)
+SPEED = re.compile(r"Tokens per Sec:\s+([\d.]+)")
+DURATION = re.compile(r"Generation took ([\d.]+)\[sec\]")
+LOGGED = 5  # updates between two lines of the log
+TRAINED = 20  # updates of a model for decoding
+
+
+class JoeyNmt:
+    """Joey NMT on our data, with its files in `folder`."""
+
+    def __init__(self, venv: Path, folder: Path, data: PreparedData) -> None:
+        self._python, self._folder = install(venv, RELEASE, NEEDS, "joeynmt"), folder
+        self.commands: list[str] = []  # all that ran
+        self._trained: set[str] = set()
+        folder.mkdir(parents=True, exist_ok=True)
+        (store,) = data.train.values()
+        few = range(0, len(store), max(1, len(store) // 64))
+        for name, rows in (("train", range(len(store))), ("dev", few)):
+            write_rows(folder / f"{name}.source", (store.source(i) for i in rows))
+            write_rows(folder / f"{name}.target", (store.target(i) for i in rows))
+        # Its own four come first.
+        words = ["<unk>", "<pad>", "<s>", "</s>", *map(str, range(4, len(data.vocabulary)))]
+        (folder / "vocabulary.txt").write_text("\n".join(words) + "\n", "utf-8")
+
+    def tokens_per_second(
+        self, model: str, seconds: float, warm_up: float, seed: int, threads: int
+    ) -> float:
+        """Speed of training: target tokens, EOS included, as Joey NMT counts them too."""
+        process = self._start("train", self._config(model, seed=seed), threads)
+        assert process.stdout is not None
+        tokens, begin, last = 0.0, None, time.perf_counter()
+        first = last
+        try:
+            for line in process.stdout:
+                if not (found := SPEED.search(line)):
+                    continue
+                now = time.perf_counter()
+                if begin is None:
+                    begin = now if now - first >= warm_up else None
+                else:
+                    tokens += float(found[1]) * (now - last)
+                    if now - begin >= seconds:
+                        return tokens / (now - begin)
+                last = now
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        raise RuntimeError(f"Joey NMT stopped by itself; try `{self.commands[-1]}`.")
+
+    def output_tokens_per_second(
+        self,
+        model: str,
+        source: Iterable[Sequence[int]],
+        beam: int,
+        threads: int,
+        length: int,
+    ) -> float:
+        """Speed of decoding with weights that hardly learned, of which most translations go on to
+        the `length` allowed; those that are written count."""
+        if model not in self._trained:
+            self._run("train", self._config(model, updates=TRAINED), threads)
+            self._trained.add(model)
+        write_rows(self._folder / "test.source", source)
+        file = self._config(model, beam=beam, length=length, test=True)
+        output = self._folder / "output"
+        log = self._run("test", file, threads, "--output-path", str(output))
+        lines = output.with_name("output.test").read_text("utf-8").splitlines()
+        found = DURATION.findall(log)
+        assert found, "Joey NMT says how long it took"
+        return sum(len(line.split()) + 1 for line in lines) / float(found[-1])
+
+    def _config(
+        self,
+        model: str,
+        *,
+        seed: int = 1,
+        updates: int | None = None,
+        beam: int = 1,
+        length: int = 20,
+        test: bool = False,
+    ) -> Path:
+        layers, units = SIZES[model]
+        side = {"level": "word", "voc_file": str(self._folder / "vocabulary.txt")}
+        embeddings = {"embedding_dim": units, "dropout": 0.2}
+        recurrent = {
+            "type": "recurrent",
+            "rnn_type": "lstm",
+            "hidden_size": units,
+            "num_layers": layers,
+            "dropout": 0.2,
+            "embeddings": embeddings,
+        }
+        values: dict[str, Any] = {
+            "name": model,
+            "use_cuda": False,
+            "random_seed": seed,
+            "model_dir": str(self._folder / model),
+            "data": {
+                "src": {"lang": "source", **side},
+                "trg": {"lang": "target", **side},
+                "dataset_type": "plain",
+            },
+            "training": {
+                "batch_size": 64,
+                "batch_type": "sentence",
+                "optimizer": "adam",
+                "learning_rate": 0.002,
+                "clip_grad_norm": 1.0,
+                "label_smoothing": 0.1,
+                "epochs": 1000,
+                "logging_freq": LOGGED,
+                "validation_freq": updates or 1_000_000,
+                "overwrite": True,
+                "keep_best_ckpts": 1,
+                **({"updates": updates} if updates else {}),
+            },
+            "testing": {"beam_size": beam, "max_output_length": length, "batch_size": 64},
+            "model": {
+                "initializer": "xavier_uniform",
+                "encoder": {**recurrent, "bidirectional": False},
+                "decoder": {
+                    **recurrent,
+                    "attention": "bahdanau",
+                    "input_feeding": False,
+                    "init_hidden": "last",
+                    "hidden_dropout": 0.2,
+                },
+            },
+        }
+        if test:
+            values["data"]["test"] = str(self._folder / "test")
+        else:
+            values["data"] |= {
+                "train": str(self._folder / "train"),
+                "dev": str(self._folder / "dev"),
+            }
+        file = self._folder / f"{model}.yaml"
+        file.write_text(yaml.safe_dump(values), "utf-8")
+        return file
+
+    def _start(self, mode: str, file: Path, threads: int, *more: str) -> subprocess.Popen[str]:
+        command = [str(self._python), "-m", "joeynmt", mode, str(file), "--skip-test", *more]
+        self.commands.append(" ".join(command))
+        return subprocess.Popen(
+            command,
+            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def _run(self, mode: str, file: Path, threads: int, *more: str) -> str:
+        process = self._start(mode, file, threads, *more)
+        output, _ = process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"`{self.commands[-1]}` failed:\n{output[-3000:]}")
+        return output

@@ -1,0 +1,50 @@
+"""Other toolkits, in an environment of their own: `python -m tests.benchmarks.peers [folder]` makes
+it (`make bench-peers`)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+
+SIZES = {"small": (4, 512), "tiny": (2, 256)}  # layers on either side, units
+
+
+def install(venv: Path, release: str, needs: Sequence[str], module: str) -> Path:
+    """The environment's Python, which is made if it is not there, with a release of a toolkit that
+    comes as the package `module`, and what it needs."""
+    python = venv / "bin" / "python"
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--no-compile"]
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+        # torch first, and our release of it, which is likely to be at hand.
+        subprocess.run([*pip, f"torch=={torch.__version__.partition('+')[0]}"], check=True)
+    look = f"import importlib.util as u, sys; sys.exit(u.find_spec({module!r}) is None)"
+    if subprocess.run([str(python), "-c", look], check=False).returncode:
+        if needs:
+            subprocess.run([*pip, *needs], check=True)
+        subprocess.run([*pip, *(["--no-deps"] if needs else []), release], check=True)
+    return python.absolute()
+
+
+def write_rows(file: Path, rows: Iterable[Iterable[int]]) -> None:
+    """Sentences as numbers, a line for each."""
+    with file.open("w", encoding="utf-8") as stream:
+        stream.writelines(" ".join(str(int(i)) for i in row) + "\n" for row in rows)
+
+
+def main() -> None:
+    """Make the environment."""
+    from tests.benchmarks import joey, marian
+
+    venv = Path(sys.argv[1] if len(sys.argv) > 1 else ".bench-venv")
+    install(venv, marian.RELEASE, (), "pymarian")
+    install(venv, joey.RELEASE, joey.NEEDS, "joeynmt")
+    print(f"Installed in {venv}: {marian.RELEASE}, {joey.RELEASE}.")
+
+
+if __name__ == "__main__":
+    main()
