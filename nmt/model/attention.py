@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from nmt.model.batch import length_mask
 from nmt.model.dropout import ForwardPass
 from nmt.model.graph import Layer, State
+from nmt.model.products import linear
 
 
 class AttentionKeys(Layer):
@@ -33,7 +34,7 @@ class AttentionKeys(Layer):
         within: ForwardPass,  # noqa: ARG002 - same for all
     ) -> tuple[Tensor, State]:
         """(memory (B, S, H),) → (B, S, A)."""
-        return F.linear(inputs[0], self.weight), state
+        return linear(inputs[0], self.weight), state
 
 
 class Attention(Layer):
@@ -60,7 +61,7 @@ class Attention(Layer):
     def weights(self, queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
         """(B, T, H), (B, S, A), mask (B, S) true at tokens → (B, T, S) in at least fp32, rows
         summing to 1."""
-        projected = F.linear(queries, self.query_weight, self.bias)
+        projected = linear(queries, self.query_weight, self.bias)
         energies = torch.tanh(projected[:, :, None, :] + keys[:, None, :, :])  # (B, T, S, A)
         scores = F.linear(energies, self.score_weight)[..., 0]
         if scores.dtype in (torch.bfloat16, torch.float16):

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nmt.model.clip import LOGITS
 from nmt.model.dropout import ForwardPass
 from nmt.model.graph import Layer, State, total
+from nmt.model.products import linear
 
 
 class Output(Layer):
@@ -38,5 +38,5 @@ class Output(Layer):
 
     def logits(self, x: Tensor) -> Tensor:
         """(…, H) → (…, V)."""
-        logits = F.linear(x, self.weight, self.bias)
+        logits = linear(x, self.weight, self.bias)
         return logits.clamp(-LOGITS, LOGITS) if self.clipped else logits
