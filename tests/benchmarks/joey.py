@@ -25,6 +25,7 @@ PEER = f"Joey NMT ({RELEASE})"
 NEEDS = (
     *("tensorboard", "sacrebleu", "sacremoses", "sentencepiece", "subword-nmt", "pyyaml"),
     *("packaging", "matplotlib", "seaborn", "plotly", "pandas", "datasets", "tqdm", "setuptools"),
+    "importlib_metadata",
 )
 SPEED = re.compile(r"Tokens per Sec:\s+([\d.]+)")
 DURATION = re.compile(r"Generation took ([\d.]+)\[sec\]")
@@ -132,6 +133,8 @@ class JoeyNmt:
                 "batch_type": "sentence",
                 "optimizer": "adam",
                 "learning_rate": 0.002,
+                "scheduling": "warmupinversesquareroot",
+                "learning_rate_warmup": 400,
                 "clip_grad_norm": 1.0,
                 "label_smoothing": 0.1,
                 "epochs": 1000,
@@ -144,12 +147,13 @@ class JoeyNmt:
             "testing": {"beam_size": beam, "max_output_length": length, "batch_size": 64},
             "model": {
                 "initializer": "xavier_uniform",
-                "encoder": {**recurrent, "bidirectional": False},
+                # It asks for both directions; together they are as wide as our layers.
+                "encoder": {**recurrent, "hidden_size": units // 2, "bidirectional": True},
                 "decoder": {
                     **recurrent,
                     "attention": "bahdanau",
                     "input_feeding": False,
-                    "init_hidden": "last",
+                    "init_hidden": "bridge",
                     "hidden_dropout": 0.2,
                 },
             },
