@@ -9,7 +9,6 @@ B sentences, T target positions, S source positions, A attention units, H units 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,43 +62,8 @@ class Attention(Layer):
         """(B, T, H), (B, S, A), mask (B, S) true at tokens → (B, T, S) in at least fp32, rows
         summing to 1."""
         projected = linear(queries, self.query_weight, self.bias)
-        if torch.is_grad_enabled() and projected.device.type == "cpu":
-            scores: Tensor = _Scores.apply(projected, keys, self.score_weight)  # type: ignore[no-untyped-call]
-        else:
-            energies = torch.tanh(projected[:, :, None, :] + keys[:, None, :, :])  # (B, T, S, A)
-            scores = F.linear(energies, self.score_weight)[..., 0]
+        energies = torch.tanh(projected[:, :, None, :] + keys[:, None, :, :])  # (B, T, S, A)
+        scores = F.linear(energies, self.score_weight)[..., 0]
         if scores.dtype in (torch.bfloat16, torch.float16):
             scores = scores.float()
         return scores.masked_fill(~mask[:, None, :], float("-inf")).softmax(-1)
-
-
-class _Scores(torch.autograd.Function):
-    """v · tanh(query + key) of all pairs, for training on a CPU: sentence by sentence, so that its
-    energies stay in the caches from one operation to the next."""
-
-    @staticmethod
-    def forward(ctx: Any, projected: Tensor, keys: Tensor, score_weight: Tensor) -> Tensor:
-        (B, T, A), S = projected.shape, keys.shape[1]
-        energies = projected.new_empty(B, T, S, A)
-        scores = projected.new_empty(B, T, S)
-        for query, key, energy, score in zip(projected, keys, energies, scores, strict=True):
-            torch.add(query[:, None], key[None], out=energy)
-            energy.tanh_()
-            torch.mv(energy.view(T * S, A), score_weight[0], out=score.view(T * S))
-        ctx.save_for_backward(energies, score_weight)
-        return scores
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        (gradient,), (energies, score_weight) = gradients, ctx.saved_tensors
-        B, T, S, A = energies.shape
-        d_projected, d_keys = energies.new_empty(B, T, A), energies.new_empty(B, S, A)
-        d_weight = energies.new_zeros(A, dtype=torch.promote_types(energies.dtype, torch.float32))
-        sentences = zip(gradient, energies, d_projected, d_keys, strict=True)
-        for d_score, energy, d_query, d_key in sentences:
-            d_weight += d_score.reshape(T * S) @ energy.view(T * S, A)
-            d_energy = torch.addcmul(score_weight, energy * energy, score_weight, value=-1)
-            d_energy *= d_score[:, :, None]
-            torch.sum(d_energy, 1, out=d_query)
-            torch.sum(d_energy, 0, out=d_key)
-        return d_projected, d_keys, d_weight[None].to(score_weight.dtype)

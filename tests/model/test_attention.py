@@ -1,12 +1,10 @@
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from nmt.model.attention import Attention, AttentionKeys, _Scores
+from nmt.model.attention import Attention, AttentionKeys
 from nmt.model.batch import length_mask
 from nmt.model.dropout import EVALUATION
 
@@ -113,27 +111,3 @@ def test_weights_are_in_fp32_at_least() -> None:
     torch.testing.assert_close(weights.sum(-1), torch.ones(B, T))
     context, _ = attention([queries, key_values, memory, LENGTHS], (), EVALUATION)
     assert context.dtype == torch.bfloat16
-
-
-def plain_scores(projected: Tensor, keys: Tensor, score_weight: Tensor) -> Tensor:
-    energies = torch.tanh(projected[:, :, None] + keys[:, None])
-    return F.linear(energies, score_weight)[..., 0]
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.bfloat16, 0.02)])
-def test_gradients_on_a_cpu_are_those_of_the_formula(dtype: torch.dtype, tolerance: float) -> None:
-    torch.manual_seed(2)
-    given = [torch.randn(B, T, A), torch.randn(B, S, A), torch.randn(1, A)]
-    direction = torch.randn(B, T, S)
-
-    def found(function: Callable[..., Tensor], kind: torch.dtype) -> list[Tensor]:
-        inputs = [one.to(kind).requires_grad_() for one in given]
-        scores = function(*inputs)
-        assert scores.dtype == kind
-        return [scores, *torch.autograd.grad(scores, inputs, direction.to(kind))]
-
-    for ours, theirs in zip(
-        found(_Scores.apply, dtype), found(plain_scores, torch.float64), strict=True
-    ):
-        assert ours.shape == theirs.shape
-        assert (ours.double() - theirs).norm() <= tolerance * theirs.norm()
