@@ -117,6 +117,7 @@ def find_profile(config: PlaceConfig, cuts: Sequence[tuple[int, int]]) -> Profil
             kind,
             config.threads,
             together,
+            "at work",  # not alone, as those that were kept before
             cuts,
             torch.__version__,
             _processor(),
