@@ -5,9 +5,7 @@ It reads the very pieces that our model reads, written as numbers, as Marian doe
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
@@ -17,7 +15,7 @@ from typing import Any
 import yaml
 
 from nmt.corpus.prepare import PreparedData
-from tests.benchmarks.peers import SIZES, install, write_rows
+from tests.benchmarks.peers import SIZES, install, output_of, start, stop, write_rows
 
 RELEASE = "joeynmt==2.3.0"
 PEER = f"Joey NMT ({RELEASE})"
@@ -71,8 +69,7 @@ class JoeyNmt:
                         return tokens / (now - begin)
                 last = now
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            stop(process)
         raise RuntimeError(f"Joey NMT stopped by itself; try `{self.commands[-1]}`.")
 
     def output_tokens_per_second(
@@ -172,19 +169,7 @@ class JoeyNmt:
     def _start(self, mode: str, file: Path, threads: int, *more: str) -> subprocess.Popen[str]:
         command = [str(self._python), "-m", "joeynmt", mode, str(file), "--skip-test", *more]
         self.commands.append(" ".join(command))
-        return subprocess.Popen(
-            command,
-            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        return start(command, threads)
 
     def _run(self, mode: str, file: Path, threads: int, *more: str) -> str:
-        process = self._start(mode, file, threads, *more)
-        output, _ = process.communicate()
-        if process.returncode:
-            raise RuntimeError(f"`{self.commands[-1]}` failed:\n{output[-3000:]}")
-        return output
+        return output_of(self._start(mode, file, threads, *more))

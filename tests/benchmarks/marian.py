@@ -6,10 +6,8 @@ that both have the same sentences, the same vocabulary and the same count of tok
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from nmt.corpus.prepare import PreparedData
-from tests.benchmarks.peers import SIZES, install, write_rows
+from tests.benchmarks.peers import SIZES, install, output_of, start, stop, write_rows
 
 RELEASE = "pymarian==1.12.42"
 PEER = f"marian ({RELEASE}, a build for any x86-64 processor)"
@@ -107,8 +105,7 @@ class Marian:
                 if found := LABELS.search(line):
                     yield int(found[1].replace(",", "")), float(found[2])
         finally:
-            os.killpg(process.pid, signal.SIGKILL)  # a session of its own: this process alone
-            process.wait()
+            stop(process)
 
     def _training(self, model: str) -> list[str]:
         layers, units = SIZES[model]
@@ -132,17 +129,7 @@ class Marian:
     def _start(self, arguments: Sequence[str]) -> subprocess.Popen[str]:
         command = [str(self._program), *arguments]
         self.commands.append(" ".join(command))
-        return subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        return start(command)
 
     def _run(self, arguments: Sequence[str]) -> str:
-        process = self._start(arguments)
-        output, _ = process.communicate()
-        if process.returncode:
-            raise RuntimeError(f"`{self.commands[-1]}` failed:\n{output[-2000:]}")
-        return output
+        return output_of(self._start(arguments))

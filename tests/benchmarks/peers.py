@@ -3,6 +3,8 @@ it (`make bench-peers`)."""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -28,6 +30,43 @@ def install(venv: Path, release: str, needs: Sequence[str], module: str) -> Path
             subprocess.run([*pip, *needs], check=True)
         subprocess.run([*pip, *(["--no-deps"] if needs else []), release], check=True)
     return python.absolute()
+
+
+def start(command: Sequence[str], threads: int | None = None) -> subprocess.Popen[str]:
+    """Start a toolkit, in a session of its own: what it starts ends with it, see `stop`."""
+    more = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
+    return subprocess.Popen(
+        command,
+        env=os.environ | more,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """End it at once."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def output_of(process: subprocess.Popen[str]) -> str:
+    """What it prints until it ends. Whoever is interrupted meanwhile stops it.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    try:
+        output, _ = process.communicate()
+    finally:
+        stop(process)
+    if process.returncode:
+        assert isinstance(process.args, list)
+        raise RuntimeError(f"`{' '.join(process.args)}` failed:\n{output[-3000:]}")
+    return output
 
 
 def write_rows(file: Path, rows: Iterable[Iterable[int]]) -> None:
