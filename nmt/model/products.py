@@ -1,9 +1,8 @@
-"""Matrix products of training on a CPU in fp32.
+"""Matrix products on a CPU by oneDNN's operator, and training in fp32 with them.
 
-PyTorch sends them to MKL, which on AMD's processors reaches half of oneDNN's rate. Here they go to
-oneDNN, by the operator that `torch.compile` uses for it. It makes a program of some megabytes for
-each number of rows that it meets: so rows are filled up to multiples of UNIT, and sums over rows
-are made in blocks.
+PyTorch sends those in fp32 to MKL, which on AMD's processors reaches half of oneDNN's rate. oneDNN
+makes a program of some megabytes for each number of rows that it meets: so rows are filled up to
+multiples of UNIT, and sums over rows are made in blocks.
 """
 
 from __future__ import annotations
@@ -31,22 +30,28 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight, UNIT)
-        return _product(_filled(x), packed, bias)[: len(x)]
+        return product(_filled(x), pack(weight), bias)[: len(x)]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,), (x, weight) = gradients, ctx.saved_tensors
         wanted_x, wanted_weight, wanted_bias = ctx.needs_input_grad
         return (
-            _product(gradient.contiguous(), weight.t()) if wanted_x else None,
+            product(gradient.contiguous(), weight.t()) if wanted_x else None,
             _summed_over_rows(gradient, x) if wanted_weight else None,
             gradient.sum(0) if wanted_bias else None,
         )
 
 
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x (R, K), W (N, K) → x Wᵀ + bias."""
+def pack(weight: Tensor) -> Tensor:
+    """A weight (N, K) as oneDNN lays it out for products with about UNIT rows; others work as
+    well."""
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, UNIT)
+    return packed
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x (R, K), W (N, K), packed or not → x Wᵀ + bias, (R, N)."""
     result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return result
 
@@ -55,15 +60,19 @@ def _summed_over_rows(a: Tensor, b: Tensor) -> Tensor:
     """a (R, M), b (R, N) → aᵀ b, (M, N)."""
     total = a.new_zeros(a.shape[1], b.shape[1])
     for some_a, some_b in zip(a.split(BLOCK), b.split(BLOCK), strict=True):
-        total += _product(_filled(some_a).t(), _filled(some_b).t())
+        total += product(_filled(some_a).t(), _filled(some_b).t())
     return total
 
 
-def _filled(x: Tensor) -> Tensor:
-    """With rows of zeros up to a multiple of UNIT."""
-    rows = -(-len(x) // UNIT) * UNIT
+def padded(x: Tensor, rows: int) -> Tensor:
+    """x (R, K) with rows of zeros up to `rows`."""
     if rows == len(x):
         return x
-    filled = x.new_zeros(rows, x.shape[1])
-    filled[: len(x)] = x
-    return filled
+    found = x.new_zeros(rows, x.shape[1])
+    found[: len(x)] = x
+    return found
+
+
+def _filled(x: Tensor) -> Tensor:
+    """Up to a multiple of UNIT."""
+    return padded(x, -(-len(x) // UNIT) * UNIT)

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nmt.model.graph import total
+from nmt.model.products import pack, padded, product
 from nmt.model.rows import LARGEST, quantise
 from nmt.precision.bf16 import require_bf16
 from nmt.precision.int8 import require_int8
@@ -169,13 +170,13 @@ class _InBlocks(Linear):
         """See Linear."""
         rows = len(codes)
         if rows <= self.BLOCK:
-            return self._product(_padded(codes, rounded_up(rows)))[:rows]
+            return self._product(padded(codes, rounded_up(rows)))[:rows]
         blocks = codes.split(self.BLOCK)
         first = self._product(blocks[0])
         result = first.new_empty(rows, first.shape[1])
         result[: self.BLOCK] = first
         for i, block in enumerate(blocks[1:], 1):
-            part = self._product(_padded(block, rounded_up(len(block))))
+            part = self._product(padded(block, rounded_up(len(block))))
             result[i * self.BLOCK : (i + 1) * self.BLOCK] = part[: len(block)]
         return result
 
@@ -190,29 +191,15 @@ def rounded_up(rows: int) -> int:
     return -(-rows // step) * step
 
 
-def _padded(codes: Tensor, rows: int) -> Tensor:
-    if rows == len(codes):
-        return codes
-    padded = codes.new_zeros(rows, codes.shape[1])
-    padded[: len(codes)] = codes
-    return padded
-
-
 class PackedLinear(_InBlocks):
     """oneDNN in fp32 or bf16."""
 
-    ROWS = 64  # what the layout of the weights is chosen for; others work as well
-
     def __init__(self, weights: Weights) -> None:
-        values = weights.values.contiguous()
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(values, self.ROWS)
+        self._weight = pack(weights.values.contiguous())
         self._bias = weights.bias
 
     def _product(self, codes: Tensor) -> Tensor:
-        result: Tensor = torch.ops.mkldnn._linear_pointwise(
-            codes, self._weight, self._bias, "none", [], ""
-        )
-        return result
+        return product(codes, self._weight, self._bias)
 
 
 class Int8Linear(_InBlocks):
