@@ -2,7 +2,7 @@
 
 from nmt.decoding.marks import Reading
 from nmt.decoding.markup import Form, document_of
-from nmt.decoding.process import ModelProcess, RemoteModel, load_models
+from nmt.decoding.process import RemoteModel, load_models
 from nmt.decoding.running import (
     Ask,
     ClosedError,
@@ -15,7 +15,7 @@ from nmt.decoding.running import (
 )
 from nmt.decoding.text import Document, Splitter, Splitting
 from nmt.decoding.translator import DEFAULT, Translator
-from nmt.decoding.wording import Alternative, Translation, Wording, reading_of
+from nmt.decoding.wording import Alternative, Translation, reading_of
 
 __all__ = [
     "DEFAULT",
@@ -26,7 +26,6 @@ __all__ = [
     "Document",
     "Form",
     "Limits",
-    "ModelProcess",
     "QueueFullError",
     "Reading",
     "RemoteModel",
@@ -37,7 +36,6 @@ __all__ = [
     "Submission",
     "Translation",
     "Translator",
-    "Wording",
     "document_of",
     "load_models",
     "reading_of",
