@@ -117,7 +117,7 @@ def find_profile(config: PlaceConfig, cuts: Sequence[tuple[int, int]]) -> Profil
             kind,
             config.threads,
             together,
-            "at work",  # not alone, as those that were kept before
+            "at work, with messages",  # not as those that were kept before
             cuts,
             torch.__version__,
             _processor(),
@@ -310,6 +310,8 @@ def cost_table(profile: Profile) -> str:
             f"{profile.whole()[name] / total:.1%} | {layer.output_bytes / 1e6:.2f} | "
             f"{layer.kept_bytes / 1e6:.2f} | {layer.parameter_bytes / 1e6:.2f} |"
         )
+    if profile.handling:
+        lines_ += ["", f"Each MB sent or received: {1e9 * profile.handling:.3f} ms"]
     return "\n".join(lines_)
 
 

@@ -242,7 +242,8 @@ def _layers_here(
     group.wait_for_all()
     device, processes = find_device(config), world().size
     alone = processes == 1
-    profile = measured(config, graph, data, cuts if alone else cuts[:1], device)
+    mine = measured(config, graph, data, cuts if alone else cuts[:1], device)
+    profile = group.from_main(lambda: mine)
     if not alone:
         profile = rehearse(
             profile,

@@ -70,6 +70,10 @@ class Profile(Settings):
     batch: Text = Field(description="Shape of the batch, for people.")
     layers: dict[str, LayerCost] = Field(min_length=1)
     cuts: list[CutCost] = Field(min_length=1, description="The first is the least cut.")
+    handling: NonNegativeFloat = Field(
+        default=0.0,
+        description="Seconds for which each byte sent or received holds up a device's work.",
+    )
 
     @property
     def infos(self) -> Layers:
@@ -112,6 +116,32 @@ class Profile(Settings):
     def whole_forward(self) -> dict[str, float]:
         """The forward part of it."""
         return {name: self.cuts[0].forward[name] * self._tasks(name) for name in self.layers}
+
+    def handled_bytes(self, placement: Mapping[str, int]) -> dict[str, float]:
+        """What the tasks of each layer send to and receive from other devices for a whole batch,
+        forward; backward, gradients go the other way. A device gets an output once, for the first
+        layer that reads it."""
+        found = dict.fromkeys(self.layers, 0.0)
+        sent: set[tuple[str, int]] = set()
+        for name, layer in self.layers.items():
+            here = placement[name]
+            for source in layer.inputs:
+                if placement[source] != here and (source, here) not in sent:
+                    sent.add((source, here))
+                    size = self.layers[source].output_bytes
+                    found[source] += size
+                    found[name] += size
+        return found
+
+    def handling_seconds(
+        self, placement: Mapping[str, int], micro_batches: int, chunks: int
+    ) -> dict[str, float]:
+        """How much longer messages make each task of a layer, forward or backward."""
+        sizes = self.handled_bytes(placement)
+        return {
+            name: self.handling * sizes[name] / (micro_batches * (chunks if layer.cut else 1))
+            for name, layer in self.layers.items()
+        }
 
     def _tasks(self, layer: str) -> int:
         """Forward tasks of a layer in a step that is cut in the first way."""

@@ -2,7 +2,8 @@
 
 Event by event: a device does one task at a time, in the order that the schedule's rule chooses, and
 a task starts when all that it needs has arrived. A message leaves when its task has ended and takes
-the link's latency and its size by the bandwidth; messages do not hold up one another, nor work.
+the link's latency and its size by the bandwidth. Messages do not hold up one another; where a
+device's own cores carry them (`Profile.handling`), its tasks with messages take longer.
 """
 
 from __future__ import annotations
@@ -69,6 +70,13 @@ class Simulator:
         costs = self.costs(micro_batches, chunks)
         if factors:
             costs = replace(costs, factors=factors)
+        if self.profile.handling:
+            more = self.profile.handling_seconds(placement, micro_batches, chunks)
+            costs = replace(
+                costs,
+                forward={name: costs.forward[name] + more[name] for name in more},
+                backward={name: costs.backward[name] + more[name] for name in more},
+            )
         timeline = schedule(graph, placement, len(self.cluster), costs, rule)
         memory = self.memory(timeline.orders, graph, placement)
         over = tuple(d for d, used in enumerate(memory) if used > self.cluster.memory(d))

@@ -11,10 +11,10 @@ import torch
 from nmt.model.batch import Batch
 from nmt.model.graph import LayerGraph
 from nmt.parallel.measure import layers_of, measure_profile, size_of
-from nmt.parallel.rehearse import STEPS, WARM_UP, rehearse
+from nmt.parallel.rehearse import STEPS, WARM_UP, _carried, _seconds, _without_messages, rehearse
 from nmt.parallel.wavefront import WavefrontExecutor
-from nmt.placement.cost import Profile
-from nmt.placement.plan import Plan
+from nmt.placement.cost import CutCost, Profile
+from nmt.placement.plan import Plan, contiguous_runs
 from nmt.placement.tasks import Task, TaskGraph, amount_of_work
 from tests.parallel.random_plans import (
     LOSS,
@@ -41,9 +41,11 @@ def test_costs_come_to_the_time_of_the_steps() -> None:
     batch, cuts = random_batch(1, rows=12), [(1, 1), (4, 2)]
     profile = with_draws(graph, batch, dict.fromkeys(graph.names, 0.0))
     made: list[WavefrontExecutor] = []
+    placements: list[dict[str, int]] = []
 
     def make(plan: Plan) -> WavefrontExecutor:
         assert set(plan.placement.values()) == {0, 1}
+        placements.append(plan.placement)
         made.append(wavefront(graph, plan, adam(), torch.float32))
         before.append(copied(made[-1].gather_parameters()))
         return made[-1]
@@ -53,8 +55,14 @@ def test_costs_come_to_the_time_of_the_steps() -> None:
         found = rehearse(profile, cuts, batch, ["cpu", "cpu"], make)
         assert [(cut.micro_batches, cut.chunks) for cut in found.cuts] == cuts
         assert found.layers == profile.layers
-        for executor, parameters, cut in zip(made, before, found.cuts, strict=True):
+        assert found.handling >= 0
+        assert placements[0] == placements[2]
+        carried = [sum(found.handled_bytes(placement).values()) for placement in placements]
+        assert carried[1] > carried[0], "in one more, layers alternate between devices"
+        for executor, parameters in zip(made, before, strict=True):
             assert distance(executor.gather_parameters(), parameters) == 0
+        for executor, cut in zip([made[0], made[2]], found.cuts, strict=True):
+            more = found.handling_seconds(placements[0], cut.micro_batches, cut.chunks)
             seconds: dict[tuple[str, bool], float] = defaultdict(float)
             for event in executor.recorder.events:
                 if event.kind in ("forward", "backward"):
@@ -66,11 +74,28 @@ def test_costs_come_to_the_time_of_the_steps() -> None:
             tasks = TaskGraph(layers_of(graph), cut.micro_batches, cut.chunks)
             for name in graph.names:
                 work = sum(one[name] for one in factors) * tasks.chunks_of(name) * STEPS
-                assert cut.forward[name] * work == pytest.approx(seconds[name, False])
-                assert cut.backward[name] * work == pytest.approx(seconds[name, True])
+                for side, backward in ((cut.forward, False), (cut.backward, True)):
+                    taken = seconds[name, backward] / work
+                    assert side[name] == pytest.approx(max(0.0, taken - more[name]))
     finally:
         made[-1].close()
     assert WARM_UP >= 1, "the first step gets its memory from the system"
+
+
+def test_costs_without_the_messages_of_the_rehearsal() -> None:
+    graph = random_graph(random.Random(1))
+    batch = random_batch(1, rows=12)
+    profile = with_draws(graph, batch, dict.fromkeys(graph.names, 0.0))
+    profile = profile.model_copy(update={"handling": 1e-9})
+    placement = contiguous_runs(profile.whole(), 2)
+    more = profile.handling_seconds(placement, 4, 1)
+    assert max(more.values()) > 0
+    taken = {name: 1.0 + more[name] for name in graph.names}
+    cut = CutCost(micro_batches=4, chunks=1, forward=taken, backward=taken)
+    alone = _without_messages(profile, cut, placement)
+    assert alone.forward == alone.backward == pytest.approx(dict.fromkeys(graph.names, 1.0))
+    carried = _carried(profile, placement) * profile.handling
+    assert _seconds(profile, cut) - _seconds(profile, alone) == pytest.approx(carried)
 
 
 def test_masks_are_not_a_part_of_the_work() -> None:

@@ -30,6 +30,29 @@ def test_messages_take_latency_and_size_by_bandwidth_both_ways() -> None:
     assert halves.timeline.start[halves.timeline.orders[1][0]] == pytest.approx(0.5 + 0.25)
 
 
+def test_messages_that_the_devices_themselves_carry() -> None:
+    """Each of the four tasks sends or receives 2 GB at half a second per GB."""
+    profile = chain([3.0, 3.0], output=2e9).model_copy(update={"handling": 0.5e-9})
+    found = Simulator(profile, cluster([1, 1])).run(SPLIT, 1, 1, "1f1b")
+    assert found.seconds == pytest.approx(6.0 + 4 * 1.0)
+    halves = Simulator(profile, cluster([1, 1])).run(SPLIT, 2, 1, "1f1b")
+    first = halves.timeline.orders[0][0]
+    assert halves.timeline.end[first] == pytest.approx(0.5 + 0.5)
+    alone = Simulator(profile, cluster([1, 1])).run({"a": 0, "b": 0}, 1, 1, "1f1b")
+    assert alone.seconds == pytest.approx(6.0), "no message"
+
+
+def test_a_device_gets_an_output_once() -> None:
+    profile = chain([1.0] * 4, output=1e9)
+    layers = dict(profile.layers)
+    for name in "cd":
+        layers[name] = layers[name].model_copy(update={"inputs": ["a"]})
+    profile = profile.model_copy(update={"layers": layers})
+    sizes = profile.handled_bytes({"a": 0, "b": 0, "c": 1, "d": 1})
+    assert sizes == {"a": 1e9, "b": 0.0, "c": 1e9, "d": 0.0}
+    assert sum(profile.handled_bytes({"a": 0, "b": 0, "c": 1, "d": 2}).values()) == 4e9
+
+
 def test_memory_is_state_and_what_waits_for_its_backward_pass() -> None:
     profile = chain([3.0, 3.0], parameters=[1e9, 2e9], output=8e9, kept=16e9)
     simulator = Simulator(profile, cluster([1, 1], memory=[20.1, 20.0]))
