@@ -13,6 +13,7 @@ B sentences, K hypotheses of each, R = B * K rows, S longest source, V vocabular
 
 from __future__ import annotations
 
+import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -126,6 +127,7 @@ class Engine:
         self._standing = _Standing.start(self._beams, [], [])
         self._histories = Histories(self._beams, alignments)
         self._state: DecoderState | None = None  # None: there are no sentences
+        self.admission_seconds = 0.0  # that the last sentences took to join
 
     def __len__(self) -> int:
         return len(self._sentences)
@@ -140,6 +142,7 @@ class Engine:
         """Encode sentences and let them join the batch."""
         if not requests:
             return
+        begin = time.perf_counter()
         known = {sentence.request.id for sentence in self._sentences}
         known.update(request.id for request in requests)
         assert len(known) == len(self) + len(requests), "ids of one batch differ"
@@ -158,6 +161,7 @@ class Engine:
         )
         self._standing = self._standing.join(new)
         self._histories.admit(len(requests), self.longest_source)
+        self.admission_seconds = time.perf_counter() - begin
 
     @torch.inference_mode()
     def step(self) -> list[Finished]:

@@ -13,7 +13,7 @@ Messages are JSON over a pair of sockets, a line of the table for each (`do` say
     engine   engine, model, decode, alignments: a new one, in place of the last one like it
     admit    engine, requests
     cancel   engine, request
-    step     engine → finished, or error
+    step     engine → finished and the last admission's seconds, or error
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 import weakref
 from collections import deque
 from collections.abc import Sequence
@@ -71,7 +72,9 @@ class ModelProcess:
                 pass_fds=[number],
                 start_new_session=True,
             )
-        weakref.finalize(self, _end, self._process, self._connection)
+        ending = weakref.finalize(self, _end, self._process, self._connection)
+        # When this interpreter ends, so does the connection, and with it the process.
+        ending.atexit = False
         self._replies: dict[int, deque[Any]] = {}  # of engines, that came before they were wanted
         self._engines = 0
         self.send(
@@ -137,8 +140,13 @@ class ModelProcess:
 
 
 def _end(process: subprocess.Popen[bytes], connection: Connection) -> None:
-    """It ends by itself when nobody is at the other end."""
+    """It ends by itself when nobody is at the other end. Whoever has forgotten it last, such as a
+    server's event loop, does not wait for that."""
     connection.close()
+    threading.Thread(target=_wait, args=(process,), name="ending models").start()
+
+
+def _wait(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(GRACE)
     except subprocess.TimeoutExpired:
@@ -200,6 +208,7 @@ class RemoteEngine:
         weakref.finalize(self, process.forget_engine, self._number)
         self._lengths: dict[int, int] = {}  # of the sentences in the batch, by id
         self._asked = 0  # steps on their way
+        self.admission_seconds = 0.0  # that the last sentences took to join
         self._useless = 0  # those among them, the first ones, that find no sentence
 
     def __len__(self) -> int:
@@ -251,6 +260,7 @@ class RemoteEngine:
         self._asked -= 1
         if "error" in reply:
             raise EngineError(reply["error"])
+        self.admission_seconds = reply["admission"]
         finished = [
             Finished(number, list(map(_hypothesis, hypotheses)))
             for number, hypotheses in reply["finished"]

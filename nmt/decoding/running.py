@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence, Set
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -81,6 +81,10 @@ class BatchEngine(Protocol):
     @property
     def longest_source(self) -> int:
         """Positions of the longest source in it."""
+
+    @property
+    def admission_seconds(self) -> float:
+        """What the last sentences took to join."""
 
     def admit(self, requests: Sequence[Request]) -> None:
         """Let sentences join."""
@@ -375,6 +379,8 @@ class RunningBatch:
         share = max(1, int(CROWDED * most))
         # Of those some join together: few are encoded less efficiently than many.
         full = {caller for caller in heavy if mine[caller] > share // 2}
+        if running and not self._waited_enough(full):
+            return []
         skipped = 0  # callers, one after the other, who have their share
         while self._queues and skipped < len(self._queues):
             caller, queue = next(iter(self._queues.items()))
@@ -394,6 +400,22 @@ class RunningBatch:
             else:
                 del self._queues[caller]
         return chosen
+
+    def _waited_enough(self, full: Set[Hashable]) -> bool:
+        """Whether those that may join have waited, all together, as long as those that run would
+        have to stand still for them. Encoding a few takes hardly longer than encoding one, and this
+        is how many to wait for so that all together are delayed the least. Callers that are `full`
+        may have no more."""
+        pause = sum(
+            len(lane.engine) * lane.engine.admission_seconds for lane in self._lanes.values()
+        )
+        now, waited = time.monotonic(), 0.0
+        for caller, queue in self._queues.items():
+            for one in queue if caller not in full else ():
+                waited += now - one.submission.since
+                if waited >= pause:
+                    return True
+        return False
 
     def _running_of_callers(self) -> Counter[Hashable]:
         lanes = self._lanes.values()

@@ -82,16 +82,17 @@ class Worker:
             self._failed[number] = traceback.format_exc()
 
     def _step(self, number: int) -> dict[str, Any]:
-        finished: list[Any] = []
+        reply: dict[str, Any] = {"engine": number, "finished": [], "admission": 0.0}
 
         def step(engine: Engine) -> None:
             for one in engine.step():
-                finished.append([one.id, list(map(_values, one.hypotheses))])
+                reply["finished"].append([one.id, list(map(_values, one.hypotheses))])
+            reply["admission"] = engine.admission_seconds
 
         self._attempt(number, step)
         if number in self._failed:
             return {"engine": number, "error": self._failed[number]}
-        return {"engine": number, "finished": finished}
+        return reply
 
 
 def _values(one: Hypothesis) -> list[Any]:

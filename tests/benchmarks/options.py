@@ -25,6 +25,8 @@ class Options:
     micro_batches: tuple[int, ...] = (8, 16)  # of a pipeline
     vocabularies: tuple[int, ...] = (8000, 32000)  # of placement
     steps: int = 3  # measured steps of a pipeline, after those that warm up
+    # Of the server.
+    parts: tuple[str, ...] = ("saturation", "health", "latency", "overload", "continuous", "soak")
     overload: float = 60.0  # seconds of ten times the capacity, of the server
     soak: float = 600.0  # seconds of mixed load, of the server
     sentences: int = 1000  # of test2016

@@ -34,6 +34,8 @@ SPAWN = get_context("spawn")
 SETTLE = 2.0  # seconds of a load that are not counted
 DEADLINE = 20.0  # of a request under overload
 REFUSED = {429, 503, 504}
+LOOKS = 10  # at the memory, during a long load
+BUSY = 0.7  # of the throughput: a load under which whole batches make the next ones wait
 
 
 class Server:
@@ -42,18 +44,23 @@ class Server:
     def __init__(self, address: Address, process: subprocess.Popen[str]) -> None:
         self.address, self.pid = address, process.pid
 
-    def memory(self) -> float:
-        """Resident bytes."""
-        return memory_of(self.pid)
+    def memories(self) -> tuple[float, float]:
+        """Resident bytes of the HTTP side and of the models' process."""
+        return resident(self.pid), memory_of(self.pid) - resident(self.pid)
+
+
+def resident(pid: int) -> float:
+    """Resident bytes of a process."""
+    text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    line = next(line for line in text.splitlines() if line.startswith("VmRSS"))
+    return float(line.split()[1]) * 1024
 
 
 def memory_of(pid: int) -> float:
-    """Resident bytes of a process and those that it has started; what they share counts twice."""
-    text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    line = next(line for line in text.splitlines() if line.startswith("VmRSS"))
+    """… and those that it has started; what they share counts twice."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     children = [child for task in tasks for child in (task / "children").read_text().split()]
-    return float(line.split()[1]) * 1024 + sum(memory_of(int(child)) for child in children)
+    return resident(pid) + sum(memory_of(int(child)) for child in children)
 
 
 @contextmanager
@@ -96,11 +103,21 @@ def run(options: Options, report: Report) -> None:
     texts, _ = test2016(options.sentences)
     singles = [request_of([text], "en", "de") for text in texts]
     sixteens = [request_of(texts[i : i + 16], "en", "de") for i in range(0, len(texts) - 15, 16)]
-    speed = _saturation(options, report, texts, singles, sixteens)
-    _latency(options, report, singles, sixteens, speed)
-    _overload(options, report, singles, speed)
-    _continuous(options, report, texts)
-    _soak(options, report, texts, speed)
+    if "saturation" in options.parts:
+        speed = _saturation(options, report, texts, singles, sixteens)
+    else:
+        with serving(options.model) as server:
+            speed = _throughput(server, singles, 128, options.seconds)
+    if "health" in options.parts:
+        _health(options, report, singles)
+    if "latency" in options.parts:
+        _latency(options, report, singles, sixteens, speed)
+    if "overload" in options.parts:
+        _overload(options, report, singles, speed)
+    if "continuous" in options.parts:
+        _continuous(options, report, texts)
+    if "soak" in options.parts:
+        _soak(options, report, texts, speed)
 
 
 def _measure(
@@ -157,6 +174,19 @@ def _saturation(
             speed = median(found["single"])
             report.add("server.http_vs_offline", "sentences/s", found["16"], "offline", alone)
     return speed
+
+
+def _health(options: Options, report: Report, singles: Sequence[Request]) -> None:
+    """How late /readyz and /metrics are while the model has all that it can do."""
+    assert options.model is not None
+    with serving(options.model) as server, ProcessPoolExecutor(1, SPAWN) as pool:
+        _measure(server, closed, singles, 128, SETTLE)
+        pool.submit(memory_of, server.pid).result()  # the other process is there
+        watching = pool.submit(watch, server.address, server.pid, options.seconds)
+        _measure(server, closed, singles, 128, options.seconds)
+        asked, _ = watching.result()
+    report.add("server.saturated.health_slowest_ms", "ms", [asked.percentile(1.0)])
+    report.add("server.saturated.health_p99_ms", "ms", [asked.percentile(0.99)])
 
 
 def _throughput(
@@ -288,10 +318,12 @@ def _continuous(options: Options, report: Report, texts: Sequence[str]) -> None:
 def _compare_batches(
     options: Options, report: Report, requests: Sequence[Request], decode: str
 ) -> None:
+    """How much both can do at most, and how late answers are when they must do less than that."""
     assert options.model is not None
     speeds: dict[str, list[float]] = {"true": [], "false": []}
     tails: dict[str, list[float]] = {"true": [], "false": []}
-    for _ in range(options.repeats):
+    calm: dict[str, list[Answers]] = {"true": [], "false": []}
+    for seed in range(options.repeats):
         for continuous, values in speeds.items():
             settings = (
                 f"continuous={continuous}",
@@ -303,6 +335,8 @@ def _compare_batches(
                 found = _measure(server, closed, requests, 128, seconds + SETTLE)
                 values.append(found.throughput(begin + SETTLE, begin + SETTLE + seconds))
                 tails[continuous].append(found.percentile(0.99))
+                rate = BUSY * speeds["true"][0]
+                calm[continuous].append(_measure(server, opened, requests, rate, seconds, seed))
     more = "" if decode == "beam5" else f".{decode}"
     report.add(
         f"server.continuous_vs_static{more}",
@@ -313,22 +347,31 @@ def _compare_batches(
     )
     report.add(f"server.continuous{more}.p99_ms", "ms", tails["true"])
     report.add(f"server.static{more}.p99_ms", "ms", tails["false"])
+    for name, part in (("p50_ms", 0.5), ("p99_ms", 0.99)):
+        for kind, some in (("continuous", calm["true"]), ("static", calm["false"])):
+            late = [one.percentile(part) for one in some]
+            report.add(f"server.{kind}{more}.busy.{name}", "ms", late)
+    report.notes.append(
+        f"{decode}: busy is {rate:.0f} requests of mixed lengths a second, {BUSY:.0%} of the most"
+    )
 
 
 def _soak(options: Options, report: Report, texts: Sequence[str], speed: float) -> None:
     """Mixed load for a long time: does memory grow?"""
-    if not options.soak:
-        report.skip("server.soak.memory_growth", "`soak` is 0 seconds")
-        return
     assert options.model is not None
     requests = mixed(texts, seed=2)
     with serving(options.model) as server:
         _measure(server, closed, requests, 128, 60.0)
-        before = server.memory()
-        found = _measure(server, opened, requests, speed / 2, options.soak)
-        after = server.memory()
-    report.add("server.soak.memory_growth", "part", [after / before - 1])
+        memory = [server.memories()]
+        found = Answers()
+        for seed in range(LOOKS):
+            part = _measure(server, opened, requests, speed / 2, options.soak / LOOKS, seed)
+            found.answers += part.answers
+            memory.append(server.memories())
+    totals = [sum(one) for one in memory]
+    report.add("server.soak.memory_growth", "part", [totals[-1] / totals[0] - 1])
+    looks = ", ".join(f"{http / 1e6:.0f} + {models / 1e6:.0f}" for http, models in memory)
     report.notes.append(
-        f"{options.soak:.0f} s of mixed load: {before / 1e6:.0f} → {after / 1e6:.0f} MB, answers "
-        f"{found.statuses()}"
+        f"{options.soak:.0f} s of mixed load: memory of the HTTP side and of the models in MB from "
+        f"time to time {looks}; answers {found.statuses()}"
     )

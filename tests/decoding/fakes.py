@@ -40,6 +40,7 @@ class Shouting:
         self.vocabulary = ShoutingVocabulary()
         self.precision = "fp32"
         self.batches: list[list[str]] = []  # of each step
+        self.admission_seconds = 0.0  # of every engine
 
     def engine(self, decode: DecodeConfig, alignments: bool) -> ShoutingEngine:  # noqa: ARG002
         return ShoutingEngine(self)
@@ -75,6 +76,10 @@ class ShoutingEngine:
 
     def __len__(self) -> int:
         return len(self._left)
+
+    @property
+    def admission_seconds(self) -> float:
+        return self._shouting.admission_seconds
 
     @property
     def longest_source(self) -> int:

@@ -74,6 +74,27 @@ def texts_of(submission: Submission) -> list[str]:
     return [one.text for one in submission.future.result(20)]
 
 
+def test_those_that_wait_join_together_when_it_is_worth_a_pause(start: Start) -> None:
+    gate = Gate()
+    model, batch = Shouting(gate), start()
+    long = submit(batch, model, ["abcdefgh"])
+    gate.arrived()
+    model.admission_seconds = 1e6  # the one that runs would be held up for longer than these wait
+    others = [submit(batch, model, [text], caller) for text, caller in (("x", "b"), ("y", "c"))]
+    gate.go.release()
+    gate.arrived()
+    assert model.batches == [["abcdefgh"]] * 2
+    model.admission_seconds = 1e-9
+    gate.go.release()
+    gate.arrived()
+    assert model.batches[2] == ["abcdefgh", "x", "y"]
+    model.admission_seconds = 1e6
+    late = submit(batch, model, ["z"])
+    gate.let_go()
+    assert [texts_of(one) for one in (long, *others)] == [["ABCDEFGH"], ["X"], ["Y"]]
+    assert texts_of(late) == ["Z"], "when nothing runs, nothing is held up"
+
+
 def test_sentences_join_at_any_step_and_leave_when_they_are_done(start: Start) -> None:
     gate = Gate()
     model, batch = Shouting(gate), start()
