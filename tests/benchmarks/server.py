@@ -361,7 +361,10 @@ def _soak(options: Options, report: Report, texts: Sequence[str], speed: float) 
     assert options.model is not None
     requests = mixed(texts, seed=2)
     with serving(options.model) as server:
+        # Memory for batches of all sizes, each of which oneDNN makes programs for: the largest ones
+        # when there is too much, the others at the load that follows.
         _measure(server, closed, requests, 128, 60.0)
+        _measure(server, opened, requests, speed / 2, 60.0)
         memory = [server.memories()]
         found = Answers()
         for seed in range(LOOKS):
