@@ -50,7 +50,7 @@ format: $(READY)  ## put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY)  ## measure (only=train, pipeline, placement, decode, server); writes runs/bench/bench.json
+bench: $(READY)  ## measure (only=train, pipeline, placement, decode, server, gpu); writes runs/bench/bench.json
 	$(BIN)/python -m tests.benchmarks $(if $(only),only=$(only)) $(ARGUMENTS)
 
 bench-peers: $(READY)  ## Marian and Joey NMT in .bench-venv, for `make bench` to compare with

@@ -21,10 +21,12 @@ import torch
 from torch import Tensor
 
 from nmt.config import DecodeConfig
-from nmt.decoding.beam import NEVER, Candidates, best_candidates, split
+from nmt.decoding.advance import Advance, Reading
+from nmt.decoding.beam import NEVER, Candidates, split
 from nmt.decoding.history import Histories
 from nmt.decoding.penalties import CoveragePenalty, LengthPenalty, RepetitionGuard
-from nmt.decoding.state import DecoderState, Words
+from nmt.decoding.replay import advance_of
+from nmt.decoding.state import DecoderState
 from nmt.decoding.stepper import Stepper
 from nmt.model.batch import BOS
 
@@ -116,8 +118,15 @@ class _Standing:
 class Engine:
     """Owns the running batch. Not for use from several threads at a time."""
 
-    def __init__(self, stepper: Stepper, decode: DecodeConfig, alignments: bool = False) -> None:
-        self._stepper = stepper
+    def __init__(
+        self,
+        stepper: Stepper,
+        decode: DecodeConfig,
+        alignments: bool = False,
+        advance: Advance | None = None,
+    ) -> None:
+        """`advance` is how it steps; None: the fastest way."""
+        self._advance = advance or advance_of(stepper)
         self._decode = decode
         self._beams = decode.beam_size
         self._length_penalty = LengthPenalty(decode.length_penalty)
@@ -127,6 +136,7 @@ class Engine:
         self._standing = _Standing.start(self._beams, [], [])
         self._histories = Histories(self._beams, alignments)
         self._state: DecoderState | None = None  # None: there are no sentences
+        self._rows: Tensor | None = None  # of the state, which the hypotheses stand for; None: all
         self.admission_seconds = 0.0  # that the last sentences took to join
 
     def __len__(self) -> int:
@@ -148,8 +158,12 @@ class Engine:
         assert len(known) == len(self) + len(requests), "ids of one batch differ"
         coverage = self._decode.coverage_penalty > 0
         sources = [request.source for request in requests]
-        state = self._stepper.start(sources, self._beams, coverage, self._decode.shortlist)
-        self._state = state if self._state is None else self._state.join(state)
+        state = self._advance.start(sources, self._beams, coverage, self._decode.shortlist)
+        if self._state is None:
+            self._state = state
+        else:
+            before = self._state if self._rows is None else self._state.reorder(self._rows)
+            self._state, self._rows = before.join(state), None
         for request in requests:
             n_best = request.n_best or self._decode.n_best
             assert n_best <= self._beams, "a beam gives at most its size"
@@ -169,15 +183,10 @@ class Engine:
         if self._state is None:
             return []
         B, K = len(self), self._beams
-        result = self._stepper.step(self._state, self._standing.last.flatten())
-        self._state = result.state
-        candidates = best_candidates(
-            result.logits.view(B, K, -1),
-            self._standing.running.to(result.logits.device),
-            self._banned(result.logits.device, result.state.words),
-        ).to("cpu")
-        if result.state.words is not None:
-            candidates = replace(candidates, pieces=result.state.words.ids[candidates.pieces])
+        standing = self._standing
+        reading = Reading(self._rows, standing.last, standing.running, self._banned())
+        advanced = self._advance(self._state, reading)
+        self._state, self._rows, candidates = advanced.state, None, advanced.candidates
         parts = split(candidates, K)
         self._take_finished(candidates, parts.finished)
         parents = candidates.beams.gather(1, parts.going_on)
@@ -185,14 +194,14 @@ class Engine:
         self._standing = replace(
             self._standing, last=pieces, running=candidates.scores.gather(1, parts.going_on)
         )
-        self._histories.append(parents, pieces, result.attention)
+        self._histories.append(parents, pieces, advanced.attention)
         done = self._done()
         rows = (torch.arange(B)[:, None] * K + parents).flatten()
-        leaving = [self._leave(i, rows) for i in done.nonzero()[:, 0].tolist()]
+        leaving = self._leave(done.nonzero()[:, 0], rows)
         if leaving:
             self._keep((~done).nonzero()[:, 0], rows)
         elif K > 1:
-            self._state = self._state.reorder(rows)
+            self._rows = rows
         return leaving
 
     @torch.inference_mode()
@@ -203,7 +212,8 @@ class Engine:
             return False
         place = ids.index(request_id)
         others = torch.tensor([i for i in range(len(ids)) if i != place], dtype=torch.int64)
-        self._keep(others, torch.arange(len(ids) * self._beams))
+        rows = torch.arange(len(ids) * self._beams) if self._rows is None else self._rows
+        self._keep(others, rows)
         return True
 
     def _longest(self, request: Request) -> int:
@@ -212,8 +222,8 @@ class Engine:
         ratio, offset = self._decode.max_length_ratio, self._decode.max_length_offset
         return max(1, int(ratio * (len(request.source) + 1)) + offset)
 
-    def _banned(self, device: torch.device, words: Words | None) -> tuple[Tensor, Tensor] | None:
-        if self._guard.size == 0:
+    def _banned(self) -> tuple[Tensor, Tensor] | None:
+        if self._guard.rests(self._histories.lengths):
             return None
         K = self._beams
         rows, pieces = self._guard.banned(
@@ -221,9 +231,7 @@ class Engine:
             self._histories.lengths.repeat_interleave(K),
             self._standing.repeats.repeat_interleave(K),
         )
-        if words is not None:  # a piece that is banned has been written, so it is among them
-            pieces = words.places[pieces]
-        return (rows.to(device), pieces.to(device)) if len(rows) else None
+        return (rows, pieces) if len(rows) else None
 
     def _take_finished(self, candidates: Candidates, finished: Tensor) -> None:
         """Keep the hypotheses that end here, as they stand before this step's piece."""
@@ -257,21 +265,31 @@ class Engine:
         best_possible = self._standing.running.amax(1) / penalty  # coverage adds nothing positive
         return at_end | enough | (self._standing.threshold >= best_possible)
 
-    def _leave(self, i: int, rows: Tensor) -> Finished:
-        """Sentence i's result. `rows` (R,) says where each hypothesis came from in this step."""
-        sentence, K = self._sentences[i], self._beams
-        best = sentence.finished[: sentence.n_best]
-        missing = sentence.n_best - len(best)
-        if missing:
-            length = int(self._histories.lengths[i])
-            coverage = self._coverage(rows[i * K : (i + 1) * K])
-            open_ones = [
-                self._hypothesis(i, beam, log_probability, length, coverage[beam], truncated=True)
-                for beam, log_probability in enumerate(self._standing.running[i].tolist())
-                if log_probability > NEVER
-            ]
-            best = best + sorted(open_ones, key=lambda one: -one.score)[:missing]
-        return Finished(sentence.request.id, best)
+    def _leave(self, places: Tensor, rows: Tensor) -> list[Finished]:
+        """The results of some sentences. `rows` (R,) says where each hypothesis came from in this
+        step."""
+        found: list[Finished] = []
+        coverage: list[float] = []  # of all their hypotheses, if any of these counts
+        for n, i in enumerate(places.tolist()):
+            sentence, K = self._sentences[i], self._beams
+            best = sentence.finished[: sentence.n_best]
+            missing = sentence.n_best - len(best)
+            if missing:
+                coverage = coverage or self._coverage(rows.view(-1, K)[places].flatten())
+                best = best + self._open_ones(i, coverage[n * K : (n + 1) * K], missing)
+            found.append(Finished(sentence.request.id, best))
+        return found
+
+    def _open_ones(self, i: int, coverage: Sequence[float], count: int) -> list[Hypothesis]:
+        """The best hypotheses of sentence i that are cut off here."""
+        length = int(self._histories.lengths[i])
+        penalty, running = self._length_penalty(length), self._standing.running[i].tolist()
+        beams = [beam for beam in range(self._beams) if running[beam] > NEVER]
+        beams.sort(key=lambda beam: -(running[beam] / penalty + coverage[beam]))
+        return [
+            self._hypothesis(i, beam, running[beam], length, coverage[beam], truncated=True)
+            for beam in beams[:count]
+        ]
 
     def _hypothesis(
         self,
@@ -307,6 +325,9 @@ class Engine:
         assert self._state is not None, "there is a sentence"
         rows = rows.view(-1, self._beams)[sentences].flatten()
         self._state = self._state.select(sentences, rows) if len(sentences) else None
+        self._rows = None
+        if self._state is None:
+            self._advance.rest()
         self._histories.select(sentences, self.longest_source)
         self._standing = self._standing.select(sentences)
         self._sentences = [self._sentences[i] for i in sentences.tolist()]

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 class Sources:
     """The source side, once a sentence, wherever the attention runs."""
 
-    keys: Tensor  # (B, S, A) in fp32, as the attention's step wants them
+    keys: Tensor  # (B, S, A) as the attention's step wants them
     memory: Tensor  # (B, S, H) in fp32
     bias: Tensor  # (B, S) 0 at tokens, -inf at padding
     lengths: Tensor  # (B,) on the CPU, the end of the sentence included
@@ -116,14 +116,17 @@ class DecoderState:
         return DecoderState(self.beams, recurrent, sources, attended, allowed)
 
     def _with_rows(self, rows: Tensor) -> DecoderState:
-        recurrent = {}
-        for name, (h, c) in self.recurrent.items():
-            index = rows.to(h.device)
-            recurrent[name] = (h.index_select(0, index), c.index_select(0, index))
+        indices: dict[torch.device, Tensor] = {}
+
+        def chosen(x: Tensor) -> Tensor:
+            if x.device not in indices:
+                indices[x.device] = rows.to(x.device, non_blocking=True)
+            return x.index_select(0, indices[x.device])
+
+        recurrent = {name: (chosen(h), chosen(c)) for name, (h, c) in self.recurrent.items()}
         attended = self.attended
         if attended is not None:
-            longest = self.sources.bias.shape[1]
-            attended = attended[:, :longest].index_select(0, rows.to(attended.device))
+            attended = chosen(attended[:, : self.sources.bias.shape[1]])
         return replace(self, recurrent=recurrent, attended=attended)
 
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from nmt.decoding.packing import Packing
-from nmt.decoding.state import DecoderState
+from nmt.decoding.padded import PaddedSource
+from nmt.decoding.state import DecoderState, Sources
 from nmt.decoding.steps import (
     AttentionStep,
     EmbeddingStep,
@@ -23,7 +26,6 @@ from nmt.decoding.steps import (
     LstmScan,
     LstmStep,
     OutputStep,
-    WholeLstm,
 )
 from nmt.model.attention import Attention, AttentionKeys
 from nmt.model.batch import EOS, pad
@@ -38,7 +40,7 @@ TARGET_FIELDS = ("batch.target_input", "batch.target_index")
 SOURCE_FIELDS = ("batch.source", "batch.source_lengths")
 FP32 = FloatFormat(torch.float32)
 
-Step = EmbeddingStep | LstmScan | WholeLstm | KeysStep | LstmStep | AttentionStep | OutputStep
+Step = EmbeddingStep | LstmScan | KeysStep | LstmStep | AttentionStep | OutputStep
 
 
 @dataclass(frozen=True)
@@ -60,15 +62,22 @@ class Stepper:
         device_of: Callable[[str], str],
         form: Format = FP32,
         shortlist: Shortlist | None = None,
+        padded: bool | None = None,
     ) -> None:
-        """`weights` by canonical name; `device_of` a layer's name."""
-        self._shortlist = shortlist
+        """`weights` by canonical name; `device_of` a layer's name. `padded` says whether sources
+        are encoded as `PaddedSource` does; None: where all is on one GPU."""
         target = _target_side(graph)
         self._source_nodes = [node for node in graph.nodes if node.name not in target]
         self._target_nodes = [node for node in graph.nodes if node.name in target]
         layers = _layers(graph, weights, {name: device_of(name) for name in graph.names})
+        devices = {layer_device(layer) for layer in layers.values()}
+        gpu = len(devices) == 1 and not any(device.type == "cpu" for device in devices)
+        self.gpu = devices.pop() if gpu else None  # the only device
+        self.padded: PaddedSource | None = None
+        if isinstance(form, FloatFormat) and (gpu if padded is None else padded):
+            self.padded = PaddedSource(self._source_nodes, layers, form.dtype)
         self._steps: dict[str, Step] = {}
-        for node in graph.nodes:
+        for node in graph.nodes if self.padded is None else self._target_nodes:
             self._steps[node.name] = self._step_of(
                 node, layers[node.name], node.name in target, form
             )
@@ -78,10 +87,14 @@ class Stepper:
         output = self._steps[graph.nodes[-1].name]
         assert isinstance(output, OutputStep), "the graph ends with it"
         self._output = output
+        # On a GPU, choosing the output layer's rows for each batch would take longer than it saves.
+        self._shortlist = shortlist if output.device.type == "cpu" else None
+        self.idle_recordings: list[Any] = []  # of batches that are empty now; see `replay`
 
     def _step_of(self, node: Node, layer: Layer, target: bool, form: Format) -> Step:
         inputs = [name for name in node.inputs if not name.startswith(BATCH)]
-        bounds = [self._steps[name].bound for name in inputs]
+        # Formats that `PaddedSource` can have do not look at bounds.
+        bounds = [self._steps[name].bound if name in self._steps else inf for name in inputs]
         match layer:
             case Embedding():
                 return EmbeddingStep(layer, form)
@@ -89,8 +102,6 @@ class Stepper:
                 return LstmStep(layer, form, bounds)
             case LstmLayer():
                 reverse = isinstance(layer, ReversedLstmLayer)
-                if isinstance(form, FloatFormat) and next(layer.parameters()).device.type != "cpu":
-                    return WholeLstm(layer, form.dtype, reverse)
                 return LstmScan(layer, form, bounds, reverse)
             case AttentionKeys():
                 return KeysStep(layer, form, *bounds)
@@ -113,28 +124,54 @@ class Stepper:
         `beams` equal rows for each sentence; `narrow` lets only pieces of the model's shortlist be
         written, if it has one."""
         ids, lengths = pad([[*source, EOS] for source in sources])
-        packing = Packing.of(lengths)
-        outputs = {SOURCE_FIELDS[0]: packing.pack(ids)}
-        for node in self._source_nodes:
-            inputs = [outputs[name] for name in node.inputs if name != SOURCE_FIELDS[1]]
-            match self._steps[node.name]:
-                case LstmScan() | WholeLstm() as scan:
-                    outputs[node.name] = scan(inputs, packing)
-                case EmbeddingStep() | KeysStep() as step:
-                    outputs[node.name] = step(inputs[0])
-        attention = self._steps[self._attention.name]
-        assert isinstance(attention, AttentionStep)
-        _, keys, memory, _ = self._attention.inputs
-        side = attention.sources(outputs[keys], outputs[memory], packing)
-        rows = len(sources) * beams
+        side = self._encode(ids, lengths) if self.padded is None else self.encode(ids, lengths)
+        allowed = self._shortlist.allowed(sources) if self._shortlist and narrow else None
+        return self.state_of(side, beams, coverage, allowed)
+
+    def state_of(
+        self, side: Sources, beams: int, coverage: bool, allowed: Tensor | None = None
+    ) -> DecoderState:
+        """The state before the first step."""
+        rows = len(side.lengths) * beams
         recurrent = {
             name: step.start(rows)
             for name, step in self._steps.items()
             if isinstance(step, LstmStep)
         }
         attended = side.bias.new_zeros(rows, side.bias.shape[1]) if coverage else None
-        allowed = self._shortlist.allowed(sources) if self._shortlist and narrow else None
         return DecoderState(beams, recurrent, side, attended, allowed)
+
+    @torch.inference_mode()
+    def encode(self, ids: Tensor, lengths: Tensor) -> Sources:
+        """Pieces (B, S) with ends and padding, lengths (B,) → the source side; `padded` is there.
+        Nothing here waits for a GPU."""
+        assert self.padded is not None, "sources are padded"
+        attention = self._attention_step
+        lengths_there = lengths.to(attention.device, non_blocking=True)
+        outputs = self.padded(ids.to(attention.device, non_blocking=True), lengths_there)
+        _, keys, memory, _ = self._attention.inputs
+        side = attention.source_side(outputs[keys], outputs[memory], lengths_there, ids.shape[1])
+        return Sources(*side, lengths)
+
+    def _encode(self, ids: Tensor, lengths: Tensor) -> Sources:
+        """The same without padding."""
+        packing = Packing.of(lengths)
+        outputs = {SOURCE_FIELDS[0]: packing.pack(ids)}
+        for node in self._source_nodes:
+            inputs = [outputs[name] for name in node.inputs if name != SOURCE_FIELDS[1]]
+            match self._steps[node.name]:
+                case LstmScan() as scan:
+                    outputs[node.name] = scan(inputs, packing)
+                case EmbeddingStep() | KeysStep() as step:
+                    outputs[node.name] = step(inputs[0])
+        _, keys, memory, _ = self._attention.inputs
+        return self._attention_step.sources(outputs[keys], outputs[memory], packing)
+
+    @property
+    def _attention_step(self) -> AttentionStep:
+        step = self._steps[self._attention.name]
+        assert isinstance(step, AttentionStep)
+        return step
 
     @torch.inference_mode()
     def step(self, state: DecoderState, pieces: Tensor) -> StepResult:
@@ -168,6 +205,11 @@ class Stepper:
             logits.view(len(state), state.beams, -1).masked_fill_(blocked, float("-inf"))
         state = replace(state, recurrent=recurrent, attended=attended)
         return StepResult(logits, attention, state)
+
+
+def layer_device(layer: Layer) -> torch.device:
+    """Where its parameters are."""
+    return next(layer.parameters()).device
 
 
 def _target_side(graph: LayerGraph) -> set[str]:

@@ -23,8 +23,8 @@ from nmt.decoding.state import Sources, Words
 from nmt.model.attention import Attention, AttentionKeys
 from nmt.model.batch import length_mask
 from nmt.model.clip import LOGITS
-from nmt.model.dropout import EVALUATION
 from nmt.model.embedding import Embedding
+from nmt.model.gpu import kernels_for
 from nmt.model.lstm import LstmLayer
 from nmt.model.output import Output
 from nmt.precision.formats import Format, Weights
@@ -98,8 +98,12 @@ class LstmStep(_Lstm):
         """Inputs (R, ·) side by side and (h, c) → output (R, H) and the next (h, c)."""
         h, c = state
         inputs = [x.to(self.device) for x in inputs]
-        h, c = lstm_cell(self._linear(torch.cat([*inputs, h], 1)).float(), c, self.cells)
-        code = self.form.encode(h, LSTM_BOUND)
+        gates = self._linear(torch.cat([*inputs, h], 1))
+        if (own := kernels_for(gates)) is not None:
+            h, code, c = own.lstm_cell(gates, c, self.cells, h.dtype)
+        else:
+            h, c = lstm_cell(gates.float(), c, self.cells)
+            code = self.form.encode(h, LSTM_BOUND)
         return self.output(h, code, inputs), (code, c)
 
 
@@ -135,23 +139,6 @@ class LstmScan(_Lstm):
             assert not self.residuals, "read the right way round"
             code = code[mirrored]
         return self.output(hidden, code, inputs)
-
-
-class WholeLstm:
-    """A source-side layer as the graph has it: on a GPU, cuDNN is the fastest."""
-
-    def __init__(self, layer: LstmLayer, dtype: torch.dtype, reverse: bool) -> None:
-        self._layer = layer.to(dtype).eval()
-        self._reverse = reverse
-        self.bound = float("inf")
-
-    def __call__(self, inputs: Sequence[Tensor], packing: Packing) -> Tensor:
-        """See LstmScan."""
-        device = next(self._layer.parameters()).device
-        padded = [packing.pad(x.to(device)) for x in inputs]
-        if self._reverse:
-            padded.append(packing.lengths.to(device))
-        return packing.pack(self._layer(padded, (), EVALUATION)[0])
 
 
 def _matrices(layer: LstmLayer) -> tuple[Tensor, Tensor, Tensor]:
@@ -197,32 +184,46 @@ class AttentionStep:
 
     v · tanh(q + k) = Σ v - 2 v · 1 / (1 + exp(2 q) exp(2 k)), and the softmax does not see the
     first term. The exponentials are taken of the queries and the keys alone, not of all their sums,
-    of which there are S times as many.
+    of which there are S times as many. (A GPU's kernel takes them itself.)
     """
 
     def __init__(self, layer: Attention, form: Format, query_bound: float, bound: float) -> None:
         self.form = form
         width = layer.query_weight.shape[1]
         self._query = form.linear(layer.query_weight, layer.bias, [(width, query_bound)])
-        self.score_weight = -2 * layer.score_weight[0].float()
+        self._weight = layer.score_weight[0].float()
+        self.score_weight = -2 * self._weight
         self.device = layer.bias.device
         self.one = torch.ones((), device=self.device)
         self.bound = bound  # a context is a mean of vectors of the memory
 
     def sources(self, keys: Tensor, memory: Tensor, packing: Packing) -> Sources:
         """(N, A), coded memory (N, H) → the source side as the steps read it."""
-        padding = ~length_mask(packing.lengths, len(packing.rows)).to(self.device)
-        bias = torch.zeros(padding.shape, device=self.device)
-        bias.masked_fill_(padding, float("-inf"))
-        memory = self.form.decode(memory.to(self.device), self.bound).float()
-        keys = _exponential(keys.to(self.device))
+        keys, memory, bias = self.source_side(keys, memory, packing.lengths, len(packing.rows))
         return Sources(packing.pad(keys), packing.pad(memory), bias, packing.lengths)
+
+    def source_side(
+        self, keys: Tensor, memory: Tensor, lengths: Tensor, longest: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(…, A), coded memory (…, H), lengths (B,) → the fields of `Sources`, the first two of the
+        same shapes as they are given in."""
+        there = length_mask(lengths, longest).to(self.device)
+        bias = torch.zeros(there.shape, device=self.device)
+        bias.masked_fill_(~there, float("-inf"))
+        memory = self.form.decode(memory.to(self.device), self.bound).float()
+        keys = keys.to(self.device)
+        return keys if kernels_for(keys) is not None else _exponential(keys), memory, bias
 
     def __call__(self, queries: Tensor, sources: Sources) -> tuple[Tensor, Tensor]:
         """(R, H) → coded contexts (R, H), and weights (B, K, S) in fp32, rows summing to 1."""
         B, _, A = sources.keys.shape
-        q = _exponential(self._query(queries.to(self.device))).view(B, -1, 1, A)
-        weights = self._scores(q, sources.keys[:, None]).add_(sources.bias[:, None]).softmax(-1)
+        projected = self._query(queries.to(self.device))
+        if (own := kernels_for(projected)) is not None:
+            scores = own.additive_scores(projected.view(B, -1, A), sources.keys, self._weight)
+        else:
+            q = _exponential(projected).view(B, -1, 1, A)
+            scores = self._scores(q, sources.keys[:, None])
+        weights = scores.add_(sources.bias[:, None]).softmax(-1)
         context = torch.bmm(weights, sources.memory).flatten(0, 1)
         return self.form.encode(context, self.bound), weights
 
@@ -254,6 +255,7 @@ class OutputStep:
         inputs = [(layer.weight.shape[1], sum(bounds))]
         self._weights = form.weights(layer.weight, bias, inputs)
         self._form, self._bounds, self._clipped = form, bounds, layer.clipped
+        self.device = self._weights.values.device
         self._scores = self._scores_of(self._weights, self._bias)
 
     def __call__(self, vectors: Sequence[Tensor]) -> Tensor:

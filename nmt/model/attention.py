@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from nmt.model.batch import length_mask
 from nmt.model.dropout import ForwardPass
+from nmt.model.gpu import kernels_for
 from nmt.model.graph import Layer, State
 from nmt.model.products import linear
 
@@ -62,8 +63,12 @@ class Attention(Layer):
         """(B, T, H), (B, S, A), mask (B, S) true at tokens → (B, T, S) in at least fp32, rows
         summing to 1."""
         projected = linear(queries, self.query_weight, self.bias)
-        energies = torch.tanh(projected[:, :, None, :] + keys[:, None, :, :])  # (B, T, S, A)
-        scores = F.linear(energies, self.score_weight)[..., 0]
+        scores: Tensor
+        if (own := kernels_for(projected)) is not None:
+            scores = own.additive_scores(projected, keys, self.score_weight[0])
+        else:
+            energies = torch.tanh(projected[:, :, None, :] + keys[:, None, :, :])  # (B, T, S, A)
+            scores = F.linear(energies, self.score_weight)[..., 0]
         if scores.dtype in (torch.bfloat16, torch.float16):
             scores = scores.float()
         return scores.masked_fill(~mask[:, None, :], float("-inf")).softmax(-1)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
+MULTIPLE = 512  # of the output layer's rows on a GPU
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ class Batch:
 
     @property
     def target_index(self) -> Tensor:
-        """(N,) where the target's tokens are among the B * T positions, sentence by sentence.
+        """(N,) where the target's tokens are among the B * T positions, sentence by sentence. On a
+        GPU some padding stands behind them; its label PAD counts for nothing (`filled_up`).
 
         Worked out once where the batch is made or cut: on a GPU it would stop all that runs until
         the number of tokens is known. So batches are cut first, and moved then.
@@ -81,12 +83,19 @@ class Batch:
 
     def to(self, device: str | torch.device) -> Batch:
         """The same batch on another device."""
-        moved: dict[str, Any] = {
-            field.name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-            for field in fields(self)
-            for value in [getattr(self, field.name)]
-        }
-        return Batch(**moved)
+        device = torch.device(device)
+
+        def moved(value: Any) -> Any:
+            if not isinstance(value, Tensor) or value.device == device:
+                return value
+            if device.type == "cuda" and value.device.type == "cpu":
+                value = value.pin_memory()  # otherwise this would wait for what the GPU is at
+            return value.to(device, non_blocking=True)
+
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if device.type == "cuda" and self.target_input.device.type == "cpu":
+            values["places"] = filled_up(self.target_index, self.target_input.numel())
+        return Batch(**{name: moved(value) for name, value in values.items()})
 
     def cut(self, pieces: int) -> list[Batch]:
         """Cut into `pieces` of nearly equal rows, each padded only to its own longest row."""
@@ -145,6 +154,15 @@ def pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     for i, row in enumerate(rows):
         ids[i, : len(row)] = row
     return torch.from_numpy(ids), torch.from_numpy(lengths)
+
+
+def filled_up(places: Tensor, positions: int) -> Tensor:
+    """Places of tokens among so many positions, and behind them some of the padding, up to a
+    multiple of MULTIPLE: cuBLAS looks for the best way to multiply for every number of rows that it
+    meets, and there are as many as batches otherwise."""
+    padding = torch.ones(positions, dtype=torch.bool)
+    padding[places] = False
+    return torch.cat([places, padding.nonzero()[: -len(places) % MULTIPLE, 0]])
 
 
 def length_mask(lengths: Tensor, longest: int) -> Tensor:

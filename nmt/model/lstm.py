@@ -13,6 +13,8 @@ from nmt.model.dropout import ForwardPass
 from nmt.model.graph import Layer, State
 from nmt.model.lstm_cpu import wide_lstm
 
+LSTM_MODE = 2  # cuDNN's number of it
+
 
 class LstmLayer(Layer):
     """One unidirectional LSTM layer: inputs (B, time, ·) side by side → (B, time, H).
@@ -69,6 +71,17 @@ class LstmLayer(Layer):
             and x.device.type == "cpu"
             and x.shape[2] > self.lstm.hidden_size
         )
+
+
+def in_one_block(lstm: nn.LSTM) -> None:
+    """Lay the weights out as cuDNN reads them, which would otherwise copy them at every call.
+    `nn.LSTM.flatten_parameters` does so, but leaves out those in bf16 (PyTorch 2.11)."""
+    weights: list[Tensor] = list(lstm.parameters())
+    if weights[0].is_cuda and weights[0].dtype == torch.bfloat16:
+        with torch.no_grad():
+            torch._cudnn_rnn_flatten_weight(
+                weights, 4, lstm.input_size, LSTM_MODE, lstm.hidden_size, 0, 1, True, False
+            )
 
 
 def usual_lstm(lstm: nn.LSTM, x: Tensor, state: State) -> tuple[Tensor, State]:

@@ -19,12 +19,43 @@ OptimizerFactory = Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one optimizer step did."""
+    """What one optimizer step did.
 
-    loss: float  # mean over the global batch's target tokens
-    gradient_norm: float  # of the whole model, before clipping
+    A GPU may still be at it: the loss and the norm are on their way, and reading them waits for
+    this step, but not for later ones.
+    """
+
+    totals: Tensor  # (2,) fp64 on the CPU: the loss and the norm
     tokens: int  # target tokens of the global batch
-    seconds: float
+    done: torch.cuda.Event | None = None  # None: they are there
+
+    @classmethod
+    def of(cls, loss: float | Tensor, gradient_norm: float | Tensor, tokens: int) -> StepResult:
+        """From numbers, or scalars on one device."""
+        both = (loss, gradient_norm)
+        totals = torch.stack([torch.as_tensor(one, dtype=torch.float64) for one in both])
+        if not totals.is_cuda:
+            return cls(totals, tokens)
+        done = torch.cuda.Event()
+        totals = totals.to("cpu", non_blocking=True)
+        done.record()
+        return cls(totals, tokens, done)
+
+    @property
+    def loss(self) -> float:
+        """Mean over the global batch's target tokens."""
+        return self._read()[0]
+
+    @property
+    def gradient_norm(self) -> float:
+        """Of the whole model, before clipping."""
+        return self._read()[1]
+
+    def _read(self) -> list[float]:
+        if self.done is not None:
+            self.done.synchronize()
+        values: list[float] = self.totals.tolist()
+        return values
 
 
 class Executor(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -68,27 +67,34 @@ class LocalExecutor:
 
     def train_step(self, batch: Batch, step: int, learning_rate: float) -> StepResult:
         """One optimizer step on the global batch."""
-        start = time.perf_counter()
         tokens = batch.tokens
         self._randomness.begin_step(step)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         self._optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros((), dtype=torch.float64)
+        total = torch.zeros((), dtype=torch.float64, device=self._device)
         for i, piece in enumerate(batch.cut(self._micro_batches)):
             piece = piece.to(self._device)
             with self.recorder(0, "forward", f"forward {i}"):
                 logits = self._stack(piece, ForwardPass.of(piece, self._randomness))
                 loss = self._loss(logits, labels(piece)) / tokens
+                self._wait_if_recording()
             with self.recorder(0, "backward", f"backward {i}"):
                 loss.backward()
-            total += loss.detach().cpu()
+                self._wait_if_recording()
+            total += loss.detach()
         with self.recorder(0, "update", "optimizer"):
             norm = clip(list(self._parameters.values()), self._clip_norm)
             self._optimizer.step()
             if self._masters:
                 self._masters.publish()
-        return StepResult(float(total), norm, tokens, time.perf_counter() - start)
+            self._wait_if_recording()
+        return StepResult.of(total, norm, tokens)
+
+    def _wait_if_recording(self) -> None:
+        """A GPU works later than it is told to; what is recorded is when it does."""
+        if self.recorder.on and torch.device(self._device).type == "cuda":
+            torch.cuda.synchronize(self._device)
 
     def validation_loss(self, batches: Iterable[Batch]) -> float:
         """Mean loss of a target token, nothing dropped."""
@@ -125,13 +131,14 @@ class LocalExecutor:
         """Nothing is held."""
 
 
-def clip(parameters: list[nn.Parameter], largest: float | None) -> float:
-    """Scale the gradients so that their common norm is at most `largest`; return the norm."""
+def clip(parameters: list[nn.Parameter], largest: float | None) -> Tensor:
+    """Scale the gradients so that their common norm is at most `largest`; return the norm, a
+    scalar on their device."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
     if largest is not None:
         torch.nn.utils.clip_grads_with_norm_(parameters, largest, norm)
-    return float(norm)
+    return norm
 
 
 def local_state(

@@ -13,7 +13,6 @@ import contextlib
 import io
 import logging
 import os
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -161,7 +160,7 @@ class DeepSpeedExecutor:
 
     def train_step(self, batch: Batch, step: int, learning_rate: float) -> StepResult:
         """One optimizer step on the global batch."""
-        begin, tokens = time.perf_counter(), batch.tokens
+        tokens = batch.tokens
         self._randomness.begin_step(step)
         for parameters in self._engine.optimizer.param_groups:
             parameters["lr"] = learning_rate
@@ -176,7 +175,7 @@ class DeepSpeedExecutor:
         if isinstance(self._store, ShardedStore) and self._clip_norm is not None:
             clipped = min(1.0, self._clip_norm / (norm + 1e-6))
             self._gradients = {n: g * clipped for n, g in self._gradients.items()}
-        return StepResult(loss, norm, tokens, time.perf_counter() - begin)
+        return StepResult.of(loss, norm, tokens)
 
     def validation_loss(self, batches: Iterable[Batch]) -> float:
         """Mean loss of a target token, nothing dropped. Each batch is one micro-batch; the copies

@@ -7,7 +7,6 @@ works. One process drives one device, or a single one all of them.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -233,7 +232,7 @@ class WavefrontExecutor:
 
     def train_step(self, batch: Batch, step: int, learning_rate: float) -> StepResult:
         """One optimizer step on the global batch."""
-        begin, tokens = time.perf_counter(), batch.tokens
+        tokens = batch.tokens
         self._randomness.begin_step(step)
         for settings in self._optimizer.param_groups:
             settings["lr"] = learning_rate
@@ -249,7 +248,7 @@ class WavefrontExecutor:
         norm = (squares / self._copies) ** 0.5
         with self.recorder(here, "update", "optimizer"):
             self._update(norm)
-        return StepResult(loss / tokens, norm, tokens, time.perf_counter() - begin)
+        return StepResult.of(loss / tokens, norm, tokens)
 
     def _program_for(self, pieces: Sequence[Batch]) -> _Program:
         """The plan's own orders, if it has any; or those that suit the lengths of these pieces.

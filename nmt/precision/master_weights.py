@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nmt.model.graph import LayerStack
+from nmt.model.lstm import in_one_block
 
 
 class MasterWeights:
@@ -28,7 +29,7 @@ class MasterWeights:
             parameter.register_post_accumulate_grad_hook(self._moving_into(self.parameters[name]))
         for module in stack.modules():
             if isinstance(module, nn.LSTM):
-                module.flatten_parameters()  # cuDNN wants one block of memory, in bf16 again
+                in_one_block(module)
 
     @staticmethod
     def _moving_into(master: nn.Parameter) -> Callable[[Tensor], None]:
@@ -45,5 +46,5 @@ class MasterWeights:
     @torch.no_grad()
     def publish(self) -> None:
         """Round the updated parameters into the layers."""
-        for name, parameter in self._working.items():
-            parameter.copy_(self.parameters[name])
+        working: list[Tensor] = list(self._working.values())
+        torch._foreach_copy_(working, [self.parameters[name] for name in self._working])

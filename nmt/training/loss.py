@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nmt.model.batch import PAD
+from nmt.model.gpu import kernels_for
+
 ROWS = 128  # logits of so many tokens are worked on at a time, so that they stay in the cache
 
 
@@ -21,10 +24,15 @@ class SmoothedCrossEntropy:
         self.smoothing = smoothing
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """(N, V), (N,) → the sum of N losses, a scalar in at least fp32."""
-        loss: Tensor = _SmoothedCrossEntropy.apply(  # type: ignore[no-untyped-call]
-            logits, labels, self.smoothing
-        )
+        """(N, V), (N,) → the sum of N losses, a scalar in at least fp32. Those of the label PAD
+        count for nothing."""
+        loss: Tensor
+        if (own := kernels_for(logits)) is not None:
+            loss = own.smoothed_cross_entropy(logits, labels, self.smoothing)
+        else:
+            loss = _SmoothedCrossEntropy.apply(  # type: ignore[no-untyped-call]
+                logits, labels, self.smoothing
+            )
         return loss
 
 
@@ -42,12 +50,16 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
             softmax = x.softmax(1, dtype=dtype)  # (rows, V)
             # The largest probability is at least 1 / V: its logarithm is exact enough.
             log_sums = largest.to(dtype) - softmax.gather(1, place).log()
-            loss += log_sums.sum() - (1 - smoothing) * x.gather(1, y).sum(dtype=dtype)
+            losses = log_sums - (1 - smoothing) * x.gather(1, y).to(dtype)
             if smoothing:
-                loss -= smoothing / V * x.sum(dtype=dtype)
+                losses -= smoothing / V * x.sum(1, keepdim=True, dtype=dtype)
+            nothing = y == PAD
+            loss += losses.masked_fill_(nothing, 0).sum()
             if gradient is not None:
                 softmax.sub_(smoothing / V)
                 softmax.scatter_add_(1, y, softmax.new_full(y.shape, smoothing - 1))
+                if x.is_cuda or bool(nothing.any()):  # whether there are, a GPU need not say
+                    softmax.masked_fill_(nothing, 0)
                 gradient[first : first + rows] = softmax
         ctx.save_for_backward(gradient)
         return loss

@@ -14,7 +14,6 @@ from typing import Any
 from torch import Tensor
 
 from nmt.config import TrainConfig
-from nmt.corpus.batching import PairBatch
 from nmt.corpus.prepare import PreparedData
 from nmt.errors import CheckpointError, TrainingError
 from nmt.model.batch import Batch
@@ -74,6 +73,7 @@ class Trainer:
             else None
         )
         self._metrics: Metrics | None = None
+        self._last: StepResult | None = None  # of the last step, while nobody has looked at it
 
     def run(self) -> Progress:
         """Train until a limit is reached or the scores stop improving."""
@@ -84,7 +84,7 @@ class Trainer:
                     Metrics(self._config.folder, self._progress.step)
                 )
             while not self._finished():
-                self._step(next(self._batches))
+                self._step()
                 step = self._progress.step
                 if step % self._settings.validate_every == 0 and step >= max(
                     1, self._settings.validate_first
@@ -95,32 +95,47 @@ class Trainer:
             self._end()
         return self._progress
 
-    def _step(self, pairs: PairBatch) -> None:
+    def _step(self) -> None:
+        begin = time.perf_counter()
         progress, settings = self._progress, self._settings
+        pairs = next(self._batches)
         rate = self._config.optimizer.learning_rate * learning_rate_factor(
             self._config.schedule, progress.step, self._part_done()
         )
         batch = Batch.from_rows(pairs.source, pairs.target)
         result = self._executor.train_step(batch, progress.step, rate)
-        if not (math.isfinite(result.loss) and math.isfinite(result.gradient_norm)):
-            raise TrainingError(
-                f"The loss and the gradient must be finite, but are {result.loss:g} and "
-                f"{result.gradient_norm:g} at step {progress.step + 1}; use a lower "
-                "`optimizer.learning_rate` or `optimizer.clip_norm`. The run can go on from its "
-                "last checkpoint."
-            )
+        self._look_at_last()
         if self._tracing:
             self._tracing.after_step()
         progress.step += 1
         progress.epoch = pairs.epoch
         progress.target_tokens += result.tokens
-        progress.recent_loss += result.loss * result.tokens
-        progress.recent_tokens += result.tokens
-        progress.recent_seconds += result.seconds
+        self._last = result
         if self._average and progress.step % settings.average.every == 0:
             self._average.update(self._executor.gather_parameters())
-        if progress.step % settings.log_every == 0:
+        logged = progress.step % settings.log_every == 0
+        if logged:
+            self._look_at_last()
+        progress.recent_seconds += time.perf_counter() - begin
+        if logged:
             self._log(result, rate)
+
+    def _look_at_last(self) -> None:
+        """Count the last step's loss. A GPU's is only read when the next step is under way, so that
+        the GPU never waits for this process to see it."""
+        result, progress = self._last, self._progress
+        if result is None:
+            return
+        self._last = None
+        if not (math.isfinite(result.loss) and math.isfinite(result.gradient_norm)):
+            raise TrainingError(
+                f"The loss and the gradient must be finite, but are {result.loss:g} and "
+                f"{result.gradient_norm:g} at step {progress.step}; use a lower "
+                "`optimizer.learning_rate` or `optimizer.clip_norm`. The run can go on from its "
+                "last checkpoint."
+            )
+        progress.recent_loss += result.loss * result.tokens
+        progress.recent_tokens += result.tokens
 
     def _log(self, result: StepResult, rate: float) -> None:
         progress = self._progress
@@ -169,6 +184,7 @@ class Trainer:
 
     def _validate(self, weights: Mapping[str, Tensor] | None = None) -> None:
         """Score the weights (the average where there is one) and keep them if they are the best."""
+        self._look_at_last()
         loss = None
         if weights is None:
             weights = self._weights()
@@ -216,6 +232,7 @@ class Trainer:
         return self._executor.gather_parameters()
 
     def _checkpoint(self) -> None:
+        self._look_at_last()
         state = self._executor.state_dict()
         self._saved_step = self._progress.step
         if not self._executor.is_main:

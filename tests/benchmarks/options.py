@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-PARTS = ("train", "pipeline", "placement", "decode", "server")
+PARTS = ("train", "pipeline", "placement", "decode", "server", "gpu")
 
 Settings = TypeVar("Settings")
 

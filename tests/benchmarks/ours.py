@@ -13,13 +13,14 @@ from hydra import compose, initialize_config_dir
 
 from nmt.command import configuration_folder, plain_values
 from nmt.config import TrainConfig, read
+from nmt.corpus.batching import PairBatch
 from nmt.corpus.lines import read_parallel
 from nmt.corpus.prepare import PreparedData, prepare
 from nmt.executors import make_executor
 from nmt.memory import keep_memory
 from nmt.model.batch import Batch
 from nmt.model.build import build_graph
-from nmt.parallel.executor import Executor
+from nmt.parallel.executor import Executor, StepResult
 from nmt.training.optimizer import learning_rate_factor
 
 Arguments = ParamSpec("Arguments")
@@ -73,13 +74,13 @@ def test2016(count: int) -> tuple[list[str], list[str]]:
 class Steps:
     """Training steps on real batches, one after the other."""
 
-    def __init__(self, config: TrainConfig, data: PreparedData) -> None:
+    def __init__(self, config: TrainConfig, data: PreparedData, device: str = "cpu") -> None:
         graph = build_graph(config.model, len(data.vocabulary))
-        self.executor: Executor = make_executor(config, graph, data, "cpu")
+        self.executor: Executor = make_executor(config, graph, data, device)
         self._config, self._batches = config, data.batches()
 
-    def __iter__(self) -> Iterator[tuple[int, float]]:
-        """Target tokens, EOS included, and the loss of each step."""
+    def __iter__(self) -> Iterator[tuple[PairBatch, StepResult]]:
+        """The sentences of each step, and what it did."""
         for step, pairs in enumerate(self._batches):
             factor = learning_rate_factor(self._config.schedule, step, 0.0)
             result = self.executor.train_step(
@@ -87,4 +88,4 @@ class Steps:
                 step,
                 self._config.optimizer.learning_rate * factor,
             )
-            yield result.tokens, result.loss
+            yield pairs, result

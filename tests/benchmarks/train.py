@@ -78,12 +78,12 @@ def tokens_per_second(model: str, precision: str, seed: int, options: Options) -
     )
     begin = time.perf_counter()
     start, counted = 0.0, 0
-    for tokens, _ in Steps(config, prepared(config)):
+    for _, result in Steps(config, prepared(config)):
         now = time.perf_counter()
         if not start:
             start = now if now - begin >= options.warm_up else 0.0
             continue
-        counted += tokens
+        counted += result.tokens
         if now - start >= options.seconds:
             return counted / (now - start)
     raise AssertionError("batches never end")

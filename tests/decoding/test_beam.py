@@ -2,7 +2,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.decoding.beam import NEVER, Candidates, best_candidates, split
+from nmt.decoding.beam import (
+    NEVER,
+    Candidates,
+    best_candidates,
+    best_keys,
+    candidates_of_keys,
+    split,
+)
 from nmt.model.batch import EOS
 
 
@@ -20,7 +27,7 @@ def test_the_best_are_found_and_ties_go_to_the_earlier(
     generator = torch.Generator().manual_seed(seed)
     # few levels: many ties
     logits = torch.randint(levels, (B, K, V), generator=generator).float() / 8
-    running = torch.randint(3, (B, K), generator=generator).float() / 8
+    running = -torch.randint(3, (B, K), generator=generator).float() / 8
     running[0, 1:] = NEVER
     scores = logits.log_softmax(-1) + running[..., None]
     scores[..., :EOS] = NEVER
@@ -29,12 +36,13 @@ def test_the_best_are_found_and_ties_go_to_the_earlier(
         places = sorted(range(K * V), key=lambda place: (-row[place], place))
         best = [(row[place], *divmod(place, V)) for place in places[: 2 * K]]
         expected.append([one for one in best if one[0] > NEVER])
-    found = best_candidates(logits, running)
-    columns = (found.scores.tolist(), found.beams.tolist(), found.pieces.tolist())
-    for i, best in enumerate(expected):
-        got = list(zip(*(column[i] for column in columns), strict=True))
-        assert got[: len(best)] == best
-        assert all(score == NEVER for score, _, _ in got[len(best) :])
+    keys = best_keys(logits.clone(), running, None)
+    for found in (best_candidates(logits.clone(), running), candidates_of_keys(keys, V)):
+        columns = (found.scores.tolist(), found.beams.tolist(), found.pieces.tolist())
+        for i, best in enumerate(expected):
+            got = list(zip(*(column[i] for column in columns), strict=True))
+            assert got[: len(best)] == best
+            assert all(score == NEVER for score, _, _ in got[len(best) :])
 
 
 def test_scores_are_log_probabilities_of_hypotheses() -> None:
@@ -47,11 +55,13 @@ def test_scores_are_log_probabilities_of_hypotheses() -> None:
 def test_greedy_takes_the_first_of_the_best() -> None:
     logits = torch.tensor([[[9.0, 9, 9, 1, 2, 5, 5]], [[0.0, 0, 0, 7, 1, 1, 1]]])
     expected = logits.log_softmax(-1)
-    found = best_candidates(logits, torch.tensor([[0.0], [-1.0]]))
-    assert found.pieces.tolist() == [[5], [EOS]]
-    torch.testing.assert_close(
-        found.scores[:, 0], expected[[0, 1], 0, [5, 3]] + torch.tensor([0, -1])
-    )
+    running = torch.tensor([[0.0], [-1.0]])
+    keys = best_keys(logits.clone(), running, None)
+    for found in (best_candidates(logits.clone(), running), candidates_of_keys(keys, 7)):
+        assert found.pieces.tolist() == [[5], [EOS]]
+        torch.testing.assert_close(
+            found.scores[:, 0], expected[[0, 1], 0, [5, 3]] + torch.tensor([0, -1])
+        )
 
 
 def test_banned_pieces_are_not_chosen() -> None:
@@ -59,9 +69,12 @@ def test_banned_pieces_are_not_chosen() -> None:
         logits = torch.zeros(2, K, 8)
         logits[..., 5] = 3
         rows = torch.arange(K)  # those of the first sentence
-        found = best_candidates(logits, torch.zeros(2, K), (rows, torch.full((K,), 5)))
-        assert 5 not in found.pieces[0, :K]
-        assert (found.pieces[1, :K] == 5).all()
+        running = torch.zeros(2, K)
+        keys = best_keys(logits.clone(), running, rows * 8 + 5)
+        banned = (rows, torch.full((K,), 5))
+        for found in (best_candidates(logits, running, banned), candidates_of_keys(keys, 8)):
+            assert 5 not in found.pieces[0, :K]
+            assert (found.pieces[1, :K] == 5).all()
 
 
 def test_ends_finish_within_the_beam_and_never_go_on() -> None:

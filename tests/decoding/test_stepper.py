@@ -25,8 +25,8 @@ def step_by_step(
     for t in range(rows.shape[1]):
         result = stepper.step(state, rows[:, t])
         state = result.state
-        log_probabilities.append(result.logits.log_softmax(-1))
-        attention.append(result.attention.flatten(0, 1))
+        log_probabilities.append(result.logits.log_softmax(-1).cpu())
+        attention.append(result.attention.flatten(0, 1).cpu())
     return torch.stack(log_probabilities, 1), torch.stack(attention, 1)
 
 
@@ -51,6 +51,11 @@ def test_step_by_step_equals_the_full_pass(
     check(model, model.stepper, beams, 1e-5)
 
 
+def test_padded_sources_give_the_same(make_model: MakeModel) -> None:
+    model = make_model(tie="all", encoder_layers=4, scale=1.5)
+    check(model, Stepper(model.graph, model.weights, lambda _: "cpu", padded=True), 2, 1e-5)
+
+
 def test_without_the_additional_residual_connections(make_model: MakeModel) -> None:
     model = make_model(residual="gnmt", encoder_layers=3, scale=1.5)
     check(model, model.stepper, 2, 1e-5)
@@ -65,7 +70,10 @@ def test_layers_on_several_devices_give_the_same(make_model: MakeModel, tie: str
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("encoder_device", ["cpu", "cuda:0"])
-def test_cuda_gives_the_same(make_model: MakeModel, encoder_device: str) -> None:
+def test_cuda_gives_the_same(
+    make_model: MakeModel, monkeypatch: pytest.MonkeyPatch, encoder_device: str
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     model = make_model(tie="all", scale=1.5)
 
     def device_of(layer: str) -> str:

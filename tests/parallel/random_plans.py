@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -28,9 +28,9 @@ LOSS = SmoothedCrossEntropy(0.1)
 TIMES = {Axis.SOURCE: 1, Axis.TARGET: 2}
 
 
-def random_graph(chance: random.Random) -> LayerGraph:
+def random_graph(chance: random.Random, rates: Sequence[float] = (0.0, 0.3)) -> LayerGraph:
     """Each layer reads the one before it on its side, and perhaps another one."""
-    rate = chance.choice([0.0, 0.3])
+    rate = chance.choice(rates)
     clip = chance.choice([None, Clip(bound=0.1, start=0.3, steps=4)])
     nodes: list[Node] = []
 
@@ -80,13 +80,13 @@ def random_graph(chance: random.Random) -> LayerGraph:
     return LayerGraph("random", tuple(nodes))
 
 
-def random_plan(chance: random.Random, graph: LayerGraph, devices: int) -> Plan:
-    """Any layer anywhere; every device has one at least."""
+def random_plan(chance: random.Random, graph: LayerGraph, devices: int, kind: str = "cpu") -> Plan:
+    """Any layer anywhere; every device has one at least, and all are of one kind."""
     places = [*range(devices), *(chance.randrange(devices) for _ in graph.names[devices:])]
     chance.shuffle(places)
     return Plan(
         graph=graph.name,
-        devices=["cpu"] * devices,
+        devices=[kind] * devices,
         placement=dict(zip(graph.names, places, strict=True)),
         micro_batches=chance.choice([1, 2, 4]),
         chunks=chance.choice([1, 2, 3, 11]),  # often more than there are time steps
@@ -120,12 +120,13 @@ def local(
     micro_batches: int,
     optimizer: OptimizerFactory,
     dtype: torch.dtype = torch.float64,
+    device: str = "cpu",
 ) -> LocalExecutor:
     """The reference."""
     return LocalExecutor(
         graph,
         seed=SEED,
-        device="cpu",
+        device=device,
         micro_batches=micro_batches,
         loss=LOSS,
         optimizer=optimizer,

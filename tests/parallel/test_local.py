@@ -24,6 +24,7 @@ def executor(
     dropout: float = 0.2,
     clip_norm: float | None = 0.05,
     bounds: Clip | None = None,
+    device: str = "cpu",
 ) -> LocalExecutor:
     model = ModelConfig.model_validate(
         {
@@ -33,7 +34,7 @@ def executor(
             "decoder_layers": 2,
             "hidden_size": 8,
             "dropout": dropout,
-            "embedding_dropout": 0.1,
+            "embedding_dropout": dropout / 2,
             "residual": "full",
             "tie": "all",
         }
@@ -41,7 +42,7 @@ def executor(
     return LocalExecutor(
         gnmt(model, VOCABULARY, bounds),
         seed=1,
-        device="cpu",
+        device=device,
         micro_batches=micro_batches,
         loss=SmoothedCrossEntropy(0.1),
         optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=1.0, fused=True),
@@ -115,10 +116,10 @@ def test_loss_and_gradients_are_the_mean_over_tokens() -> None:
 def test_gradients_are_clipped_after_their_norm_is_taken() -> None:
     parameter = torch.nn.Parameter(torch.zeros(2))
     parameter.grad = torch.tensor([3.0, 4.0])
-    assert clip([parameter], 1.0) == pytest.approx(5.0)
+    assert float(clip([parameter], 1.0)) == pytest.approx(5.0)
     assert parameter.grad.norm() == pytest.approx(1.0)
-    assert clip([parameter], None) == pytest.approx(1.0)
-    assert clip([parameter], 10.0) == pytest.approx(1.0)
+    assert float(clip([parameter], None)) == pytest.approx(1.0)
+    assert float(clip([parameter], 10.0)) == pytest.approx(1.0)
     assert parameter.grad.norm() == pytest.approx(1.0)
 
 
@@ -149,6 +150,32 @@ def test_the_state_of_a_fresh_run_replaces_an_old_one() -> None:
     assert results[0].loss == results[1].loss
     after, wanted = run.state_dict(), undisturbed.state_dict()
     assert all(torch.equal(after[key], value) for key, value in wanted.items())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize(
+    ("dtype", "bound"),
+    [(torch.float64, 1e-9), (torch.float32, 1e-3), (torch.bfloat16, 0.02)],
+    ids=["fp64", "fp32", "bf16"],
+)
+def test_a_gpu_computes_the_same(dtype: torch.dtype, bound: float) -> None:
+    double = torch.float64 if dtype == torch.float64 else torch.float32
+    here = executor(2, double, dropout=0.0)
+    there = executor(2, dtype, dropout=0.0, device="cuda")
+    results = []
+    for step in range(3):  # looked at afterwards: a step does not wait for the one before
+        wanted = here.train_step(batch_of(step), step, 0.001)
+        results.append((there.train_step(batch_of(step), step, 0.001), wanted))
+    for result, wanted in results:
+        assert result.loss == pytest.approx(wanted.loss, rel=bound)
+        assert result.gradient_norm == pytest.approx(wanted.gradient_norm, rel=5 * bound)
+    assert there.validation_loss([batch_of(7)]) == pytest.approx(
+        here.validation_loss([batch_of(7)]), rel=bound
+    )
+    resumed = executor(2, dtype, dropout=0.0, device="cuda")
+    resumed.load_state_dict({name: value.cpu() for name, value in there.state_dict().items()})
+    a, b = (one.train_step(batch_of(5), 5, 0.001) for one in (there, resumed))
+    assert a.loss == pytest.approx(b.loss, rel=1e-6)
 
 
 def test_bf16_layers_follow_fp32_parameters() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 import time
@@ -35,6 +36,7 @@ from tests.parallel.random_plans import (
 )
 
 ROOT = Path(__file__).parents[2]
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -110,13 +112,15 @@ def test_gnmt(placement: str, chunks: int, tie: str, dtype: torch.dtype) -> None
     ours.close()
 
 
-def run(tmp_path: Path, devices: int, copies: int, cases: int) -> list[dict[str, Any]]:
+def run(
+    tmp_path: Path, devices: int, copies: int, cases: int, kind: str = "cpu"
+) -> list[dict[str, Any]]:
     file = tmp_path / "results.json"
     worker = Path(__file__).with_name("wavefront_worker.py")
-    command = [sys.executable, str(worker), str(file), str(devices), str(copies), str(cases)]
+    command = [sys.executable, worker, file, devices, copies, cases, kind]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT))
-        run_workers(command, devices * copies, threads=1)
+        patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+        run_workers([str(word) for word in command], devices * copies, threads=1)
     results: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))
     assert len(results) == cases
     return results
@@ -130,6 +134,35 @@ def test_a_process_for_each_device(tmp_path: Path, devices: int, copies: int, ca
     for found in run(tmp_path, devices, copies, cases):
         # In fp32, where the terms of a small gradient all but cancel, their rounding errors do not.
         bound = 1e-11 if found["double"] else 1e-4
+        for quantity in ("loss", "norm", "gradients", "state", "validation", "later"):
+            assert found[quantity] < bound, (quantity, found["case"])
+
+
+@needs_gpu
+@pytest.mark.parametrize("seed", range(8))
+def test_one_gpu_plays_several_devices(seed: int) -> None:
+    chance, mixed = random.Random(1000 + seed), seed % 2 == 1
+    graph = random_graph(chance, (0.0,) if mixed else (0.3,))  # a CPU draws other masks
+    plan = random_plan(chance, graph, 3, "cuda:0")
+    if mixed:
+        plan = plan.model_copy(update={"devices": ["cuda:0", "cpu", "cuda:0"]})
+    reference = local(graph, plan.micro_batches, sgd(), device="cuda:0")
+    ours = wavefront(graph, plan, sgd())
+    for step in range(2):
+        a, b = (e.train_step(random_batch(step), step, 0.1) for e in (ours, reference))
+        assert a.loss == pytest.approx(b.loss, rel=1e-10)
+        assert a.gradient_norm == pytest.approx(b.gradient_norm, rel=1e-10)
+        mine, wanted = (
+            {name: x.cpu() for name, x in e.gather_parameters().items()} for e in (ours, reference)
+        )
+        assert distance(mine, wanted) < 1e-9
+    ours.close()
+
+
+@needs_gpu
+def test_processes_share_a_gpu(tmp_path: Path) -> None:
+    for found in run(tmp_path, 2, 1, 6, "cuda:0"):
+        bound = 1e-9 if found["double"] else 1e-3
         for quantity in ("loss", "norm", "gradients", "state", "validation", "later"):
             assert found[quantity] < bound, (quantity, found["case"])
 

@@ -1,7 +1,7 @@
 """Run by the tests in several processes: random graphs by random plans against one process.
 
-`python wavefront_worker.py <file> <devices> <copies> <cases>`; the main process writes a list of
-results.
+`python wavefront_worker.py <file> <devices> <copies> <cases> <kind>`; the main process writes a
+list of results. All devices are of one kind: cpu, or cuda:0, which processes can share.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from tests.parallel.random_plans import (
 )
 
 
-def case(number: int, devices: int, copies: int) -> dict[str, Any]:
+def case(number: int, devices: int, copies: int, kind: str) -> dict[str, Any]:
     """Some steps both ways, a validation, and a continuation on the other executor."""
     chance = random.Random(number)
     graph = random_graph(chance)
-    plan = random_plan(chance, graph, devices)
+    plan = random_plan(chance, graph, devices, kind)
     dtype = torch.float64 if number % 2 else torch.float32
     optimizer = adam() if number % 4 == 1 else sgd()
     steps = 3 if number % 4 == 1 else 1
@@ -47,7 +47,7 @@ def case(number: int, devices: int, copies: int) -> dict[str, Any]:
         assert not gradients
         assert not state
         return {}
-    reference = local(graph, plan.micro_batches * copies, optimizer, dtype)
+    reference = local(graph, plan.micro_batches * copies, optimizer, dtype, kind)
     wanted = [reference.train_step(random_batch(i), i, 0.01) for i in range(steps)]
     wanted_loss = reference.validation_loss(valid)
     found = {
@@ -68,10 +68,11 @@ def case(number: int, devices: int, copies: int) -> dict[str, Any]:
 
 def main() -> None:
     """All cases one after the other in the same processes."""
-    file, devices, copies, cases = sys.argv[1], *map(int, sys.argv[2:])
+    file, kind = sys.argv[1], sys.argv[5]
+    devices, copies, cases = map(int, sys.argv[2:5])
     torch.set_num_threads(1)
     group.join("gloo")
-    found = [case(number, devices, copies) for number in range(cases)]
+    found = [case(number, devices, copies, kind) for number in range(cases)]
     if group.is_main():
         Path(file).write_text(json.dumps(found), encoding="utf-8")
     group.leave()

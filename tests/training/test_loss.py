@@ -3,6 +3,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from nmt.model.batch import PAD
 from nmt.training.loss import SmoothedCrossEntropy
 
 N, V = 7, 11
@@ -11,7 +12,15 @@ N, V = 7, 11
 def data(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     chance = torch.manual_seed(0)
     logits = (3 * torch.randn(N, V, generator=chance, dtype=torch.float64)).to(dtype)
-    return logits.requires_grad_(), torch.randint(V, (N,), generator=chance)
+    labels = torch.randint(V, (N,), generator=chance)
+    labels[3] = PAD  # counts for nothing
+    return logits.requires_grad_(), labels
+
+
+def reference_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    return cross_entropy(
+        logits, labels, label_smoothing=smoothing, reduction="sum", ignore_index=PAD
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -20,7 +29,7 @@ def test_equals_pytorch_s_cross_entropy(dtype: torch.dtype, smoothing: float) ->
     logits, labels = data(dtype)
     reference = logits.detach().clone().requires_grad_()
     loss = SmoothedCrossEntropy(smoothing)(logits, labels)
-    expected = cross_entropy(reference, labels, label_smoothing=smoothing, reduction="sum")
+    expected = reference_loss(reference, labels, smoothing)
     (loss / 3).backward()
     (expected / 3).backward()
     assert loss.dtype == dtype
@@ -39,7 +48,7 @@ def test_bf16_is_summed_in_fp32() -> None:
     logits, labels = data(torch.bfloat16)
     loss = SmoothedCrossEntropy(0.1)(logits, labels)
     assert loss.dtype == torch.float32
-    expected = cross_entropy(logits.float(), labels, label_smoothing=0.1, reduction="sum")
+    expected = reference_loss(logits.float(), labels, 0.1)
     torch.testing.assert_close(loss, expected)
     loss.backward()
     assert logits.grad is not None

@@ -1,0 +1,39 @@
+"""The source side on a GPU: padded batches through the layers as the graph has them, with cuDNN's
+LSTMs.
+
+B sentences, S longest source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from nmt.model.dropout import EVALUATION
+from nmt.model.graph import BATCH, Layer, Node
+from nmt.model.lstm import LstmLayer, in_one_block
+
+
+class PaddedSource:
+    """Layers of the source side on one device, in a float format."""
+
+    def __init__(
+        self, nodes: Sequence[Node], layers: Mapping[str, Layer], dtype: torch.dtype
+    ) -> None:
+        self._nodes = nodes
+        self._layers = {node.name: layers[node.name].to(dtype).eval() for node in nodes}
+        for layer in self._layers.values():
+            if isinstance(layer, LstmLayer):
+                in_one_block(layer.lstm)
+        self.device = next(self._layers[nodes[0].name].parameters()).device
+
+    def __call__(self, ids: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """Pieces (B, S) and lengths (B,), on the device → each layer's output (B, S, ·), with
+        anything at padding."""
+        outputs = {f"{BATCH}source": ids, f"{BATCH}source_lengths": lengths}
+        for node in self._nodes:
+            inputs = [outputs[name] for name in node.inputs]
+            outputs[node.name], _ = self._layers[node.name](inputs, (), EVALUATION)
+        return outputs

@@ -1,0 +1,168 @@
+"""Kernels for a GPU, in Triton, which comes with PyTorch for CUDA on Linux: what PyTorch's own ones
+would do in many passes over the largest tensors of a training step.
+
+B sentences, T target positions, S source positions, A attention units, N tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+
+from nmt.model import jit
+from nmt.model.batch import EOS, PAD
+
+POSITIONS = 16  # of a block
+UNITS = 64  # likewise
+ENERGIES = 512  # of a block, for each source position
+PIECES = 4096  # likewise
+
+
+def smoothed_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """Logits (N, V), labels (N,) → the sum of N losses in fp32. Rows of the label PAD do not count.
+    Forward, the logits are read once; backward, they are read and their gradient is written."""
+    loss: Tensor = _CrossEntropy.apply(logits, labels, smoothing)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+        rows, V = logits.shape
+        logits, labels = logits.contiguous(), labels.contiguous()
+        losses, log_sums = torch.zeros(2, rows, dtype=torch.float32, device=logits.device).unbind()
+        if rows:
+            jit.losses[(rows,)](
+                logits, labels, losses, log_sums, V, smoothing, PAD, PIECES, num_warps=8
+            )
+        ctx.save_for_backward(logits, labels, log_sums)
+        ctx.smoothing = smoothing
+        return losses.sum()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        logits, labels, log_sums = ctx.saved_tensors
+        rows, V = logits.shape
+        found = torch.empty_like(logits)
+        if rows:
+            grid = (rows, triton.cdiv(V, PIECES))
+            jit.loss_gradient[grid](
+                logits,
+                labels,
+                log_sums,
+                gradients[0].float(),
+                found,
+                V,
+                ctx.smoothing,
+                PAD,
+                PIECES,
+                num_warps=8,
+            )
+        return found, None, None
+
+
+def additive_scores(queries: Tensor, keys: Tensor, weight: Tensor) -> Tensor:
+    """Queries (B, T, A), keys (B, S, A), weight (A,) → Σ weight · tanh(query + key), (B, T, S) in
+    fp32. The B · T · S · A energies are nowhere in memory; backward, they are computed again.
+    Queries and keys beyond ±43 count as that, as in decoding (`nmt.decoding.steps`)."""
+    scores: Tensor = _AdditiveScores.apply(queries, keys, weight)  # type: ignore[no-untyped-call]
+    return scores
+
+
+class _AdditiveScores(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, queries: Tensor, keys: Tensor, weight: Tensor) -> Tensor:
+        queries, keys, weight = queries.contiguous(), keys.contiguous(), weight.contiguous()
+        B, T, A = queries.shape
+        S = keys.shape[1]
+        scores = torch.empty(B, T, S, dtype=torch.float32, device=queries.device)
+        block = min(POSITIONS, triton.next_power_of_2(T))  # 1 in a greedy search
+        grid = (B, triton.cdiv(T, block), triton.cdiv(S, POSITIONS))
+        jit.scores[grid](
+            queries, keys, weight, scores, T, S, A, block, POSITIONS, ENERGIES // block
+        )
+        ctx.save_for_backward(queries, keys, weight)
+        return scores
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        queries, keys, weight = ctx.saved_tensors
+        gradient = gradients[0].contiguous()
+        B, T, A = queries.shape
+        S = keys.shape[1]
+        d_queries, d_keys = torch.empty_like(queries), torch.empty_like(keys)
+        blocks, units = triton.cdiv(T, POSITIONS), triton.cdiv(A, UNITS)
+        d_weight = torch.empty(B * blocks, A, dtype=torch.float32, device=queries.device)
+        given = (queries, keys, weight, gradient)
+        # What is a sum over source positions, and what is one over target positions.
+        jit.backward[(B, blocks, units)](
+            *given, d_queries, d_weight, T, S, A, S, 1, True, POSITIONS, UNITS
+        )
+        jit.backward[(B, triton.cdiv(S, POSITIONS), units)](
+            keys,
+            queries,
+            weight,
+            gradient,
+            d_keys,
+            d_weight,
+            S,
+            T,
+            A,
+            1,
+            S,
+            False,
+            POSITIONS,
+            UNITS,
+        )
+        return d_queries, d_keys, d_weight.sum(0).to(weight.dtype)
+
+
+def best_keys(
+    logits: Tensor, running: Tensor, banned: Tensor | None, block: int, count: int
+) -> Tensor:
+    """See `nmt.decoding.beam.best_keys`: logits (B, K, V) in fp32, which are written into, running
+    (B, K), banned places → keys (B, count)."""
+    B, K, V = logits.shape
+    rows, blocks = B * K, triton.cdiv(V, block)
+    log_sums = torch.empty(rows, 2, dtype=torch.float32, device=logits.device)
+    jit.row_log_sums[(rows,)](logits, log_sums, V, PIECES, num_warps=8)
+    if banned is not None:
+        logits.view(-1).index_fill_(0, banned, float("-inf"))
+    smallest = torch.empty(B, K * blocks, dtype=torch.int64, device=logits.device)
+    given = (logits, log_sums, running.contiguous())
+    jit.smallest_of_blocks[(rows, triton.cdiv(V, PIECES))](
+        *given, smallest, V, blocks, K, EOS, block, PIECES
+    )
+    if count == 1:
+        return smallest.amin(1, keepdim=True)
+    chosen = smallest.topk(min(count, K * blocks), dim=1, largest=False).indices
+    some = chosen.shape[1]
+    keys = torch.empty(B, some * block, dtype=torch.int64, device=logits.device)
+    jit.keys_of_blocks[(B, some)](*given, chosen, keys, V, blocks, K, some, EOS, block, num_warps=1)
+    return keys.topk(count, dim=1, largest=False).values
+
+
+def lstm_cell(
+    gates: Tensor, cells: Tensor, bound: float | None, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """See `nmt.decoding.steps.lstm_cell`: gates (R, 4H) with the cell's rows doubled, c (R, H) in
+    fp32 → the next h in fp32 and in `dtype`, and the next c."""
+    rows, H = cells.shape
+    hidden, next_cells = torch.empty_like(cells), torch.empty_like(cells)
+    codes = hidden if dtype == torch.float32 else torch.empty_like(cells, dtype=dtype)
+    units = min(256, triton.next_power_of_2(H))
+    jit.lstm_cell[(rows, triton.cdiv(H, units))](
+        gates.contiguous(),
+        cells.contiguous(),
+        hidden,
+        codes,
+        next_cells,
+        bound or 0.0,
+        H,
+        bound is not None,
+        units,
+    )
+    return hidden, codes, next_cells
