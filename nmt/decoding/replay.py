@@ -28,7 +28,7 @@ from nmt.model.batch import BOS, EOS, PAD, pad
 
 SENTENCES = 32  # powers of 2 up to here, and multiples from here on
 POSITIONS = 16  # multiples
-MOST_BYTES = 2**31  # of the buffers of one batch's graphs
+MOST_MEMORY = 0.125  # of a GPU's, for the buffers of one batch's graphs
 
 Replay = Callable[[], object]
 # Makes a function's work repeatable: always in the same memory, what it returns included. Whether
@@ -41,7 +41,10 @@ Made = TypeVar("Made", "RecordedSource", "RecordedStep")
 def advance_of(stepper: Stepper) -> Advance:
     """The fastest way to step a batch."""
     gpu = stepper.gpu
-    return Advance(stepper) if gpu is None else ReplayedAdvance(stepper, CudaGraphs(gpu).record)
+    if gpu is None:
+        return Advance(stepper)
+    _, memory = torch.cuda.mem_get_info(gpu)
+    return ReplayedAdvance(stepper, CudaGraphs(gpu).record, int(MOST_MEMORY * memory))
 
 
 class CudaGraphs:
@@ -67,8 +70,8 @@ class CudaGraphs:
 class Recordings:
     """What one running batch at a time works with: recorded work by its kind and size."""
 
-    def __init__(self, record: Record) -> None:
-        self.record = record
+    def __init__(self, record: Record, most_bytes: int) -> None:
+        self._record, self._most_bytes = record, most_bytes
         self.kept: OrderedDict[Hashable, Recorded] = OrderedDict()  # the last used last
         self._seen: set[Hashable] = set()
 
@@ -77,19 +80,23 @@ class Recordings:
         if key not in self._seen:
             self._seen.add(key)
             return None
-        found = self.kept.pop(key, None) or make(self.record)
+        found = self.kept.pop(key, None) or make(self._record)
         self.kept[key] = found
-        while len(self.kept) > 1 and sum(one.bytes for one in self.kept.values()) > MOST_BYTES:
+        while len(self.kept) > 1 and self._bytes > self._most_bytes:
             self.kept.popitem(last=False)
         return cast("Made", found)  # the key says which kind
+
+    @property
+    def _bytes(self) -> int:
+        return sum(one.bytes for one in self.kept.values())
 
 
 class ReplayedAdvance(Advance):
     """Steps of one running batch that take turns with no others."""
 
-    def __init__(self, stepper: Stepper, record: Record) -> None:
+    def __init__(self, stepper: Stepper, record: Record, most_bytes: int) -> None:
         super().__init__(stepper)
-        self._record = record
+        self._record, self._most_bytes = record, most_bytes
         self._recordings: Recordings | None = None
 
     def start(
@@ -123,7 +130,7 @@ class ReplayedAdvance(Advance):
     def _own(self) -> Recordings:
         if self._recordings is None:
             idle = self._stepper.idle_recordings
-            self._recordings = idle.pop() if idle else Recordings(self._record)
+            self._recordings = idle.pop() if idle else Recordings(self._record, self._most_bytes)
         return self._recordings
 
     def rest(self) -> None:

@@ -299,7 +299,7 @@ class _Scores:
     def __call__(self, vectors: Sequence[Tensor]) -> Tensor:
         """One or more coded (R, H), to be added up → logits (R, pieces) in fp32."""
         x = self.form.add([vector.to(self.device) for vector in vectors], self._bounds)
-        logits = self._linear(self.form.encode(x, sum(self._bounds))).float()
+        logits = self._linear.exact(self.form.encode(x, sum(self._bounds)))
         if self._bias is not None:
             logits.add_(self._bias)
         return logits.clamp_(-LOGITS, LOGITS) if self._clipped else logits

@@ -52,6 +52,10 @@ class Linear(ABC):
     def __call__(self, codes: Tensor) -> Tensor:
         """(R, K) → (R, N) in fp32 or the weights' format."""
 
+    def exact(self, codes: Tensor) -> Tensor:
+        """(R, K) → (R, N) in fp32, rounded no more than has to be."""
+        return self(codes).float()
+
 
 class Format(ABC):
     """How numbers are stored and multiplied. `bound` is the largest absolute value that a tensor
@@ -157,6 +161,12 @@ class PlainLinear(Linear):
     def __call__(self, codes: Tensor) -> Tensor:
         """See Linear."""
         return F.linear(codes, self._weight, self._bias)
+
+    def exact(self, codes: Tensor) -> Tensor:
+        """See Linear. cuBLAS gives the sums themselves."""
+        if not codes.is_cuda or self._bias is not None or codes.dtype == torch.float32:
+            return super().exact(codes)
+        return torch.mm(codes, self._weight.t(), out_dtype=torch.float32)
 
 
 class _InBlocks(Linear):

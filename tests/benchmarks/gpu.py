@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from math import isfinite
 from statistics import median
 from typing import Literal
 
@@ -22,6 +22,7 @@ from nmt.corpus.prepare import PreparedData
 from nmt.corpus.vocabulary import EOS
 from nmt.decoding.stepper import Stepper
 from nmt.model.folder import ModelDescription
+from nmt.parallel.executor import StepResult
 from nmt.precision.formats import format_of
 from tests.benchmarks.decode import NEVER, decode_settings, fixed_length
 from tests.benchmarks.options import Options
@@ -63,20 +64,17 @@ def run(options: Options, report: Report) -> None:
         f"{torch.cuda.get_device_name()}: {rate / 1e12:.0f} TFLOP/s of bf16 products"
     )
     for sentences in SENTENCES:
-        speeds = [
-            in_new_process(training_speed, options, sentences) for _ in range(options.repeats)
-        ]
+        speeds = in_new_process(training_speeds, options, sentences)
         name = f"gpu.train.gnmt.bf16.{sentences}"
         tokens = [one.tokens for one in speeds]
         report.add(f"{name}.tokens_per_second", "source+target tokens/s", tokens, A100, [TRAINING])
         share = [one.operations / rate for one in speeds]
         report.add(f"{name}.share_of_matrix_rate", "of 1", share)
-    found = [in_new_process(decoding_speeds, options) for _ in range(options.repeats)]
-    for case in DECODING:
+    found, alone = in_new_process(decoding_speeds, options)
+    for case, values in found.items():
         name = f"gpu.decode.gnmt.bf16.{case.search}.{case.sentences}.output_tokens_per_second"
-        report.add(name, "output tokens/s", [one[case] for one in found], A100, [case.published])
-    times = [in_new_process(milliseconds_alone, options) for _ in range(options.repeats)]
-    report.add("gpu.decode.gnmt.bf16.single_sentence_ms", "ms", times)
+        report.add(name, "output tokens/s", values, A100, [case.published])
+    report.add("gpu.decode.gnmt.bf16.single_sentence_ms", "ms", alone)
     report.notes.append(f"one sentence alone on an A100, as published: {PUBLISHED_ALONE} ms")
 
 
@@ -88,29 +86,32 @@ class TrainingSpeed:
     operations: float  # of the products that the model needs, forward and backward
 
 
-def training_speed(options: Options, sentences: int) -> TrainingSpeed:
-    """By the clock on the wall, making batches included."""
+def training_speeds(options: Options, sentences: int) -> list[TrainingSpeed]:
+    """By the clock on the wall, making batches included; one after the other in one run."""
     config = news_config(options, *batches_of(sentences))
     data = prepared(config)
-    steps = Steps(config, data, "cuda")
     of_source, of_target = operations_of_tokens(config, len(data.vocabulary))
+    found: list[TrainingSpeed] = []
     begin, start, source, target = time.perf_counter(), 0.0, 0, 0
-    last = None
-    for pairs, result in steps:
-        if last is not None:
-            last.loss  # noqa: B018 - as the trainer does: wait for the step before
-        last = result
-        now = time.perf_counter()
-        if not start:
-            start = now if now - begin >= options.warm_up else 0.0
+    last: StepResult | None = None
+    for pairs, result in Steps(config, data, "cuda"):
+        if last is not None and not isfinite(last.loss):  # as the trainer, of the step before
+            raise RuntimeError("the loss is not finite")
+        last, now = result, time.perf_counter()
+        if not start and now - begin < options.warm_up:
             continue
-        source += sum(len(row) + 1 for row in pairs.source)
-        target += result.tokens
-        if now - start >= options.seconds:
-            seconds = now - start
+        if start:
+            source += sum(len(row) + 1 for row in pairs.source)
+            target += result.tokens
+        seconds = now - start
+        if start and seconds >= options.seconds:
             operations = source * of_source + target * of_target
-            return TrainingSpeed((source + target) / seconds, operations / seconds)
-    raise AssertionError("batches never end")
+            found.append(TrainingSpeed((source + target) / seconds, operations / seconds))
+            if len(found) == options.repeats:
+                break
+        if not start or seconds >= options.seconds:
+            start, source, target = now, 0, 0
+    return found
 
 
 def news_config(options: Options, *overrides: str) -> TrainConfig:
@@ -146,40 +147,45 @@ def matrix_rate(size: int = 8192, times: int = 20) -> float:
     return 2 * size**3 * times / (time.perf_counter() - begin)
 
 
-def decoding_speeds(options: Options) -> dict[Decoding, float]:
-    """Output tokens/s of newstest2014, all cases with one model."""
+def decoding_speeds(options: Options) -> tuple[dict[Decoding, list[float]], list[float]]:
+    """Output tokens/s of newstest2014 in all cases, in turns, and milliseconds of a sentence
+    alone, with one model."""
     config = news_config(options)
-    data = prepared(config)
-    translator = random_translator(config, data)
+    translator = random_translator(config, prepared(config))
     texts, references = newstest(config)
-    found = {}
+    found: dict[Decoding, list[float]] = {case: [] for case in DECODING}
+    alone: list[float] = []
     for case in DECODING:
-        decode = settings_of(case, translator, references)
-        some = texts[: 2 * case.sentences]
-        translator.translate(some, decode)  # warm up
-        translator.translate(some, decode)
-        begin = time.perf_counter()
-        translations = translator.translate(texts, decode)
-        seconds = time.perf_counter() - begin
-        found[case] = sum(len(one.tokens) for one in translations) / seconds
-    return found
+        translate_all(translator, texts, references, case)  # sizes that occur twice are recorded
+    milliseconds_alone(translator, texts, references)
+    for _ in range(options.repeats):
+        for case, values in found.items():
+            values.append(translate_all(translator, texts, references, case))
+        alone.append(milliseconds_alone(translator, texts, references))
+    return found, alone
 
 
-def milliseconds_alone(options: Options) -> float:
-    """The median of sentences translated alone, greedily."""
-    config = news_config(options)
-    data = prepared(config)
-    translator = random_translator(config, data)
-    texts, references = newstest(config)
+def translate_all(
+    translator: Translator, texts: Sequence[str], references: Sequence[str], case: Decoding
+) -> float:
+    """Output tokens/s."""
+    decode = settings_of(case, translator, references)
+    begin = time.perf_counter()
+    translations = translator.translate(texts, decode)
+    return sum(len(one.tokens) for one in translations) / (time.perf_counter() - begin)
+
+
+def milliseconds_alone(
+    translator: Translator, texts: Sequence[str], references: Sequence[str]
+) -> float:
+    """The median of sentences translated alone, greedily; lengths have been seen before."""
     decode = settings_of(Decoding("greedy", 1, 0.0), translator, references)
     times = []
-    for text in texts[:ALONE]:
-        translator.translate([text], decode)  # lengths that have been seen before
-    for text in texts[:ALONE]:
+    for text in [*texts[:ALONE], *texts[:ALONE]]:
         begin = time.perf_counter()
         translator.translate([text], decode)
         times.append(1000 * (time.perf_counter() - begin))
-    return median(times)
+    return median(times[ALONE:])
 
 
 def newstest(config: TrainConfig) -> tuple[list[str], list[str]]:
@@ -220,10 +226,3 @@ def description_of(config: TrainConfig, vocabulary: int) -> ModelDescription:
         target_language=config.data.target_language,
         precision="fp32",
     )
-
-
-if __name__ == "__main__":  # where time is short: one measurement of each
-    quick = Options(seconds=8, warm_up=6, repeats=1, output=Path("runs/bench"))
-    quick_report = Report("gpu")
-    run(quick, quick_report)
-    print(quick_report.table())

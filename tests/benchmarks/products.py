@@ -3,12 +3,14 @@
     python -m tests.benchmarks.products threads=1 repeats=20
 
 An LSTM's product of 4+4×512 (1536 inputs, 2048 outputs) and the output layer's (512, 8000), for one
-hypothesis, five, and 64 sentences of beam 5. ONNX Runtime and OpenVINO are measured where they are
-installed (`pip install onnxruntime onnx openvino`); the project does not need them.
+hypothesis, five, and 64 sentences of beam 5. ONNX Runtime, OpenVINO and torchao are measured where
+they are installed (`pip install onnxruntime onnx openvino torchao`); the project needs none.
+`torch.compile` needs a C++ compiler, and takes some seconds for each shape.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 import warnings
@@ -60,6 +62,10 @@ def candidates(rows: int, inputs: int, outputs: int) -> Iterator[tuple[str, Prod
     values = (x * 127).to(torch.int8), (weight * 20).clamp(-127, 127).to(torch.int8).t()
     yield "int8, torch._int_mm, sums only", lambda: torch._int_mm(*values)
     yield "int8, quantize_dynamic (deprecated)", _quantize_dynamic(x, weight, bias)
+    if shutil.which("g++"):
+        yield "bf16, torch.compile, max-autotune", _compiled(_linear(*half[1:]), half[0])
+        if find_spec("torchao"):
+            yield "int8, torchao, torch.compile", _torchao(x, weight, bias)
     if find_spec("onnxruntime") and find_spec("onnx"):
         yield "int8, ONNX Runtime, dynamic", _onnx(x, weight)
     if find_spec("openvino"):
@@ -68,16 +74,41 @@ def candidates(rows: int, inputs: int, outputs: int) -> Iterator[tuple[str, Prod
 
 
 def _quantize_dynamic(x: Tensor, weight: Tensor, bias: Tensor) -> Product:
-    linear = torch.nn.Linear(weight.shape[1], weight.shape[0])
-    with torch.no_grad():
-        linear.weight.copy_(weight)
-        linear.bias.copy_(bias)
+    linear = _linear(weight, bias)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         quantized = torch.ao.quantization.quantize_dynamic(
             torch.nn.Sequential(linear), {torch.nn.Linear}, torch.qint8
         )
     return lambda: quantized(x)
+
+
+def _linear(weight: Tensor, bias: Tensor) -> torch.nn.Linear:
+    outputs, inputs = weight.shape
+    linear = torch.nn.Linear(inputs, outputs, dtype=weight.dtype).requires_grad_(False)
+    linear.weight.copy_(weight)
+    linear.bias.copy_(bias)
+    return linear
+
+
+def _compiled(module: torch.nn.Module, x: Tensor) -> Product:
+    import torch._inductor.config as settings
+
+    settings.freezing = True  # weights are laid out once
+    torch._dynamo.reset()
+    compiled = torch.compile(module, mode="max-autotune-no-cudagraphs")
+    return lambda: compiled(x)
+
+
+def _torchao(x: Tensor, weight: Tensor, bias: Tensor) -> Product:
+    from torchao.quantization import (  # type: ignore[import-not-found]
+        Int8DynamicActivationInt8WeightConfig,
+        quantize_,
+    )
+
+    module = torch.nn.Sequential(_linear(weight, bias))
+    quantize_(module, Int8DynamicActivationInt8WeightConfig())
+    return _compiled(module, x)
 
 
 def _onnx(x: Tensor, weight: Tensor) -> Product:

@@ -158,6 +158,7 @@ def wavefront(
 def distance(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
     """Largest distance of two tensors of the same name, relative to the second one's norm."""
     assert a.keys() == b.keys(), a.keys() ^ b.keys()
+    a, b = ({name: x.cpu() for name, x in values.items()} for values in (a, b))
     return max(float((a[n] - b[n]).norm() / b[n].norm().clamp_min(1e-30)) for n in b)
 
 
