@@ -80,15 +80,16 @@ class Recordings:
         if key not in self._seen:
             self._seen.add(key)
             return None
-        found = self.kept.pop(key, None) or make(self._record)
-        self.kept[key] = found
-        while len(self.kept) > 1 and self._bytes > self._most_bytes:
+        found = self.kept.get(key)
+        if found is not None:
+            self.kept.move_to_end(key)
+            return cast("Made", found)  # the key says which kind
+        self.kept[key] = made = make(self._record)
+        while (
+            len(self.kept) > 1 and sum(one.bytes for one in self.kept.values()) > self._most_bytes
+        ):
             self.kept.popitem(last=False)
-        return cast("Made", found)  # the key says which kind
-
-    @property
-    def _bytes(self) -> int:
-        return sum(one.bytes for one in self.kept.values())
+        return made
 
 
 class ReplayedAdvance(Advance):
@@ -212,6 +213,7 @@ class RecordedStep:
         self._given = torch.zeros(4, R, dtype=torch.int64, device=device)
         pinned = device.type == "cuda"
         self._giving = torch.zeros(4, R, dtype=torch.int64, pin_memory=pinned)
+        self._every = torch.arange(R)
         self._here: DecoderState | None = None  # whose numbers the buffers hold
         self._sources_here: Sources | None = None
         self._replay = record(self._work)
@@ -288,9 +290,7 @@ class RecordedStep:
         pieces, goes_on_from, bits, banned = self._giving.unbind()
         pieces[:rows] = reading.pieces.flatten()
         pieces[rows:] = BOS
-        torch.arange(len(goes_on_from), out=goes_on_from)
-        if reading.rows is not None:
-            goes_on_from[:rows] = reading.rows
+        goes_on_from[:rows] = self._every[:rows] if reading.rows is None else reading.rows
         bits[:rows] = reading.running.flatten().contiguous().view(torch.int32)
         bits[rows:] = 0
         banned.zero_()  # the place of a piece that is never written

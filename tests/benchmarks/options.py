@@ -27,6 +27,7 @@ class Options:
     steps: int = 3  # measured steps of a pipeline, after those that warm up
     # Of the server.
     parts: tuple[str, ...] = ("saturation", "health", "latency", "overload", "continuous", "soak")
+    batches: tuple[int, ...] = (64, 16)  # sentences decoded together, of `continuous`
     overload: float = 60.0  # seconds of ten times the capacity, of the server
     soak: float = 600.0  # seconds of mixed load, of the server
     sentences: int = 1000  # of test2016

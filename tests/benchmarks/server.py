@@ -311,12 +311,13 @@ def mixed(texts: Sequence[str], seed: int = 1) -> list[Request]:
 
 def _continuous(options: Options, report: Report, texts: Sequence[str]) -> None:
     """Sentences that join at any step against batches that wait for one another."""
-    for decode in ("beam5", "greedy"):
-        _compare_batches(options, report, mixed(texts), decode)
+    for size in options.batches:
+        for decode in ("beam5", "greedy"):
+            _compare_batches(options, report, mixed(texts), decode, size)
 
 
 def _compare_batches(
-    options: Options, report: Report, requests: Sequence[Request], decode: str
+    options: Options, report: Report, requests: Sequence[Request], decode: str, size: int
 ) -> None:
     """How much both can do at most, and how late answers are when they must do less than that."""
     assert options.model is not None
@@ -328,6 +329,7 @@ def _compare_batches(
             settings = (
                 f"continuous={continuous}",
                 f"decode={decode}",
+                f"decode.batch_sentences={size}",
                 "limits.segment_tokens=1000",
             )
             with serving(options.model, *settings) as server:
@@ -337,7 +339,7 @@ def _compare_batches(
                 tails[continuous].append(found.percentile(0.99))
                 rate = BUSY * speeds["true"][0]
                 calm[continuous].append(_measure(server, opened, requests, rate, seconds, seed))
-    more = "" if decode == "beam5" else f".{decode}"
+    more = f".{decode}.{size}"
     report.add(
         f"server.continuous_vs_static{more}",
         "sentences/s",
@@ -352,7 +354,7 @@ def _compare_batches(
             late = [one.percentile(part) for one in some]
             report.add(f"server.{kind}{more}.busy.{name}", "ms", late)
     report.notes.append(
-        f"{decode}: busy is {rate:.0f} requests of mixed lengths a second, {BUSY:.0%} of the most"
+        f"{decode}, {size} together: busy is {rate:.0f} requests of mixed lengths a second, {BUSY:.0%} of the most"
     )
 
 
