@@ -268,10 +268,11 @@ def _steps_here(
     for step, batch in enumerate([*[longest] * WARM_UP, *batches]):
         begin = time.perf_counter()
         result = executor.train_step(batch, step, config.optimizer.learning_rate / 100)
+        loss = result.loss  # there when a GPU is done
         if step >= WARM_UP:
             seconds.append(time.perf_counter() - begin)
             tokens.append(result.tokens)
-            losses.append(result.loss)
+            losses.append(loss)
     return Measurement(seconds, tokens, losses, Plan.load(config.folder / PLAN).table())._asdict()
 
 

@@ -21,7 +21,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "nmt.rules": ("nmt.errors",),
     "nmt.reinforce": ("nmt.errors",),
     "nmt.corpus": BELOW,
-    "nmt.model": (*BELOW, "nmt.rules"),
+    "nmt.kernels": (),
+    "nmt.model": (*BELOW, "nmt.rules", "nmt.kernels"),
     "nmt.placement": (*BELOW, "nmt.reinforce"),
     "nmt.precision": (*BELOW, "nmt.model"),
     "nmt.parallel": (
@@ -35,6 +36,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "nmt.decoding": (
         *BELOW,
         "nmt.corpus",
+        "nmt.kernels",
         "nmt.model",
         "nmt.precision",
         "nmt.placement.plan",
@@ -44,6 +46,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "nmt.training": (
         *BELOW,
         "nmt.corpus",
+        "nmt.kernels",
         "nmt.model",
         "nmt.parallel",
         "nmt.precision",

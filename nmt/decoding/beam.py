@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nmt.kernels import kernels_for
 from nmt.model.batch import BOS, EOS, PAD, UNK
-from nmt.model.gpu import kernels_for
 
 NEVER = float("-inf")
 BLOCK = 32  # scores of which only the largest is looked at first
@@ -80,7 +80,7 @@ def best_keys(logits: Tensor, running: Tensor, banned: Tensor | None) -> Tensor:
     B, K, V = logits.shape
     count = 1 if K == 1 else min(2 * K, K * V)
     if (own := kernels_for(logits)) is not None:
-        found: Tensor = own.best_keys(logits, running, banned, BLOCK, count)
+        found: Tensor = own.best_keys(logits, running, banned, EOS, BLOCK, count)
         return found
     scores = logits.log_softmax(-1)
     scores[..., :EOS] = NEVER

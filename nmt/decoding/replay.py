@@ -12,6 +12,8 @@ B sentences, K hypotheses of each, R = B * K rows, S longest source; B', S', R' 
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
@@ -29,6 +31,10 @@ from nmt.model.batch import BOS, EOS, PAD, pad
 SENTENCES = 32  # powers of 2 up to here, and multiples from here on
 POSITIONS = 16  # multiples
 MOST_MEMORY = 0.125  # of a GPU's, for the buffers of one batch's graphs
+MOST_IDLE = 2  # recordings that wait for a batch to use them
+
+logger = logging.getLogger(__name__)
+_RECORDING = threading.Lock()  # PyTorch records one graph at a time
 
 Replay = Callable[[], object]
 # Makes a function's work repeatable: always in the same memory, what it returns included. Whether
@@ -54,16 +60,26 @@ class CudaGraphs:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._pool: Any = None
+        self._stream: torch.cuda.Stream | None = None
 
     def record(self, function: Callable[[], None]) -> Replay:
         """See Record."""
-        with torch.cuda.device(self._device):
-            if self._pool is None:
+        with _RECORDING, torch.cuda.device(self._device):
+            if self._stream is None:
                 self._pool = torch.cuda.graph_pool_handle()
-            graph = torch.cuda.CUDAGraph()
-            # Only what this thread does belongs to the graph.
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-                function()
+                self._stream = torch.cuda.Stream(self._device)
+            graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+            try:
+                # Only what this thread does belongs to the graph.
+                with torch.cuda.graph(
+                    graph,
+                    pool=self._pool,
+                    stream=self._stream,
+                    capture_error_mode="thread_local",
+                ):
+                    function()
+            finally:
+                torch.cuda.set_stream(before)  # an error would leave the other one
         return graph.replay
 
 
@@ -74,22 +90,32 @@ class Recordings:
         self._record, self._most_bytes = record, most_bytes
         self.kept: OrderedDict[Hashable, Recorded] = OrderedDict()  # the last used last
         self._seen: set[Hashable] = set()
+        self._too_large: set[Hashable] = set()
 
     def get(self, key: Hashable, make: Callable[[Record], Made]) -> Made | None:
         """The one of that kind and size; None if it should not be recorded yet."""
-        if key not in self._seen:
+        if key not in self._seen or key in self._too_large:
             self._seen.add(key)
             return None
         found = self.kept.get(key)
         if found is not None:
             self.kept.move_to_end(key)
             return cast("Made", found)  # the key says which kind
-        self.kept[key] = made = make(self._record)
-        while (
-            len(self.kept) > 1 and sum(one.bytes for one in self.kept.values()) > self._most_bytes
-        ):
-            self.kept.popitem(last=False)
+        try:
+            made = make(self._record)
+        except torch.OutOfMemoryError:
+            logger.warning("too little memory to record %s; its steps are ordinary ones", key)
+            self._too_large.add(key)
+            return None
+        self.kept[key] = made
+        while len(self.kept) > 1 and self._bytes > self._most_bytes:
+            evicted, _ = self.kept.popitem(last=False)
+            self._seen.discard(evicted)
         return made
+
+    @property
+    def _bytes(self) -> int:
+        return sum(one.bytes for one in self.kept.values())
 
 
 class ReplayedAdvance(Advance):
@@ -99,6 +125,7 @@ class ReplayedAdvance(Advance):
         super().__init__(stepper)
         self._record, self._most_bytes = record, most_bytes
         self._recordings: Recordings | None = None
+        self._last: RecordedStep | None = None  # whose buffers hold the batch's state
 
     def start(
         self, sources: Sequence[Sequence[int]], beams: int, coverage: bool, narrow: bool
@@ -125,7 +152,15 @@ class ReplayedAdvance(Advance):
         )
         if recorded is None or not recorded.fits(reading):
             return super().__call__(state, reading)
+        if self._last is not recorded:
+            self._forget()
+            self._last = recorded
         return recorded(state, reading)
+
+    def _forget(self) -> None:
+        if self._last is not None:
+            self._last.forget()
+            self._last = None
 
     @property
     def _own(self) -> Recordings:
@@ -137,9 +172,11 @@ class ReplayedAdvance(Advance):
     def rest(self) -> None:
         """See Advance. The state of a batch is in the memory of its graphs, so that no other batch
         can use them before."""
-        if self._recordings is not None:
-            self._stepper.idle_recordings.append(self._recordings)
-            self._recordings = None
+        self._forget()
+        idle = self._stepper.idle_recordings
+        if self._recordings is not None and len(idle) < MOST_IDLE:
+            idle.append(self._recordings)
+        self._recordings = None
 
 
 class RecordedSource:
@@ -149,20 +186,20 @@ class RecordedSource:
         assert stepper.padded is not None, "what is not padded cannot be recorded"
         device = stepper.padded.device
         pinned = device.type == "cuda"
-        self._stepper = stepper
         B, S = size
         # Each row has pieces and, behind them, its length.
         self._giving = torch.full((B, S + 1), PAD, pin_memory=pinned)
         self._given = torch.ones(B, S + 1, dtype=torch.int64, device=device)
-        self._replay = record(self._work)
+        # The stepper keeps this one; the other way round it would never be freed.
+        self._replay = record(lambda: self._work(stepper))
 
     @property
     def bytes(self) -> int:
         """Of what it gives."""
         return sum(x.nbytes for x in (self._side.keys, self._side.memory, self._side.bias))
 
-    def _work(self) -> None:
-        self._side = self._stepper.encode(self._given[:, :-1], self._given[:, -1])
+    def _work(self, stepper: Stepper) -> None:
+        self._side = stepper.encode(self._given[:, :-1], self._given[:, -1])
 
     def __call__(self, ids: Tensor, lengths: Tensor) -> Sources:
         """See `Stepper.encode`."""
@@ -190,7 +227,7 @@ class RecordedStep:
         (B, S), K = size, like.beams
         R = B * K
         device = like.sources.bias.device
-        self._stepper, self._beams = stepper, K
+        self._beams = K
 
         def sources_like(x: Tensor) -> Tensor:
             return x.new_zeros(B, S, *x.shape[2:])
@@ -216,7 +253,7 @@ class RecordedStep:
         self._every = torch.arange(R)
         self._here: DecoderState | None = None  # whose numbers the buffers hold
         self._sources_here: Sources | None = None
-        self._replay = record(self._work)
+        self._replay = record(lambda: self._work(stepper))
         self._taking = torch.zeros(self._keys.shape, dtype=torch.int64, pin_memory=pinned)
 
     @property
@@ -226,7 +263,7 @@ class RecordedStep:
         buffers = (sources.keys, sources.memory, sources.bias, self._codes, self._cells)
         return sum(x.nbytes for x in buffers)
 
-    def _work(self) -> None:
+    def _work(self, stepper: Stepper) -> None:
         """The step, from buffers to buffers."""
         pieces, rows, bits, banned = self._given.unbind()
         codes, cells = (x.index_select(1, rows) for x in (self._codes, self._cells))
@@ -235,7 +272,7 @@ class RecordedStep:
         )
         attended = None if self._attended is None else self._attended.index_select(0, rows)
         state = DecoderState(self._beams, recurrent, self._sources, attended)
-        result = self._stepper.step(state, pieces)
+        result = stepper.step(state, pieces)
         running = bits.to(torch.int32).view(torch.float32).view(-1, self._beams)
         logits = result.logits.view(*running.shape, -1)
         self._vocabulary = logits.shape[2]
@@ -255,6 +292,7 @@ class RecordedStep:
         """See Advance."""
         if state is not self._here:
             self._load(state)
+        self._here = None  # until the step is done
         B, S = len(state), state.sources.bias.shape[1]
         R = B * self._beams
         self._give(reading, R)
@@ -268,6 +306,10 @@ class RecordedStep:
         recurrent = dict(zip(self._layers, zip(codes, cells, strict=True), strict=True))
         self._here = replace(state, recurrent=recurrent, attended=attended)
         return Advanced(candidates, self._attention[:B, :, :S], self._here)
+
+    def forget(self) -> None:
+        """The buffers hold nobody's numbers any more."""
+        self._here = self._sources_here = None
 
     def _load(self, state: DecoderState) -> None:
         """Copy a state into the buffers. What is beyond it does not matter: it is finite."""

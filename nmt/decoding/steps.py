@@ -20,11 +20,11 @@ from torch.nn import functional as F
 
 from nmt.decoding.packing import Packing
 from nmt.decoding.state import Sources, Words
+from nmt.kernels import kernels_for
 from nmt.model.attention import Attention, AttentionKeys
 from nmt.model.batch import length_mask
 from nmt.model.clip import LOGITS
 from nmt.model.embedding import Embedding
-from nmt.model.gpu import kernels_for
 from nmt.model.lstm import LstmLayer
 from nmt.model.output import Output
 from nmt.precision.formats import Format, Weights

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nmt.kernels import kernels_for
 from nmt.model.batch import length_mask
 from nmt.model.dropout import ForwardPass
-from nmt.model.gpu import kernels_for
 from nmt.model.graph import Layer, State
 from nmt.model.products import linear
 

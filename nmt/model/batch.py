@@ -89,7 +89,8 @@ class Batch:
             if not isinstance(value, Tensor) or value.device == device:
                 return value
             if device.type == "cuda" and value.device.type == "cpu":
-                value = value.pin_memory()  # otherwise this would wait for what the GPU is at
+                # Otherwise this would wait for what the GPU is at.
+                value = value.contiguous().pin_memory()
             return value.to(device, non_blocking=True)
 
         values = {field.name: getattr(self, field.name) for field in fields(self)}

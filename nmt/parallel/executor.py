@@ -36,9 +36,9 @@ class StepResult:
         totals = torch.stack([torch.as_tensor(one, dtype=torch.float64) for one in both])
         if not totals.is_cuda:
             return cls(totals, tokens)
-        done = torch.cuda.Event()
+        done, stream = torch.cuda.Event(), torch.cuda.current_stream(totals.device)
         totals = totals.to("cpu", non_blocking=True)
-        done.record()
+        done.record(stream)
         return cls(totals, tokens, done)
 
     @property

@@ -20,6 +20,7 @@ from nmt.placement.plan import Plan, contiguous_runs
 from nmt.placement.tasks import Task, amount_of_work
 
 WARM_UP, STEPS = 1, 2
+LEAST = 1e-6  # seconds of a task, where noise or messages seem to have been all of it
 
 
 def rehearse(
@@ -98,8 +99,8 @@ def _without_messages(profile: Profile, cut: CutCost, placement: Mapping[str, in
     more = profile.handling_seconds(placement, cut.micro_batches, cut.chunks)
     return cut.model_copy(
         update={
-            "forward": {name: max(0.0, cut.forward[name] - more[name]) for name in more},
-            "backward": {name: max(0.0, cut.backward[name] - more[name]) for name in more},
+            "forward": {name: max(LEAST, cut.forward[name] - more[name]) for name in more},
+            "backward": {name: max(LEAST, cut.backward[name] - more[name]) for name in more},
         }
     )
 
@@ -129,7 +130,7 @@ def _cut_cost(
     return CutCost(
         micro_batches=micro_batches,
         chunks=chunks,
-        forward={name: max(0.0, seconds[name, False] / work[name, False]) for name in unit},
+        forward={name: max(LEAST, seconds[name, False] / work[name, False]) for name in unit},
         backward={name: seconds[name, True] / work[name, True] for name in unit},
         size=dict(usual),
     )

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nmt.kernels import kernels_for
 from nmt.model.batch import PAD
-from nmt.model.gpu import kernels_for
 
 ROWS = 128  # logits of so many tokens are worked on at a time, so that they stay in the cache
 
@@ -28,7 +28,7 @@ class SmoothedCrossEntropy:
         count for nothing."""
         loss: Tensor
         if (own := kernels_for(logits)) is not None:
-            loss = own.smoothed_cross_entropy(logits, labels, self.smoothing)
+            loss = own.smoothed_cross_entropy(logits, labels, self.smoothing, PAD)
         else:
             loss = _SmoothedCrossEntropy.apply(  # type: ignore[no-untyped-call]
                 logits, labels, self.smoothing

@@ -354,7 +354,8 @@ def _compare_batches(
             late = [one.percentile(part) for one in some]
             report.add(f"server.{kind}{more}.busy.{name}", "ms", late)
     report.notes.append(
-        f"{decode}, {size} together: busy is {rate:.0f} requests of mixed lengths a second, {BUSY:.0%} of the most"
+        f"{decode}, {size} together: busy is {rate:.0f} requests of mixed lengths a second, "
+        f"{BUSY:.0%} of the most"
     )
 
 

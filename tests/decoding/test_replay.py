@@ -1,6 +1,8 @@
 """Recorded steps against ordinary ones. Where there is no GPU, recording is replaced by doing the
 work again each time, from the same buffers to the same buffers."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -112,6 +114,44 @@ def test_sentences_can_be_taken_out(make_model: MakeModel, make_decode: MakeDeco
         return {one.id: one.hypotheses for one in found}
 
     assert_same(without_one(replayed(stepper)), without_one(Advance(stepper)))
+
+
+def test_what_does_not_fit_in_memory_is_not_recorded(
+    make_model: MakeModel, make_decode: MakeDecode, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(function: Callable[[], None]) -> Callable[[], None]:  # noqa: ARG001 - as record
+        raise torch.OutOfMemoryError
+
+    stepper, decode = make_model(vocabulary=30, seed=1).stepper, make_decode(beam_size=3)
+    sources = dict(enumerate(SOURCES[:6]))
+    expected = translate(Engine(stepper, decode, True, Advance(stepper)), sources)
+    advance = ReplayedAdvance(stepper, full, 2**31)
+    assert_same(translate(Engine(stepper, decode, True, advance), sources), expected)
+    assert not stepper.idle_recordings[0].kept
+    assert "too little memory" in caplog.text
+
+
+def test_a_model_is_freed_with_its_recordings(
+    make_model: MakeModel, make_decode: MakeDecode
+) -> None:
+    model = make_model(vocabulary=30, seed=1)
+    stepper = Stepper(model.graph, model.weights, lambda _: "cpu", padded=True)
+
+    def traced(function: Callable[[], None]) -> Callable[[], None]:
+        function()  # and is forgotten, as a recorded graph does not need it
+        return lambda: None
+
+    decode = make_decode(beam_size=2, max_length_ratio=1e-9, max_length_offset=5)
+    advance = ReplayedAdvance(stepper, traced, 2**31)
+    translate(Engine(stepper, decode, False, advance), dict(enumerate(SOURCES[:6])))
+    assert stepper.idle_recordings[0].kept
+    freed = weakref.ref(stepper)
+    gc.disable()
+    try:
+        del stepper, advance
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 def test_sizes_are_rounded_up() -> None:

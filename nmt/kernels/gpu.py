@@ -6,14 +6,14 @@ B sentences, T target positions, S source positions, A attention units, N tokens
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 import triton
 from torch import Tensor
 
-from nmt.model import jit
-from nmt.model.batch import EOS, PAD
+from nmt.kernels import jit
 
 POSITIONS = 16  # of a block
 UNITS = 64  # likewise
@@ -21,35 +21,65 @@ ENERGIES = 512  # of a block, for each source position
 PIECES = 4096  # likewise
 
 
-def smoothed_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    """Logits (N, V), labels (N,) → the sum of N losses in fp32. Rows of the label PAD do not count.
-    Forward, the logits are read once; backward, they are read and their gradient is written."""
-    loss: Tensor = _CrossEntropy.apply(logits, labels, smoothing)  # type: ignore[no-untyped-call]
+def check() -> None:
+    """Build the smallest kernel and run it; raises whatever Triton does where it cannot."""
+    gates, cells = torch.zeros(1, 32, device="cuda"), torch.zeros(1, 8, device="cuda")
+    lstm_cell(gates, cells, None, torch.float32)
+    torch.cuda.synchronize()
+
+
+def _launch(kernel: Any, grid: tuple[int, ...], x: Tensor, *others: object, **how: int) -> None:
+    """Triton launches on the current device, wherever the tensors are."""
+    with torch.cuda.device(x.device) if x.is_cuda else nullcontext():
+        kernel[grid](x, *others, **how)
+
+
+def smoothed_cross_entropy(
+    logits: Tensor, labels: Tensor, smoothing: float, nothing: int
+) -> Tensor:
+    """Logits (N, V), labels (N,) → the sum of N losses in fp32. Rows of the label `nothing` do not
+    count. Forward, the logits are read once; backward, they are read and their gradient is
+    written."""
+    loss: Tensor = _CrossEntropy.apply(  # type: ignore[no-untyped-call]
+        logits, labels, smoothing, nothing
+    )
     return loss
 
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, labels: Tensor, smoothing: float, nothing: int) -> Tensor:
         rows, V = logits.shape
         logits, labels = logits.contiguous(), labels.contiguous()
         losses, log_sums = torch.zeros(2, rows, dtype=torch.float32, device=logits.device).unbind()
         if rows:
-            jit.losses[(rows,)](
-                logits, labels, losses, log_sums, V, smoothing, PAD, PIECES, num_warps=8
+            _launch(
+                jit.losses,
+                (rows,),
+                logits,
+                labels,
+                losses,
+                log_sums,
+                V,
+                smoothing,
+                nothing,
+                PIECES,
+                num_warps=8,
             )
         ctx.save_for_backward(logits, labels, log_sums)
-        ctx.smoothing = smoothing
+        ctx.smoothing, ctx.nothing = smoothing, nothing
         return losses.sum()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         logits, labels, log_sums = ctx.saved_tensors
         rows, V = logits.shape
         found = torch.empty_like(logits)
         if rows:
             grid = (rows, triton.cdiv(V, PIECES))
-            jit.loss_gradient[grid](
+            _launch(
+                jit.loss_gradient,
+                grid,
                 logits,
                 labels,
                 log_sums,
@@ -57,11 +87,11 @@ class _CrossEntropy(torch.autograd.Function):
                 found,
                 V,
                 ctx.smoothing,
-                PAD,
+                ctx.nothing,
                 PIECES,
                 num_warps=8,
             )
-        return found, None, None
+        return found, None, None, None
 
 
 def additive_scores(queries: Tensor, keys: Tensor, weight: Tensor) -> Tensor:
@@ -81,8 +111,19 @@ class _AdditiveScores(torch.autograd.Function):
         scores = torch.empty(B, T, S, dtype=torch.float32, device=queries.device)
         block = min(POSITIONS, triton.next_power_of_2(T))  # 1 in a greedy search
         grid = (B, triton.cdiv(T, block), triton.cdiv(S, POSITIONS))
-        jit.scores[grid](
-            queries, keys, weight, scores, T, S, A, block, POSITIONS, ENERGIES // block
+        _launch(
+            jit.scores,
+            grid,
+            queries,
+            keys,
+            weight,
+            scores,
+            T,
+            S,
+            A,
+            block,
+            POSITIONS,
+            ENERGIES // block,
         )
         ctx.save_for_backward(queries, keys, weight)
         return scores
@@ -98,10 +139,24 @@ class _AdditiveScores(torch.autograd.Function):
         d_weight = torch.empty(B * blocks, A, dtype=torch.float32, device=queries.device)
         given = (queries, keys, weight, gradient)
         # What is a sum over source positions, and what is one over target positions.
-        jit.backward[(B, blocks, units)](
-            *given, d_queries, d_weight, T, S, A, S, 1, True, POSITIONS, UNITS
+        _launch(
+            jit.backward,
+            (B, blocks, units),
+            *given,
+            d_queries,
+            d_weight,
+            T,
+            S,
+            A,
+            S,
+            1,
+            True,
+            POSITIONS,
+            UNITS,
         )
-        jit.backward[(B, triton.cdiv(S, POSITIONS), units)](
+        _launch(
+            jit.backward,
+            (B, triton.cdiv(S, POSITIONS), units),
             keys,
             queries,
             weight,
@@ -121,27 +176,55 @@ class _AdditiveScores(torch.autograd.Function):
 
 
 def best_keys(
-    logits: Tensor, running: Tensor, banned: Tensor | None, block: int, count: int
+    logits: Tensor,
+    running: Tensor,
+    banned: Tensor | None,
+    first: int,
+    block: int,
+    count: int,
 ) -> Tensor:
     """See `nmt.decoding.beam.best_keys`: logits (B, K, V) in fp32, which are written into, running
-    (B, K), banned places → keys (B, count)."""
+    (B, K), banned places → keys (B, count). No piece below `first` is chosen; the best are looked
+    for in blocks."""
     B, K, V = logits.shape
     rows, blocks = B * K, triton.cdiv(V, block)
     log_sums = torch.empty(rows, 2, dtype=torch.float32, device=logits.device)
-    jit.row_log_sums[(rows,)](logits, log_sums, V, PIECES, num_warps=8)
+    _launch(jit.row_log_sums, (rows,), logits, log_sums, V, PIECES, num_warps=8)
     if banned is not None:
         logits.view(-1).index_fill_(0, banned, float("-inf"))
     smallest = torch.empty(B, K * blocks, dtype=torch.int64, device=logits.device)
     given = (logits, log_sums, running.contiguous())
-    jit.smallest_of_blocks[(rows, triton.cdiv(V, PIECES))](
-        *given, smallest, V, blocks, K, EOS, block, PIECES
+    _launch(
+        jit.smallest_of_blocks,
+        (rows, triton.cdiv(V, PIECES)),
+        *given,
+        smallest,
+        V,
+        blocks,
+        K,
+        first,
+        block,
+        PIECES,
     )
     if count == 1:
         return smallest.amin(1, keepdim=True)
     chosen = smallest.topk(min(count, K * blocks), dim=1, largest=False).indices
     some = chosen.shape[1]
     keys = torch.empty(B, some * block, dtype=torch.int64, device=logits.device)
-    jit.keys_of_blocks[(B, some)](*given, chosen, keys, V, blocks, K, some, EOS, block, num_warps=1)
+    _launch(
+        jit.keys_of_blocks,
+        (B, some),
+        *given,
+        chosen,
+        keys,
+        V,
+        blocks,
+        K,
+        some,
+        first,
+        block,
+        num_warps=1,
+    )
     return keys.topk(count, dim=1, largest=False).values
 
 
@@ -154,7 +237,9 @@ def lstm_cell(
     hidden, next_cells = torch.empty_like(cells), torch.empty_like(cells)
     codes = hidden if dtype == torch.float32 else torch.empty_like(cells, dtype=dtype)
     units = min(256, triton.next_power_of_2(H))
-    jit.lstm_cell[(rows, triton.cdiv(H, units))](
+    _launch(
+        jit.lstm_cell,
+        (rows, triton.cdiv(H, units)),
         gates.contiguous(),
         cells.contiguous(),
         hidden,

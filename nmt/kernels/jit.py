@@ -1,4 +1,4 @@
-"""What runs on the GPU of `nmt.model.kernels`, whose functions say what it computes.
+"""What runs on the GPU of `nmt.kernels.gpu`, whose functions say what it computes.
 
 Triton compiles these functions; they are Python by their looks only. Arguments are the addresses of
 tensors, their sizes, and sizes of blocks; a program does one block.

@@ -21,8 +21,8 @@ from nmt.decoding.beam import (  # noqa: E402 - as below
     candidates_of_keys,
 )
 from nmt.decoding.steps import lstm_cell  # noqa: E402
-from nmt.model import kernels  # noqa: E402 - it needs Triton
-from nmt.model.batch import PAD  # noqa: E402
+from nmt.kernels import gpu as kernels  # noqa: E402 - it needs Triton
+from nmt.model.batch import EOS, PAD  # noqa: E402
 
 DEVICE = "cuda" if GPU else "cpu"
 
@@ -78,7 +78,7 @@ def test_smoothed_cross_entropy(
     )
     (3 * wanted).backward()
     assert exact.grad is not None
-    loss = kernels.smoothed_cross_entropy(logits, labels, smoothing)
+    loss = kernels.smoothed_cross_entropy(logits, labels, smoothing, PAD)
     (3 * loss).backward()
     assert float(loss.detach()) == pytest.approx(float(wanted.detach()), rel=1e-5, abs=1e-6)
     assert logits.grad is not None
@@ -88,7 +88,7 @@ def test_smoothed_cross_entropy(
 
 def test_no_tokens() -> None:
     empty = torch.zeros(0, 9, device=DEVICE, requires_grad=True)
-    loss = kernels.smoothed_cross_entropy(empty, torch.zeros(0, dtype=torch.int64), 0.1)
+    loss = kernels.smoothed_cross_entropy(empty, torch.zeros(0, dtype=torch.int64), 0.1, PAD)
     loss.backward()
     assert float(loss.detach()) == 0
     assert empty.grad is not None
@@ -108,7 +108,7 @@ def test_best_keys(vocabulary: int, levels: int, beams: int) -> None:
     wanted = candidates_of_keys(best_keys(logits.clone(), running, banned), vocabulary)
     count = min(1 if beams == 1 else 2 * beams, beams * vocabulary)
     given = (logits.to(DEVICE), running.to(DEVICE), banned.to(DEVICE))
-    keys = kernels.best_keys(*given, BLOCK, count).cpu()
+    keys = kernels.best_keys(*given, EOS, BLOCK, count).cpu()
     assert (keys == keys.sort(1).values).all()
     found = candidates_of_keys(keys, vocabulary)
     torch.testing.assert_close(found.scores, wanted.scores, rtol=1e-5, atol=1e-5)
