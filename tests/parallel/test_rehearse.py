@@ -11,7 +11,15 @@ import torch
 from nmt.model.batch import Batch
 from nmt.model.graph import LayerGraph
 from nmt.parallel.measure import layers_of, measure_profile, size_of
-from nmt.parallel.rehearse import STEPS, WARM_UP, _carried, _seconds, _without_messages, rehearse
+from nmt.parallel.rehearse import (
+    LEAST,
+    STEPS,
+    WARM_UP,
+    _carried,
+    _seconds,
+    _without_messages,
+    rehearse,
+)
 from nmt.parallel.wavefront import WavefrontExecutor
 from nmt.placement.cost import CutCost, Profile
 from nmt.placement.plan import Plan, contiguous_runs
@@ -113,6 +121,6 @@ def test_masks_are_not_a_part_of_the_work() -> None:
         found = rehearse(profile, [(2, 1)], batch, ["cpu"], make)
     finally:
         made[-1].close()
-    assert found.cuts[0].forward[first] == 0, "less than nothing is nothing"
+    assert found.cuts[0].forward[first] == LEAST, "no task takes less than nothing"
     assert all(found.cuts[0].forward[name] > 0 for name in graph.names[1:])
     assert amount_of_work(found.infos, found.cuts[0].size)[first] > 0
