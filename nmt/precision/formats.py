@@ -65,7 +65,7 @@ class Format(ABC):
 
     @abstractmethod
     def encode(self, x: Tensor, bound: float) -> Tensor:
-        """Values → their codes."""
+        """Values, none beyond the bound → their codes."""
 
     @abstractmethod
     def decode(self, codes: Tensor, bound: float) -> Tensor:
@@ -132,9 +132,9 @@ class Int8Format(Format):
 
     def encode(self, x: Tensor, bound: float) -> Tensor:
         """See Format."""
-        # Without the half, the conversion would round towards zero.
-        codes = torch.add(ZERO + 0.5, x, alpha=LARGEST / bound)
-        return codes.clamp_(ZERO - LARGEST, ZERO + LARGEST + 0.5).to(torch.uint8)
+        # Without the half, the conversion would round towards zero; with it, rounding may take a
+        # value over its bound, which is still the last code.
+        return torch.add(ZERO + 0.5, x, alpha=LARGEST / bound).to(torch.uint8)
 
     def decode(self, codes: Tensor, bound: float) -> Tensor:
         """See Format."""

@@ -122,6 +122,26 @@ def test_int8_is_close_and_keeps_little(
 
 
 @pytest.mark.skipif(not has_int8(), reason="the processor has no instructions for int8")
+@pytest.mark.parametrize("clip", [None, 1.0])
+@pytest.mark.parametrize("scale", [1.0, 20.0])
+def test_nothing_is_beyond_the_bound_that_it_is_coded_with(
+    make_model: MakeModel, clip: float | None, scale: float
+) -> None:
+    seen: list[float] = []
+
+    class Watched(Int8Format):
+        def encode(self, x: torch.Tensor, bound: float) -> torch.Tensor:
+            seen.append(float(x.abs().max()) / bound)
+            return super().encode(x, bound)
+
+    model = make_model(encoder_layers=4, decoder_layers=4, hidden_size=32, clip=clip, scale=scale)
+    stepper = Stepper(model.graph, model.weights, lambda _: "cpu", Watched())
+    step_by_step(stepper, stepper.start(SOURCES, 1), TARGETS)
+    assert len(seen) > 50
+    assert 0.9 < max(seen) < 1 + 1e-5
+
+
+@pytest.mark.skipif(not has_int8(), reason="the processor has no instructions for int8")
 def test_int8_does_not_depend_on_what_else_is_in_the_batch(make_model: MakeModel) -> None:
     model = make_model(encoder_layers=3, decoder_layers=3, hidden_size=32)
     stepper = Stepper(model.graph, model.weights, lambda _: "cpu", Int8Format())

@@ -59,7 +59,8 @@ def test_int8_products_are_those_of_the_rounded_numbers(
 
 def test_int8_codes() -> None:
     form = Int8Format()
-    x = torch.tensor([-3.0, -2.0, -0.009, -0.007, 0.0, 0.007, 0.009, 2.0, 3.0])
+    over = 2.0 * (1 + 1e-5)  # by rounding
+    x = torch.tensor([-over, -2.0, -0.009, -0.007, 0.0, 0.007, 0.009, 2.0, over])
     codes = form.encode(x, 2.0)  # units of 0.0157: half of one is 0.0079
     assert codes.tolist() == [1, 1, 127, 128, 128, 128, 129, 255, 255]
     values = form.decode(codes, 2.0)
