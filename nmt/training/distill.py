@@ -38,7 +38,10 @@ def distilled(config: TrainConfig, wait: bool = False) -> TrainConfig:
         return config
     folder, data = Path(config.distill), config.data
     translator = Translator.load(
-        folder, precision=config.precision.name, emulate=config.precision.emulate
+        folder,
+        precision=config.precision.name,
+        emulate=config.precision.emulate,
+        threads=config.parallel.threads,
     )
     wanted = (data.source_language, data.target_language)
     found = (translator.source_language, translator.target_language)
