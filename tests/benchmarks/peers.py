@@ -1,5 +1,5 @@
-"""Other toolkits, in an environment of their own: `python -m tests.benchmarks.peers [folder]` makes
-it (`make bench-peers`)."""
+"""Other toolkits, in an environment of their own: `python -m tests.benchmarks.peers [venv=FOLDER]`
+makes it (`make bench-peers`)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,20 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
+from tests.benchmarks.options import read_options
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of the command line."""
+
+    venv: Path = Path(".bench-venv")
+
 
 SIZES = {"small": (4, 512), "tiny": (2, 256)}  # layers on either side, units
 
@@ -79,7 +90,7 @@ def main() -> None:
     """Make the environment."""
     from tests.benchmarks import joey, marian
 
-    venv = Path(sys.argv[1] if len(sys.argv) > 1 else ".bench-venv")
+    venv = read_options(Settings, sys.argv[1:]).venv
     install(venv, marian.RELEASE, (), "pymarian")
     install(venv, joey.RELEASE, joey.NEEDS, "joeynmt")
     print(f"Installed in {venv}: {marian.RELEASE}, {joey.RELEASE}.")
