@@ -53,7 +53,8 @@ class DecodeConfig(Settings):
     max_repeats: PositiveInt = Field(description="How often an n-gram may occur.")
     batch_sentences: PositiveInt = Field(description="Sentences decoded together.")
     shortlist: bool = Field(
-        description="Only likely pieces are written, where the model folder has a shortlist."
+        description="Only likely pieces are written, where the model folder has a shortlist and "
+        "the output layer is on a CPU."
     )
 
     @model_validator(mode="after")

@@ -223,7 +223,7 @@ class Engine:
         return max(1, int(ratio * (len(request.source) + 1)) + offset)
 
     def _banned(self) -> tuple[Tensor, Tensor] | None:
-        if self._guard.rests(self._histories.lengths):
+        if self._guard.size == 0:
             return None
         K = self._beams
         rows, pieces = self._guard.banned(

@@ -60,22 +60,17 @@ class RepetitionGuard:
         shifted = [source[i:] for i in range(self.size)]
         return max([self.most, *Counter(zip(*shifted, strict=False)).values()])
 
-    def rests(self, lengths: Tensor) -> bool:
-        """Whether no hypothesis of these lengths can have an n-gram too often."""
-        longest = int(lengths.max()) if len(lengths) else 0
-        return self.size == 0 or longest - self.size + 1 < self.most
-
     def banned(self, pieces: Tensor, lengths: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
         """The pieces that would complete an n-gram once too often.
 
         Histories (R, C), how much of each is written (R,), limits (R,) → rows and pieces (N,),
         a pair for each ban.
         """
-        if self.rests(lengths):
-            return _NOTHING, _NOTHING
         # A few small operations at every step of a search: NumPy begins each much faster.
         n, ids, ends, most = self.size, pieces.numpy(), lengths.numpy(), limits.numpy()
-        windows = int(ends.max()) - n + 1  # n-grams already written, by the longest hypothesis
+        windows = int(ends.max(initial=0)) - n + 1  # n-grams written by the longest hypothesis
+        if n == 0 or windows < self.most:
+            return _NOTHING, _NOTHING
         same = np.arange(windows)[None, :] <= (ends - n)[:, None]  # (R, windows)
         every = np.arange(len(ids))
         rows = np.nonzero(same.sum(1) >= most)[0]

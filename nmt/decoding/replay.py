@@ -26,7 +26,7 @@ from nmt.decoding.advance import Advance, Advanced, Reading
 from nmt.decoding.beam import NEVER, best_keys, candidates_of_keys
 from nmt.decoding.state import DecoderState, Sources
 from nmt.decoding.stepper import Stepper
-from nmt.model.batch import BOS, EOS, PAD, pad
+from nmt.model.batch import BOS, PAD
 
 SENTENCES = 32  # powers of 2 up to here, and multiples from here on
 POSITIONS = 16  # multiples
@@ -132,15 +132,16 @@ class ReplayedAdvance(Advance):
     ) -> DecoderState:
         """See Advance."""
         stepper = self._stepper
-        if stepper.padded is None:
-            return super().start(sources, beams, coverage, narrow)
-        ids, lengths = pad([[*source, EOS] for source in sources])
+        encode = None if stepper.padded is None else self._encode
+        return stepper.start(sources, beams, coverage, narrow, encode)
+
+    def _encode(self, ids: Tensor, lengths: Tensor) -> Sources:
+        stepper = self._stepper
         size = rounded_sentences(len(ids)), rounded_positions(ids.shape[1])
         recorded = self._own.get(
             ("source", size), lambda record: RecordedSource(stepper, size, record)
         )
-        side = (recorded or stepper.encode)(ids, lengths)
-        return stepper.state_of(side, beams, coverage)
+        return (recorded or stepper.encode)(ids, lengths)
 
     def __call__(self, state: DecoderState, reading: Reading) -> Advanced:
         """See Advance."""

@@ -119,33 +119,29 @@ class Stepper:
         beams: int,
         coverage: bool = False,
         narrow: bool = True,
+        encode: Callable[[Tensor, Tensor], Sources] | None = None,
     ) -> DecoderState:
         """Encode sources (pieces without special ones) → the state before the first step, with
         `beams` equal rows for each sentence; `narrow` lets only pieces of the model's shortlist be
-        written, if it has one."""
+        written, if it has one. `encode` does what `self.encode` does."""
         ids, lengths = pad([[*source, EOS] for source in sources])
-        side = self._encode(ids, lengths) if self.padded is None else self.encode(ids, lengths)
-        allowed = self._shortlist.allowed(sources) if self._shortlist and narrow else None
-        return self.state_of(side, beams, coverage, allowed)
-
-    def state_of(
-        self, side: Sources, beams: int, coverage: bool, allowed: Tensor | None = None
-    ) -> DecoderState:
-        """The state before the first step."""
-        rows = len(side.lengths) * beams
+        side = (encode or self.encode)(ids, lengths)
+        rows = len(sources) * beams
         recurrent = {
             name: step.start(rows)
             for name, step in self._steps.items()
             if isinstance(step, LstmStep)
         }
         attended = side.bias.new_zeros(rows, side.bias.shape[1]) if coverage else None
+        allowed = self._shortlist.allowed(sources) if self._shortlist and narrow else None
         return DecoderState(beams, recurrent, side, attended, allowed)
 
     @torch.inference_mode()
     def encode(self, ids: Tensor, lengths: Tensor) -> Sources:
-        """Pieces (B, S) with ends and padding, lengths (B,) → the source side; `padded` is there.
-        Nothing here waits for a GPU."""
-        assert self.padded is not None, "sources are padded"
+        """Pieces (B, S) with ends and padding, lengths (B,) → the source side. With `padded`,
+        nothing here waits for a GPU."""
+        if self.padded is None:
+            return self._encode_packed(ids, lengths)
         attention = self._attention_step
         lengths_there = lengths.to(attention.device, non_blocking=True)
         outputs = self.padded(ids.to(attention.device, non_blocking=True), lengths_there)
@@ -153,7 +149,7 @@ class Stepper:
         side = attention.source_side(outputs[keys], outputs[memory], lengths_there, ids.shape[1])
         return Sources(*side, lengths)
 
-    def _encode(self, ids: Tensor, lengths: Tensor) -> Sources:
+    def _encode_packed(self, ids: Tensor, lengths: Tensor) -> Sources:
         """The same without padding."""
         packing = Packing.of(lengths)
         outputs = {SOURCE_FIELDS[0]: packing.pack(ids)}

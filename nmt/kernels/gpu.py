@@ -1,5 +1,6 @@
 """Kernels for a GPU, in Triton, which comes with PyTorch for CUDA on Linux: what PyTorch's own ones
-would do in many passes over the largest tensors of a training step.
+would do in many passes over a training step's largest tensors, or in many launches of a decoding
+step.
 
 B sentences, T target positions, S source positions, A attention units, N tokens, V vocabulary.
 """

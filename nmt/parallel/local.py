@@ -24,7 +24,9 @@ def labels(batch: Batch) -> Tensor:
 
 
 @torch.no_grad()
-def mean_loss(stack: LayerStack, batches: Iterable[Batch], loss: Loss, device: str) -> float:
+def mean_loss(
+    stack: LayerStack, batches: Iterable[Batch], loss: Loss, device: str | torch.device
+) -> float:
     """Mean loss of a target token of a whole model, nothing dropped."""
     total, tokens = 0.0, 0
     for batch in batches:
@@ -51,7 +53,7 @@ class LocalExecutor:
         clip_norm: float | None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self._device, self._micro_batches = device, micro_batches
+        self._device, self._micro_batches = torch.device(device), micro_batches
         self._loss, self._clip_norm = loss, clip_norm
         self._randomness = Randomness(seed)
         self.recorder = Recorder()
@@ -78,23 +80,18 @@ class LocalExecutor:
             with self.recorder(0, "forward", f"forward {i}"):
                 logits = self._stack(piece, ForwardPass.of(piece, self._randomness))
                 loss = self._loss(logits, labels(piece)) / tokens
-                self._wait_if_recording()
+                self.recorder.wait_for(self._device)
             with self.recorder(0, "backward", f"backward {i}"):
                 loss.backward()
-                self._wait_if_recording()
+                self.recorder.wait_for(self._device)
             total += loss.detach()
         with self.recorder(0, "update", "optimizer"):
             norm = clip(list(self._parameters.values()), self._clip_norm)
             self._optimizer.step()
             if self._masters:
                 self._masters.publish()
-            self._wait_if_recording()
+            self.recorder.wait_for(self._device)
         return StepResult.of(total, norm, tokens)
-
-    def _wait_if_recording(self) -> None:
-        """A GPU works later than it is told to; what is recorded is when it does."""
-        if self.recorder.on and torch.device(self._device).type == "cuda":
-            torch.cuda.synchronize(self._device)
 
     def validation_loss(self, batches: Iterable[Batch]) -> float:
         """Mean loss of a target token, nothing dropped."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 Kind = Literal["forward", "backward", "communication", "update"]
 COLOURS: dict[str, str] = {
     "forward": "#4c8fd6",
@@ -51,6 +53,11 @@ class Recorder:
         start = time.perf_counter()
         yield
         self.events.append(Event(device, kind, name, start, time.perf_counter(), self.step))
+
+    def wait_for(self, device: torch.device) -> None:
+        """A GPU works later than it is told to; what is recorded is when it does."""
+        if self.on and device.type == "cuda":
+            torch.cuda.current_stream(device).synchronize()
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -320,21 +320,16 @@ class WavefrontExecutor:
                 for sender, message in before:
                     tensor = exchange.receive((sender, device), message)
                     (work.hand_back if message.gradient else work.put)(message[:3], tensor)
-                self._wait_if_recording(device)
+                self.recorder.wait_for(self._devices[device])
         with record(device, "backward" if task.backward else "forward", str(task)):
             work.run(task)
-            self._wait_if_recording(device)
+            self.recorder.wait_for(self._devices[device])
         if after := program.traffic.after.get(task):
             with record(device, "communication", f"send what {task} gave"):
                 for receiver, message in after:
                     key = message[:3]
                     tensor = work.take_gradient(key) if message.gradient else work.value(key)
                     exchange.send((device, receiver), message, tensor)
-
-    def _wait_if_recording(self, device: int) -> None:
-        """A GPU works later than it is told to; what is recorded is when it does."""
-        if self.recorder.on and self._devices[device].type == "cuda":
-            torch.cuda.current_stream(self._devices[device]).synchronize()
 
     def _loss_here(self) -> float:
         return sum(float(loss) for work in self._works.values() for loss in work.losses)

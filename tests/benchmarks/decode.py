@@ -15,8 +15,10 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from torch import Tensor
+
 from nmt import Translator
-from nmt.config import DecodeConfig
+from nmt.config import DecodeConfig, TrainConfig
 from nmt.corpus.prepare import PreparedData
 from nmt.corpus.vocabulary import EOS, Vocabulary
 from nmt.evaluation.bleu import score
@@ -253,16 +255,28 @@ def mean_length(vocabulary: Vocabulary, texts: list[str]) -> int:
 
 
 def write_random_model(model: str, folder: Path) -> None:
-    """A model folder with initial weights, whose translations never end by themselves."""
+    """A model folder of `random_model`, and one in int8."""
     config = training_config([f"model={model}"], folder.parent)
     data = prepared(config)
+    description, weights = random_model(config, len(data.vocabulary))
+    vocabulary = folder.with_suffix(".vocabulary")
+    data.vocabulary.save(vocabulary)
+    write_model_folder(folder, description, weights, vocabulary, "Random weights.\n")
+    small = description.model_copy(update={"weights": "int8"})
+    write_model_folder(folder.with_suffix(".int8"), small, weights, vocabulary, "")
+
+
+def random_model(
+    config: TrainConfig, vocabulary: int
+) -> tuple[ModelDescription, dict[str, Tensor]]:
+    """Initial weights, with which translations never end by themselves."""
     description = ModelDescription(
         format=2,
         weights="fp32",
         clip=None,
         clip_cells=False,
         model=config.model,
-        vocabulary_size=len(data.vocabulary),
+        vocabulary_size=vocabulary,
         source_language=config.data.source_language,
         target_language=config.data.target_language,
         precision="fp32",
@@ -271,8 +285,4 @@ def write_random_model(model: str, folder: Path) -> None:
     parameters = graph.build(graph.names, config.seed).canonical_parameters()
     weights = {name: parameter.detach() for name, parameter in parameters.items()}
     weights["output.bias"][EOS] = NEVER
-    vocabulary = folder.with_suffix(".vocabulary")
-    data.vocabulary.save(vocabulary)
-    write_model_folder(folder, description, weights, vocabulary, "Random weights.\n")
-    small = description.model_copy(update={"weights": "int8"})
-    write_model_folder(folder.with_suffix(".int8"), small, weights, vocabulary, "")
+    return description, weights

@@ -11,22 +11,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 from statistics import median
-from typing import Literal
 
 import torch
 
 from nmt import Translator
 from nmt.config import DecodeConfig, TrainConfig
-from nmt.corpus.lines import read_parallel
 from nmt.corpus.prepare import PreparedData
-from nmt.corpus.vocabulary import EOS
 from nmt.decoding.stepper import Stepper
-from nmt.model.folder import ModelDescription
+from nmt.model.build import build_graph
 from nmt.parallel.executor import StepResult
 from nmt.precision.formats import format_of
-from tests.benchmarks.decode import NEVER, decode_settings, fixed_length
+from tests.benchmarks.decode import decode_settings, fixed_length, random_model
 from tests.benchmarks.options import Options
-from tests.benchmarks.ours import Steps, batches_of, in_new_process, prepared, training_config
+from tests.benchmarks.ours import (
+    Steps,
+    batches_of,
+    in_new_process,
+    lines_of,
+    prepared,
+    training_config,
+)
 from tests.benchmarks.results import Report
 
 NEWS = ("data=wmt_news_en_de", "data.vocabulary.size=32000", "parallel.device=auto")
@@ -123,7 +127,7 @@ def news_config(options: Options, *overrides: str) -> TrainConfig:
 def operations_of_tokens(config: TrainConfig, vocabulary: int) -> tuple[float, float]:
     """Of a source and of a target token: two for each weight of a product, forward, and twice as
     many backward. The attention's scores and means are not counted."""
-    graph = description_of(config, vocabulary).graph()
+    graph = build_graph(config.model, vocabulary)
     found = {"source": 0.0, "target": 0.0}
     for node in graph.nodes:
         with torch.device("meta"):
@@ -152,7 +156,7 @@ def decoding_speeds(options: Options) -> tuple[dict[Decoding, list[float]], list
     alone, with one model."""
     config = news_config(options)
     translator = random_translator(config, prepared(config))
-    texts, references = newstest(config)
+    texts, references = lines_of(config, "newstest2014")
     found: dict[Decoding, list[float]] = {case: [] for case in DECODING}
     alone: list[float] = []
     for case in DECODING:
@@ -188,41 +192,14 @@ def milliseconds_alone(
     return median(times[ALONE:])
 
 
-def newstest(config: TrainConfig) -> tuple[list[str], list[str]]:
-    """Sources and references of newstest2014."""
-    pairs = list(read_parallel(config.data.test["newstest2014"]))
-    return [source for source, _ in pairs], [reference for _, reference in pairs]
-
-
 def settings_of(case: Decoding, translator: Translator, references: Sequence[str]) -> DecodeConfig:
     """All translations as long as the references are on average."""
     decode = fixed_length(decode_settings(case.search), translator.vocabulary, list(references))
     return decode.model_copy(update={"batch_sentences": case.sentences})
 
 
-def random_translator(
-    config: TrainConfig, data: PreparedData, precision: Literal["fp32", "bf16"] = "bf16"
-) -> Translator:
-    """Initial weights, and translations that never end by themselves."""
-    description = description_of(config, len(data.vocabulary))
-    graph = description.graph()
-    parameters = graph.build(graph.names, config.seed).canonical_parameters()
-    weights = {name: parameter.detach() for name, parameter in parameters.items()}
-    weights["output.bias"][EOS] = NEVER
-    stepper = Stepper(graph, weights, lambda _: "cuda", format_of(precision))
-    return Translator(description, data.vocabulary, stepper, precision=precision)
-
-
-def description_of(config: TrainConfig, vocabulary: int) -> ModelDescription:
-    """Of the configured model."""
-    return ModelDescription(
-        format=2,
-        weights="fp32",
-        clip=None,
-        clip_cells=False,
-        model=config.model,
-        vocabulary_size=vocabulary,
-        source_language=config.data.source_language,
-        target_language=config.data.target_language,
-        precision="fp32",
-    )
+def random_translator(config: TrainConfig, data: PreparedData) -> Translator:
+    """See `random_model`; in bf16."""
+    description, weights = random_model(config, len(data.vocabulary))
+    stepper = Stepper(description.graph(), weights, lambda _: "cuda", format_of("bf16"))
+    return Translator(description, data.vocabulary, stepper, precision="bf16")

@@ -67,7 +67,13 @@ def prepared(config: TrainConfig) -> PreparedData:
 
 def test2016(count: int) -> tuple[list[str], list[str]]:
     """Sources and references of the first lines of test2016."""
-    pairs = list(read_parallel(training_config([], Path("runs")).data.test["test2016"]))[:count]
+    sources, references = lines_of(training_config([], Path("runs")), "test2016")
+    return sources[:count], references[:count]
+
+
+def lines_of(config: TrainConfig, test: str) -> tuple[list[str], list[str]]:
+    """Sources and references of a test set."""
+    pairs = list(read_parallel(config.data.test[test]))
     return [source for source, _ in pairs], [reference for _, reference in pairs]
 
 

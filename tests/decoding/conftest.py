@@ -1,7 +1,7 @@
 """Small random models for decoding, and a slow search to compare with."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nmt.config import DecodeConfig, ModelConfig
+from nmt.decoding.engine import Hypothesis
 from nmt.decoding.penalties import CoveragePenalty, LengthPenalty
 from nmt.decoding.stepper import Stepper
 from nmt.decoding.translator import DEFAULT
@@ -67,6 +68,18 @@ class Model:
         coverage = CoveragePenalty(decode.coverage_penalty)
         cp = coverage(attention.sum(0)[None], torch.tensor([attention.shape[1]]))
         return total / LengthPenalty(decode.length_penalty)(len(pieces)) + float(cp)
+
+
+def assert_same_hypotheses(
+    found: Sequence[Hypothesis], wanted: Sequence[Hypothesis], tolerance: float
+) -> None:
+    """The same in all but rounding."""
+    for got, expected in zip(found, wanted, strict=True):
+        assert replace(got, score=0, log_probability=0, alignment=None) == replace(
+            expected, score=0, log_probability=0, alignment=None
+        )
+        assert got.score == pytest.approx(expected.score, abs=tolerance)
+        torch.testing.assert_close(got.alignment, expected.alignment, rtol=0, atol=tolerance)
 
 
 MakeModel = Callable[..., Model]

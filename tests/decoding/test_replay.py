@@ -4,7 +4,6 @@ work again each time, from the same buffers to the same buffers."""
 import gc
 import weakref
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from nmt.decoding.advance import Advance
 from nmt.decoding.engine import Engine, Finished, Hypothesis, Request
 from nmt.decoding.replay import ReplayedAdvance, advance_of, rounded_positions, rounded_sentences
 from nmt.decoding.stepper import Stepper
-from tests.decoding.conftest import MakeDecode, MakeModel
+from tests.decoding.conftest import MakeDecode, MakeModel, assert_same_hypotheses
 
 SOURCES = [
     np.random.default_rng(seed).integers(4, 30, 1 + seed * 7 % 40).tolist() for seed in range(24)
@@ -48,12 +47,7 @@ def assert_same(
 ) -> None:
     assert found.keys() == by.keys()
     for i, hypotheses in found.items():
-        for got, expected in zip(hypotheses, by[i], strict=True):
-            assert replace(got, score=0, log_probability=0, alignment=None) == replace(
-                expected, score=0, log_probability=0, alignment=None
-            )
-            assert got.score == pytest.approx(expected.score, abs=tolerance)
-            torch.testing.assert_close(got.alignment, expected.alignment, rtol=0, atol=tolerance)
+        assert_same_hypotheses(hypotheses, by[i], tolerance)
 
 
 @pytest.mark.parametrize("beam", [1, 4])
