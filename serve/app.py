@@ -123,8 +123,10 @@ class Endpoints:
     def refuse(self, scope: Scope) -> RequestError | None:
         """What cannot be translated now, whatever it is: under overload, saying no must cost next
         to nothing. With keys, callers are known only when the request has been read."""
-        if self._keys.required or scope["path"] not in TRANSLATING or scope["method"] != "POST":
+        if scope["path"] not in TRANSLATING or scope["method"] != "POST":
             return None
+        if self._keys.required:
+            return self._service.ending()
         client = scope.get("client")
         return self._service.refusal(client[0] if client else "unknown")
 

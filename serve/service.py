@@ -135,15 +135,17 @@ class Service:
 
     def refusal(self, caller: str) -> RequestError | None:
         """Why nothing of a caller can be translated now; None: it can."""
-        if self.draining:
-            return self._ending()
-        return None if self.batch.room_for(caller) else self._full()
+        return self.ending() or (None if self.batch.room_for(caller) else self._full())
 
     def _full(self) -> RequestError:
         text = "Too many requests are waiting; try again later"
         return self._rejected("queue", text, 503, self._patience())
 
-    def _ending(self) -> RequestError:
+    def ending(self) -> RequestError | None:
+        """Why no request can begin any more; None: it can. Those that have begun are finished."""
+        return self._shut() if self.draining else None
+
+    def _shut(self) -> RequestError:
         return self._rejected("draining", "The server is shutting down; try another", 503, 5)
 
     async def translate(self, wanted: Wanted, caller: str, deadline: float) -> list[Translated]:
@@ -153,8 +155,6 @@ class Service:
         Raises:
             RequestError: it is not possible, or not now.
         """
-        if self.draining:
-            raise self._ending()
         self._check(wanted)
         if wanted.characters > SHORT or len(wanted.texts) > FEW or wanted.source == AUTO:
             prepared = await run_in_threadpool(self._prepare, wanted)
@@ -240,7 +240,7 @@ class Service:
         except QueueFullError:
             raise self._full() from None
         except ClosedError:
-            raise self._ending() from None
+            raise self._shut() from None
         except DeadlineError:
             raise self.late() from None
         finally:

@@ -460,6 +460,20 @@ def test_while_models_are_loading(start_server: StartServer) -> None:
     assert client.get("/livez").status_code == 200
 
 
+@pytest.mark.parametrize("keys", [False, True])
+def test_while_it_is_ending(start_server: StartServer, tmp_path: Any, keys: bool) -> None:
+    (tmp_path / "keys").write_text("anna key-of-anna\n", encoding="utf-8")
+    client = start_server(Shouting(), **({"keys": str(tmp_path / "keys")} if keys else {}))
+    request = {"q": "one", "api_key": "key-of-anna", **LANGUAGES}
+    assert client.post("/translate", json=request).status_code == 200
+    client.app.state.service.draining = True  # type: ignore[attr-defined]
+    answer = client.post("/translate", json=request)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert answer.json() == {"error": "The server is shutting down; try another"}
+    assert client.get("/readyz").json() == {"status": "draining"}
+    assert client.get("/livez").status_code == 200
+
+
 def test_several_models(start_server: StartServer) -> None:
     client = start_server(Shouting(), Shouting(source="de", target="en"))
     expected = [

@@ -43,8 +43,9 @@ def start() -> Iterator[StartProcess]:
         process.communicate()
 
 
+@pytest.mark.parametrize("whole", [True, False], ids=["in the batch", "half read"])
 def test_it_serves_and_finishes_its_requests_at_sigterm(
-    start: StartProcess, tiny_model_folder: Path
+    start: StartProcess, tiny_model_folder: Path, whole: bool
 ) -> None:
     process = start(f"models={tiny_model_folder}", "port=0", "translator.threads=1")
     assert process.stdout is not None
@@ -54,20 +55,27 @@ def test_it_serves_and_finishes_its_requests_at_sigterm(
     assert address.startswith("http://127.0.0.1:")
     request = {"q": "A private text.", "source": "en", "target": "de"}
     long = {**request, "q": "\n".join(["A private text of some length, said one of them."] * 900)}
-    sent = threading.Event()
+    signalled = threading.Event()
 
     def body() -> Iterator[bytes]:
-        yield json.dumps(long).encode()
-        sent.set()
+        text = json.dumps(long).encode()
+        yield text[:99]
+        if not whole:
+            assert signalled.wait(60)
+        yield text[99:]
 
     with httpx.Client(base_url=address, timeout=60) as client, ThreadPoolExecutor(1) as thread:
         client.post("/translate", params=request).raise_for_status()
         headers = {"content-type": "application/json"}
         answer = thread.submit(client.post, "/translate", content=body(), headers=headers)
-        assert sent.wait(60)
-        assert client.get("/health").json() == {"status": "ok"}  # so the server has read the body
-        assert not answer.done()
+        while not (
+            client.get("/status").json()["running_sentences"]
+            if whole
+            else "nmt_http_requests_in_flight 2.0" in client.get("/metrics").text
+        ):
+            assert not answer.done()
         process.send_signal(signal.SIGTERM)
+        signalled.set()
         finished = answer.result()
         assert finished.status_code == 200, finished.text
         translated = finished.json()["translatedText"]
