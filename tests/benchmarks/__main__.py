@@ -1,4 +1,5 @@
-"""`python -m tests.benchmarks [only=train,pipeline,placement,decode,server,gpu] [key=value …]`.
+"""`python -m tests.benchmarks [only=train,pipeline,placement,decode,trained,server,gpu]
+[key=value …]`.
 
 Prints a table and writes `runs/bench/bench.json` (a list of rows) and `runs/bench/about.json`
 (machine, versions, date, command, every single value). A part replaces its own rows only. The

@@ -9,13 +9,23 @@ import re
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from nmt.corpus.prepare import PreparedData
-from tests.benchmarks.peers import SIZES, install, output_of, start, stop, write_rows
+from tests.benchmarks.peers import (
+    SIZES,
+    Translated,
+    install,
+    output_of,
+    read_rows,
+    start,
+    stop,
+    write_rows,
+)
 
 RELEASE = "joeynmt==2.3.0"
 PEER = f"Joey NMT ({RELEASE})"
@@ -28,7 +38,8 @@ NEEDS = (
 SPEED = re.compile(r"Tokens per Sec:\s+([\d.]+)")
 DURATION = re.compile(r"Generation took ([\d.]+)\[sec\]")
 LOGGED = 5  # updates between two lines of the log
-TRAINED = 20  # updates of a model for decoding
+TRAINED = 20  # updates of a model for decoding at a fixed length
+BATCH = 64  # sentences
 
 
 class JoeyNmt:
@@ -40,6 +51,7 @@ class JoeyNmt:
         self._trained: set[str] = set()
         folder.mkdir(parents=True, exist_ok=True)
         (store,) = data.train.values()
+        self._sentences = len(store)
         few = range(0, len(store), max(1, len(store) // 64))
         for name, rows in (("train", range(len(store))), ("dev", few)):
             write_rows(folder / f"{name}.source", (store.source(i) for i in rows))
@@ -52,7 +64,7 @@ class JoeyNmt:
         self, model: str, seconds: float, warm_up: float, seed: int, threads: int
     ) -> float:
         """Speed of training: target tokens, EOS included, as Joey NMT counts them too."""
-        process = self._start("train", self._config(model, seed=seed), threads)
+        process = self._start("train", self._config(model, model, seed=seed), threads)
         assert process.stdout is not None
         tokens, begin, last = 0.0, None, time.perf_counter()
         first = last
@@ -83,20 +95,45 @@ class JoeyNmt:
         """Speed of decoding with weights that hardly learned, of which most translations go on to
         the `length` allowed; those that are written count."""
         if model not in self._trained:
-            self._run("train", self._config(model, updates=TRAINED), threads)
+            self._run("train", self._config(model, model, updates=TRAINED), threads)
             self._trained.add(model)
+        found = self._translate(model, model, source, beam, threads, length)
+        return sum(len(row) + 1 for row in found.pieces) / found.seconds
+
+    def train(self, model: str, epochs: int, threads: int) -> None:
+        """Train one for `translate`, unless it is there."""
+        name = f"{model}.trained"
+        if not (self._folder / name / "best.ckpt").exists():
+            updates = epochs * ceil(self._sentences / BATCH)
+            self._run("train", self._config(model, name, updates=updates), threads)
+
+    def translate(
+        self, model: str, source: Iterable[Sequence[int]], beam: int, threads: int
+    ) -> Translated:
+        """By what `train` made."""
+        return self._translate(model, f"{model}.trained", source, beam, threads, -1)
+
+    def _translate(
+        self,
+        model: str,
+        name: str,
+        source: Iterable[Sequence[int]],
+        beam: int,
+        threads: int,
+        length: int,
+    ) -> Translated:
         write_rows(self._folder / "test.source", source)
-        file = self._config(model, beam=beam, length=length, test=True)
+        file = self._config(model, name, beam=beam, length=length, test=True)
         output = self._folder / "output"
         log = self._run("test", file, threads, "--output-path", str(output))
-        lines = output.with_name("output.test").read_text("utf-8").splitlines()
         found = DURATION.findall(log)
         assert found, "Joey NMT says how long it took"
-        return sum(len(line.split()) + 1 for line in lines) / float(found[-1])
+        return Translated(read_rows(output.with_name("output.test")), float(found[-1]))
 
     def _config(
         self,
         model: str,
+        name: str,
         *,
         seed: int = 1,
         updates: int | None = None,
@@ -116,17 +153,17 @@ class JoeyNmt:
             "embeddings": embeddings,
         }
         values: dict[str, Any] = {
-            "name": model,
+            "name": name,
             "use_cuda": False,
             "random_seed": seed,
-            "model_dir": str(self._folder / model),
+            "model_dir": str(self._folder / name),
             "data": {
                 "src": {"lang": "source", **side},
                 "trg": {"lang": "target", **side},
                 "dataset_type": "plain",
             },
             "training": {
-                "batch_size": 64,
+                "batch_size": BATCH,
                 "batch_type": "sentence",
                 "optimizer": "adam",
                 "learning_rate": 0.002,
@@ -141,7 +178,12 @@ class JoeyNmt:
                 "keep_best_ckpts": 1,
                 **({"updates": updates} if updates else {}),
             },
-            "testing": {"beam_size": beam, "max_output_length": length, "batch_size": 64},
+            "testing": {
+                "beam_size": beam,
+                "beam_alpha": 1.0,
+                "max_output_length": length,
+                "batch_size": BATCH,
+            },
             "model": {
                 "initializer": "xavier_uniform",
                 # It asks for both directions; together they are as wide as our layers.
@@ -162,7 +204,7 @@ class JoeyNmt:
                 "train": str(self._folder / "train"),
                 "dev": str(self._folder / "dev"),
             }
-        file = self._folder / f"{model}.yaml"
+        file = self._folder / f"{name}.yaml"
         file.write_text(yaml.safe_dump(values), "utf-8")
         return file
 

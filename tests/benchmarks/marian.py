@@ -15,12 +15,21 @@ from pathlib import Path
 import numpy as np
 
 from nmt.corpus.prepare import PreparedData
-from tests.benchmarks.peers import SIZES, install, output_of, start, stop, write_rows
+from tests.benchmarks.peers import (
+    SIZES,
+    Translated,
+    install,
+    output_of,
+    read_rows,
+    start,
+    stop,
+    write_rows,
+)
 
 RELEASE = "pymarian==1.12.42"
 PEER = f"marian ({RELEASE}, a build for any x86-64 processor)"
 MODEL = "model.npz"
-INT8 = "fixed_length.int8.bin"
+INT8 = ".int8.bin"
 END = 0  # Marian's </s>
 LABELS = re.compile(r"after ([\d,]+) : Time ([\d.]+)s")
 WALL = re.compile(r"Total time: ([\d.]+)s wall")
@@ -35,7 +44,10 @@ RECIPE = """
     --optimizer adam --optimizer-params 0.9 0.98 1e-9 --learn-rate 0.002
     --cpu-threads 2 --disp-freq 2u --workspace 3000 --sigterm exit-immediately --overwrite
 """
-SEARCH = "--mini-batch 64 --maxi-batch 100 --maxi-batch-sort src --max-length-factor 1"
+SCHEDULE = "--lr-warmup 400 --lr-decay-inv-sqrt 400"  # of a whole training run
+BATCHES = "--mini-batch 64 --maxi-batch 100 --maxi-batch-sort src"
+FIXED = ("--max-length-factor", "1")
+USUAL = ("--normalize", "0.6")  # a search by log-probability alone prefers short translations
 
 
 class Marian:
@@ -73,32 +85,63 @@ class Marian:
         """Speed of decoding with weights that hardly learned, where no translation ends before
         its batch's longest source. The model is loaded already."""
         file = self._fixed_length_model(model, kind)
+        found = self._translate(file, source, beam, threads, FIXED)
+        return sum(len(row) for row in found.pieces) / found.seconds
+
+    def train(self, model: str, epochs: int) -> None:
+        """Train one for `translate`, unless it is there."""
+        file = self._folder / f"{model}.trained" / MODEL
+        if not file.with_suffix(INT8).exists():
+            arguments = ["--after", f"{epochs}e", "--seed", "1", *SCHEDULE.split()]
+            self._run([*self._training(model, file.parent), *arguments])
+            self._to_int8(file)
+
+    def translate(
+        self, model: str, source: Iterable[Sequence[int]], beam: int, threads: int, kind: str
+    ) -> Translated:
+        """By what `train` made, in fp32 or int8."""
+        file = self._folder / f"{model}.trained" / MODEL
+        chosen = file if kind == "fp32" else file.with_suffix(INT8)
+        return self._translate(chosen, source, beam, threads, USUAL)
+
+    def _translate(
+        self,
+        file: Path,
+        source: Iterable[Sequence[int]],
+        beam: int,
+        threads: int,
+        more: Sequence[str],
+    ) -> Translated:
         self._write("test.source", source)
         source_file, output_file = self._folder / "test.source", self._folder / "test.output"
-        arguments = [*self._vocabularies(), *SEARCH.split(), "--beam-size", str(beam)]
+        arguments = [*self._vocabularies(), *BATCHES.split(), *more, "--beam-size", str(beam)]
         arguments += ["--cpu-threads", str(threads)]
         files = ["--models", str(file), "--input", str(source_file), "--output", str(output_file)]
         output = self._run(["decode", *files, *arguments])
         found = WALL.search(output)
         assert found, "Marian always says how long it took"
-        return len(output_file.read_text("utf-8").split()) / float(found[1])
+        return Translated(read_rows(output_file), float(found[1]))
 
     def _fixed_length_model(self, model: str, kind: str) -> Path:
         """A model after one update, without hope of an end of sentence, in fp32 or int8."""
         if model not in self._fixed:
             folder = self._folder / model
-            self._run([*self._training(model), "--after", "1u"])
+            self._run([*self._training(model, folder), "--after", "1u"])
             weights = dict(np.load(folder / MODEL))
             weights["decoder_ff_logit_l2_b"][..., END] = -1e4
             self._fixed[model] = folder / "fixed_length.npz"
             np.savez(self._fixed[model], **weights)
-            files = ["--from", str(self._fixed[model]), "--to", str(folder / INT8)]
-            self._run(["convert", *files, "--gemm-type", "intgemm8"])
-        return self._fixed[model] if kind == "fp32" else self._folder / model / INT8
+            self._to_int8(self._fixed[model])
+        file = self._fixed[model]
+        return file if kind == "fp32" else file.with_suffix(INT8)
+
+    def _to_int8(self, file: Path) -> None:
+        files = ["--from", str(file), "--to", str(file.with_suffix(INT8))]
+        self._run(["convert", *files, "--gemm-type", "intgemm8"])
 
     def _progress(self, model: str, arguments: Sequence[str]) -> Iterator[tuple[int, float]]:
         """All tokens so far and the seconds since the line before, for each line of the log."""
-        process = self._start([*self._training(model), *arguments])
+        process = self._start([*self._training(model, self._folder / model), *arguments])
         assert process.stdout is not None
         try:
             for line in process.stdout:
@@ -107,9 +150,8 @@ class Marian:
         finally:
             stop(process)
 
-    def _training(self, model: str) -> list[str]:
+    def _training(self, model: str, folder: Path) -> list[str]:
         layers, units = SIZES[model]
-        folder = self._folder / model
         shutil.rmtree(folder, ignore_errors=True)  # or it would go on where it was
         folder.mkdir()
         sets = [str(self._folder / f"train.{side}") for side in ("source", "target")]

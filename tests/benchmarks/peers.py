@@ -23,6 +23,14 @@ class Settings:
     venv: Path = Path(".bench-venv")
 
 
+@dataclass(frozen=True)
+class Translated:
+    """What a toolkit made of some sentences."""
+
+    pieces: list[list[int]]  # of each translation, without its end
+    seconds: float  # the model is loaded already
+
+
 SIZES = {"small": (4, 512), "tiny": (2, 256)}  # layers on either side, units
 
 
@@ -30,7 +38,7 @@ def install(venv: Path, release: str, needs: Sequence[str], module: str) -> Path
     """The environment's Python, which is made if it is not there, with a release of a toolkit that
     comes as the package `module`, and what it needs."""
     python = venv / "bin" / "python"
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--no-compile"]
+    pip = [str(python), "-m", "pip", "install", "--quiet"]
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
         # torch first, and our release of it, which is likely to be at hand.
@@ -84,6 +92,12 @@ def write_rows(file: Path, rows: Iterable[Iterable[int]]) -> None:
     """Sentences as numbers, a line for each."""
     with file.open("w", encoding="utf-8") as stream:
         stream.writelines(" ".join(str(int(i)) for i in row) + "\n" for row in rows)
+
+
+def read_rows(file: Path) -> list[list[int]]:
+    """The opposite of `write_rows`. Names of a toolkit's own special pieces are left out."""
+    lines = file.read_text("utf-8").splitlines()
+    return [[int(word) for word in line.split() if word.isdecimal()] for line in lines]
 
 
 def main() -> None:

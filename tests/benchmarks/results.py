@@ -19,6 +19,7 @@ PREFIXES: Mapping[str, tuple[str, ...]] = {
     "placement": ("placement.",),
     "server": ("server.",),
     "decode": ("decode.", "translate.", "int8."),
+    "trained": ("trained.",),
     "gpu": ("gpu.",),
 }
 
