@@ -158,11 +158,13 @@ def lstm_cell(
 ) -> tuple[Tensor, Tensor]:
     """Gates (R, 4H) with the cell's rows doubled, written over, and c (R, H) → the next h (in
     `out`, if it is given) and c, which stays within `bound` if there is one; all in fp32."""
-    let_in, keep, cell, let_out = gates.sigmoid_().chunk(4, 1)
+    # A number of Python's as an operand would become a tensor first, which takes as long as the
+    # operation itself for a single sentence.
+    let_in, keep, cell, let_out = gates.sigmoid_().view(len(c), 4, -1).unbind(1)
     c = (c * keep).addcmul_(let_in, cell, value=2).sub_(let_in)
     if bound is not None:
         c.clamp_(-bound, bound)
-    h = torch.mul((c * 2).sigmoid_().mul_(2).sub_(1), let_out, out=out)
+    h = torch.addcmul(let_out.neg(), (c + c).sigmoid_(), let_out, value=2, out=out)
     return h, c
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import torch
@@ -134,11 +135,12 @@ class Int8Format(Format):
         """See Format."""
         # Without the half, the conversion would round towards zero; with it, rounding may take a
         # value over its bound, which is still the last code.
-        return torch.add(ZERO + 0.5, x, alpha=LARGEST / bound).to(torch.uint8)
+        return torch.add(_number(ZERO + 0.5), x, alpha=LARGEST / bound).to(torch.uint8)
 
     def decode(self, codes: Tensor, bound: float) -> Tensor:
         """See Format."""
-        return codes.float().sub_(ZERO).mul_(bound / LARGEST)
+        unit = bound / LARGEST
+        return torch.add(_number(-ZERO * unit), codes, alpha=unit)
 
     def weights(
         self, weight: Tensor, bias: Tensor | None, inputs: Sequence[tuple[int, float]]
@@ -150,6 +152,12 @@ class Int8Format(Format):
     def prepared(self, weights: Weights) -> Linear:
         """See Format."""
         return Int8Linear(weights)
+
+
+@cache
+def _number(value: float) -> Tensor:
+    """A number that need not be made into a tensor at every step."""
+    return torch.tensor(value)
 
 
 class PlainLinear(Linear):
@@ -180,7 +188,9 @@ class _InBlocks(Linear):
         """See Linear."""
         rows = len(codes)
         if rows <= self.BLOCK:
-            return self._product(padded(codes, rounded_up(rows)))[:rows]
+            filled = rounded_up(rows)
+            result = self._product(padded(codes, filled))
+            return result if filled == rows else result[:rows]
         blocks = codes.split(self.BLOCK)
         first = self._product(blocks[0])
         result = first.new_empty(rows, first.shape[1])
