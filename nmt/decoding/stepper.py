@@ -76,6 +76,9 @@ class Stepper:
         self.padded: PaddedSource | None = None
         if isinstance(form, FloatFormat) and (gpu if padded is None else padded):
             self.padded = PaddedSource(self._source_nodes, layers, form.dtype)
+        # On a GPU, choosing the output layer's rows for each batch would take longer than it saves.
+        on_cpu = layer_device(layers[graph.nodes[-1].name]).type == "cpu"
+        self._shortlist = shortlist if on_cpu else None
         self._steps: dict[str, Step] = {}
         for node in graph.nodes if self.padded is None else self._target_nodes:
             self._steps[node.name] = self._step_of(
@@ -87,8 +90,6 @@ class Stepper:
         output = self._steps[graph.nodes[-1].name]
         assert isinstance(output, OutputStep), "the graph ends with it"
         self._output = output
-        # On a GPU, choosing the output layer's rows for each batch would take longer than it saves.
-        self._shortlist = shortlist if output.device.type == "cpu" else None
         self.idle_recordings: list[Any] = []  # of batches that are empty now; see `replay`
 
     def _step_of(self, node: Node, layer: Layer, target: bool, form: Format) -> Step:
@@ -109,7 +110,7 @@ class Stepper:
                 queries, _, memory = bounds
                 return AttentionStep(layer, form, queries, memory)
             case Output():
-                return OutputStep(layer, form, bounds)
+                return OutputStep(layer, form, bounds, narrow=self._shortlist is not None)
         raise AssertionError(f"no step for {type(layer).__name__}")
 
     @torch.inference_mode()

@@ -249,16 +249,20 @@ class AttentionStep:
 class OutputStep:
     """The scores of all pieces."""
 
-    def __init__(self, layer: Output, form: Format, bounds: Sequence[float]) -> None:
+    def __init__(
+        self, layer: Output, form: Format, bounds: Sequence[float], narrow: bool = False
+    ) -> None:
+        """`narrow` keeps what `words` needs, a second copy of the weights."""
         self.bound = float("inf")  # never coded
         # In bf16 the product's result is rounded; what is added to it afterwards is not.
         self._bias = layer.bias.float() if form.rounds else None
         bias = None if form.rounds else layer.bias
         inputs = [(layer.weight.shape[1], sum(bounds))]
-        self._weights = form.weights(layer.weight, bias, inputs)
+        weights = form.weights(layer.weight, bias, inputs)
+        self._weights = weights if narrow else None
         self._form, self._bounds, self._clipped = form, bounds, layer.clipped
-        self.device = self._weights.values.device
-        self._scores = self._scores_of(self._weights, self._bias)
+        self.device = weights.values.device
+        self._scores = self._scores_of(weights, self._bias)
 
     def __call__(self, vectors: Sequence[Tensor]) -> Tensor:
         """One or more coded (R, H), to be added up → logits (R, V) in fp32."""
@@ -266,6 +270,7 @@ class OutputStep:
 
     def words(self, allowed: Tensor) -> Words:
         """The pieces (B, V) that sentences may write, with the output layer for them alone."""
+        assert self._weights is not None, "made for it"
         some = allowed.any(0)
         # A multiple, since oneDNN makes a program for each number of pieces that it meets.
         others = (~some).nonzero()[: -int(some.sum()) % MULTIPLE, 0]
@@ -273,7 +278,7 @@ class OutputStep:
         ids = some.nonzero()[:, 0]
         places = torch.zeros(allowed.shape[1], dtype=torch.int64)
         places[ids] = torch.arange(len(ids))
-        rows = ids.to(self._weights.values.device)
+        rows = ids.to(self.device)
         bias = None if self._bias is None else self._bias[rows]
         scores = self._scores_of(self._weights.rows(rows), bias)
         return Words(ids, places, ~allowed[:, ids].to(rows.device), scores)
