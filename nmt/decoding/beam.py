@@ -23,6 +23,7 @@ from nmt.model.batch import BOS, EOS, PAD, UNK
 
 NEVER = float("-inf")
 BLOCK = 32  # scores of which only the largest is looked at first
+FEW = 2**16  # scores that are faster looked at one by one
 assert (PAD, UNK, BOS, EOS) == (0, 1, 2, 3), "the pieces below EOS are never written"
 
 
@@ -53,18 +54,20 @@ def best_candidates(
     """The best 2K continuations of each sentence's hypotheses (the best one if K is 1).
 
     `logits` (B, K, V) in fp32; `running` (B, K) log probabilities so far, -inf for
-    hypotheses that do not exist; `banned` rows (of B * K) and pieces that must not be chosen.
+    hypotheses that do not exist; `banned` rows (of B * K) and pieces that must not be chosen. The
+    logits are written over.
     """
     B, K, V = logits.shape
     if logits.is_cuda:
         places = None if banned is None else banned[0] * V + banned[1]
         return candidates_of_keys(best_keys(logits, running, places), V)
-    scores = logits.log_softmax(-1)  # on a CPU in half the time of logsumexp
+    # In half the time of logsumexp. The kernel has read a row when it writes it.
+    scores = torch.log_softmax(logits, -1, out=logits)
     scores[..., :EOS] = NEVER
     if banned is not None:
         scores.view(B * K, V)[banned] = NEVER
     if K == 1:
-        best, piece = scores[:, 0].max(-1, keepdim=True)
+        best, piece = _largest_one(scores[:, 0])
         return Candidates(best + running, torch.zeros_like(piece), piece)
     scores, places = _largest(scores, running, min(2 * K, K * V))
     return Candidates(scores, places // V, places % V)
@@ -117,6 +120,25 @@ def split(candidates: Candidates, beams: int) -> Split:
     finished[:, beams:] = False
     going_on = ends.to(torch.uint8).argsort(dim=1, stable=True)[:, :beams]
     return Split(finished, going_on)
+
+
+def _largest_one(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest of scores (B, V) in each row, of equal ones the first → values and places, each
+    (B, 1). Looking where it is takes long, so that is done in one block."""
+    B, V = scores.shape
+    whole = V - V % BLOCK
+    if B * whole < FEW:
+        best, place = scores.max(-1, keepdim=True)
+        return best, place
+    maxima = scores[:, :whole].unflatten(1, (-1, BLOCK)).amax(-1)
+    places = maxima.argmax(-1, keepdim=True) * BLOCK + torch.arange(BLOCK)
+    best, within = scores.gather(1, places).max(-1, keepdim=True)
+    place = places.gather(1, within)
+    if whole < V:
+        rest, within = scores[:, whole:].max(-1, keepdim=True)
+        place = torch.where(rest > best, whole + within, place)
+        best = torch.maximum(best, rest)
+    return best, place
 
 
 def _largest(log_p: Tensor, offsets: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -62,6 +63,23 @@ def test_greedy_takes_the_first_of_the_best() -> None:
         torch.testing.assert_close(
             found.scores[:, 0], expected[[0, 1], 0, [5, 3]] + torch.tensor([0, -1])
         )
+
+
+@pytest.mark.parametrize("pieces", [2048, 2055, 9])
+@pytest.mark.parametrize("levels", [3, 10_000])
+def test_greedy_finds_it_among_many(pieces: int, levels: int) -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randint(levels, (64, 1, pieces), generator=generator).float() / 8
+    running = torch.zeros(64, 1)
+    logits[5] = 0
+    logits[6, 0, -1] = levels  # in what is left beside whole blocks
+    banned = (torch.tensor([7]), logits[7, :, EOS:].argmax(1) + EOS)
+    found = best_candidates(logits.clone(), running, banned)
+    scores = logits.log_softmax(-1)
+    scores[..., :EOS] = NEVER
+    scores[banned[0], 0, banned[1]] = NEVER
+    assert torch.equal(found.scores[:, 0], scores.amax((1, 2)))
+    assert found.pieces[:, 0].tolist() == [row.index(max(row)) for row in scores[:, 0].tolist()]
 
 
 def test_banned_pieces_are_not_chosen() -> None:
