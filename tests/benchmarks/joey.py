@@ -104,7 +104,7 @@ class JoeyNmt:
         """Train one for `translate`, unless it is there."""
         name = f"{model}.trained"
         if not (self._folder / name / "best.ckpt").exists():
-            updates = epochs * ceil(self._sentences / BATCH)
+            updates = LOGGED * ceil(epochs * self._sentences / BATCH / LOGGED)  # it insists
             self._run("train", self._config(model, name, updates=updates), threads)
 
     def translate(
