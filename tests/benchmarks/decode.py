@@ -32,13 +32,12 @@ from nmt.model.folder import (
 )
 from tests.benchmarks import joey as joey_nmt
 from tests.benchmarks.joey import JoeyNmt
-from tests.benchmarks.marian import PEER, Marian
+from tests.benchmarks.marian import KINDS, PEER, Marian
 from tests.benchmarks.options import Options
 from tests.benchmarks.ours import in_new_process, prepared, test2016, training_config
 from tests.benchmarks.results import Report
 
 BEAMS = {"greedy": 1, "beam5": 5}  # conf/decode → beam size
-KINDS = ("fp32", "int8")  # of Marian
 ALONE = 50  # sentences translated one by one
 NEVER = -1e4  # a logit without hope
 

@@ -24,9 +24,9 @@ from nmt.memory import keep_memory
 from nmt.model.folder import DESCRIPTION
 from nmt.precision.bf16 import require_bf16
 from tests.benchmarks import joey as joey_nmt
-from tests.benchmarks.decode import BEAMS, KINDS, decode_settings
+from tests.benchmarks.decode import BEAMS, decode_settings
 from tests.benchmarks.joey import JoeyNmt
-from tests.benchmarks.marian import PEER, Marian
+from tests.benchmarks.marian import KINDS, PEER, Marian
 from tests.benchmarks.options import Options
 from tests.benchmarks.ours import (
     CONDITIONS,
