@@ -57,13 +57,12 @@ class Words:
 
     ids: Tensor  # (U,) pieces in rising order, on the CPU
     places: Tensor  # (V,) where each of them stands in `ids`, on the CPU
-    blocked: Tensor  # (B, U) true where a sentence may not write a piece, on the output's device
+    bias: Tensor  # (B, U) 0, or -inf where a sentence may not write a piece; where the output is
     output: Callable[[Sequence[Tensor]], Tensor]  # an output layer with these pieces alone
 
     def select(self, sentences: Tensor) -> Words:
         """For some of the sentences."""
-        blocked = self.blocked.index_select(0, sentences.to(self.blocked.device))
-        return replace(self, blocked=blocked)
+        return replace(self, bias=self.bias.index_select(0, sentences.to(self.bias.device)))
 
 
 @dataclass(frozen=True)

@@ -281,7 +281,9 @@ class OutputStep:
         rows = ids.to(self.device)
         bias = None if self._bias is None else self._bias[rows]
         scores = self._scores_of(self._weights.rows(rows), bias)
-        return Words(ids, places, ~allowed[:, ids].to(rows.device), scores)
+        blocked = ~allowed.index_select(1, ids)
+        hopeless = torch.zeros(blocked.shape).masked_fill_(blocked, float("-inf"))
+        return Words(ids, places, hopeless.to(rows.device), scores)
 
     def _scores_of(self, weights: Weights, bias: Tensor | None) -> _Scores:
         return _Scores(self._form, weights, bias, self._bounds, self._clipped)

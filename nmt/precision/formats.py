@@ -43,7 +43,7 @@ class Weights:
         """Some of the outputs."""
         scales = None if self.scales is None else self.scales[ids]
         bias = None if self.bias is None else self.bias[ids]
-        return Weights(self.values[ids], scales, bias)
+        return Weights(self.values.index_select(0, ids), scales, bias)
 
 
 class Linear(ABC):
