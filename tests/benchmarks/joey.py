@@ -92,14 +92,13 @@ class JoeyNmt:
         threads: int,
         length: int,
     ) -> float:
-        """Speed of decoding with weights that hardly learned; all translations have `length`."""
+        """Speed of decoding with weights that hardly learned. No translation ends before or goes
+        beyond `length`; what is printed may be less, since special pieces are left out."""
         if model not in self._trained:
             self._run("train", self._config(model, model, updates=TRAINED), threads)
             self._trained.add(model)
         found = self._translate(model, model, source, beam, threads, length)
-        written = sum(len(row) for row in found.pieces)
-        assert written == length * len(found.pieces), "it must not end before"
-        return written / found.seconds
+        return length * len(found.pieces) / found.seconds
 
     def train(self, model: str, epochs: int, threads: int) -> None:
         """Train one for `translate`, unless it is there."""
