@@ -92,8 +92,10 @@ class JoeyNmt:
         threads: int,
         length: int,
     ) -> float:
-        """Speed of decoding with weights that hardly learned. No translation ends before or goes
-        beyond `length`; what is printed may be less, since special pieces are left out."""
+        """Speed of decoding with weights that hardly learned, as if all translations had `length`
+        pieces: an upper bound. Greedy search keeps to that; beams may end before, in spite of
+        `min_output_length`. What is printed would be too little, since hypotheses that ended early
+        are printed while others are still searched for, and special pieces are left out."""
         if model not in self._trained:
             self._run("train", self._config(model, model, updates=TRAINED), threads)
             self._trained.add(model)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from nmt import Translator
@@ -151,7 +152,7 @@ def _measure(
             runs[kind].append(translate())
     speeds = {kind: [one.tokens / one.seconds for one in found] for kind, found in runs.items()}
     marian = {kind: values for kind, values in speeds.items() if kind.startswith("Marian")}
-    best = max(marian, key=lambda kind: sorted(marian[kind])[len(marian[kind]) // 2], default="")
+    best = max(marian, key=lambda kind: median(marian[kind]), default="")
     for kind, values in speeds.items():
         first = runs[kind][0]
         bleu = score(first.texts, list(references), bootstrap=0, seed=1)["bleu"].score
