@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nmt.decoding.translation import Translation
     from nmt.decoding.translator import Translator
-    from nmt.decoding.wording import Translation
 
 __version__ = "0.1.0"
 __all__ = ["Translation", "Translator", "__version__"]

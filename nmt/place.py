@@ -23,14 +23,14 @@ from nmt.parallel.trace import COLOURS, Event, write_trace
 from nmt.placement.cluster import Cluster
 from nmt.placement.compare import Compared, compare, table
 from nmt.placement.cost import Profile
-from nmt.placement.finer import finer
 from nmt.placement.plan import Plan
 from nmt.placement.planners import plan_with
-from nmt.placement.problem import Choice, Problem, Search
+from nmt.placement.problem import Choice, PlanSearch, Problem
 from nmt.placement.schedule import Timeline
+from nmt.placement.shards import split_layers
 from nmt.placement.simulate import Simulator
 from nmt.precision.bf16 import require_bf16
-from nmt.tune import measure, measure_layers
+from nmt.run.tune import measure, measure_layers
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def place(config: PlaceConfig) -> None:
 
 def _problem(config: PlaceConfig, cuts: Sequence[tuple[int, int]], profile: Profile) -> Problem:
     if config.shards:
-        profile = finer(profile, config.shards)
+        profile = split_layers(profile, config.shards)
     run = (lambda plan: _measure(config, plan)) if config.measured else None
     simulator = Simulator(profile, Cluster(config.cluster))
     return Problem(simulator, cuts, config.schedule, config.objective, run)
@@ -179,7 +179,7 @@ def _plan(config: PlaceConfig, problem: Problem) -> None:
     if placement.file is not None:
         problem, choice = _given(config, problem, Plan.load(placement.file))
     else:
-        search = Search(problem, placement.evaluations, placement.seconds)
+        search = PlanSearch(problem, placement.evaluations, placement.seconds)
         plan_with(placement.planner, search, config.seed, placement.learning, placement.policy)
         choice = search.result()
         logger.info("%d plans tried in %.1f s", search.used, search.elapsed)

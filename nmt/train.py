@@ -19,19 +19,19 @@ from nmt.config import TrainConfig
 from nmt.corpus.prepare import prepare
 from nmt.errors import CheckpointError, PlanError
 from nmt.evaluation.plots import require_matplotlib
-from nmt.executors import (
+from nmt.model.folder import ModelDescription
+from nmt.parallel.launch import end_worker, is_worker, parent_start, run_workers, world
+from nmt.precision.bf16 import require_bf16
+from nmt.run.executors import (
     find_device,
     follow_plan,
     make_executor,
     number_of_processes,
     training_graph,
 )
-from nmt.model.folder import ModelDescription
-from nmt.parallel.launch import end_worker, is_worker, parent_start, run_workers, world
-from nmt.precision.bf16 import require_bf16
+from nmt.run.tune import overrides, planned, tuned
 from nmt.training.distill import distilled
 from nmt.training.trainer import Trainer, check_continuation, find_checkpoint
-from nmt.tune import overrides, planned, tuned
 
 logger = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from nmt.errors import InputError
 from nmt.files import replacing
 
 if TYPE_CHECKING:
+    from nmt.decoding.translation import Translation
     from nmt.decoding.translator import Translator
-    from nmt.decoding.wording import Translation
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ from serve.dialects import deepl, libretranslate
 from serve.errors import RequestError
 from serve.limits import Rates
 from serve.metrics import Metrics
-from serve.middleware import Around, error_response
+from serve.middleware import RequestMiddleware, error_response
 from serve.models import Models
 from serve.parameters import Parameters, read_parameters, texts_of
 from serve.service import SHORT, Service, Translated, Wanted
@@ -59,7 +59,7 @@ def create_app(models: Models | None, config: ServeConfig) -> Starlette:
         routes=routes,
         middleware=[
             Middleware(
-                Around,
+                RequestMiddleware,
                 metrics=metrics,
                 paths=frozenset(r.path for r in routes),
                 refuse=endpoints.refuse,

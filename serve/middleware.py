@@ -28,7 +28,7 @@ HEADERS = (
 ABORTED = 499  # as proxies write it: the client did not wait for the answer
 
 
-class Around:
+class RequestMiddleware:
     """Middleware around all others."""
 
     def __init__(

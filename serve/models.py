@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nmt.batching import RemoteModel, load_models
 from nmt.config import DecodeConfig, UseConfig
-from nmt.decoding import RemoteModel, Splitter, Translator, load_models
+from nmt.decoding import Translator
 from nmt.errors import ConfigurationError
+from nmt.text import Splitter
 from serve.detection import detect
 from serve.errors import RequestError
 

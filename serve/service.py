@@ -10,24 +10,18 @@ from math import ceil, exp
 
 from starlette.concurrency import run_in_threadpool
 
-from nmt.config import ServeConfig
-from nmt.decoding import (
-    Alternative,
-    Ask,
+from nmt.batching import (
     ClosedError,
     DeadlineError,
-    Document,
-    Form,
     Limits,
     QueueFullError,
-    Reading,
+    RequestOptions,
     RunningBatch,
-    Search,
-    Splitting,
-    Translation,
-    document_of,
-    reading_of,
+    SearchSettings,
 )
+from nmt.config import ServeConfig
+from nmt.decoding import Alternative, Translation, aligned_text
+from nmt.text import AlignedText, Document, Form, Splitting, document_of
 from serve.detection import Detected, detect
 from serve.errors import RequestError
 from serve.metrics import Metrics
@@ -223,7 +217,9 @@ class Service:
         """The translations of each text's segments."""
         aligned = wanted.alignments or any(one.document.needs_alignments for one in prepared)
         beams = max(wanted.beam_size or self._config.decode.beam_size, 1 + wanted.alternatives)
-        ask = Ask(Search(beams, aligned), 1 + wanted.alternatives, wanted.longest)
+        options = RequestOptions(
+            SearchSettings(beams, aligned), 1 + wanted.alternatives, wanted.longest
+        )
         by_model: dict[Model, list[int]] = {}
         for place, one in enumerate(prepared):
             if one.model is not None:
@@ -233,7 +229,7 @@ class Service:
             for model, places in by_model.items():
                 sources = [source for place in places for source in prepared[place].sources]
                 submissions.append(
-                    self.batch.submit(model.translator, sources, ask, caller, deadline)
+                    self.batch.submit(model.translator, sources, options, caller, deadline)
                 )
             futures = [asyncio.wrap_future(one.future) for one in submissions]
             results = await asyncio.gather(*futures)
@@ -290,7 +286,7 @@ def _put_together(
 ) -> list[Translated]:
     return [
         Translated(
-            text=(best := one.document.join([reading_of(sentence) for sentence in sentences])),
+            text=(best := one.document.join([aligned_text(sentence) for sentence in sentences])),
             source=one.source,
             detected=one.detected,
             alternatives=_alternatives(wanted.alternatives, one.document, sentences, best),
@@ -312,7 +308,7 @@ def _alternatives(
     return [other for other in dict.fromkeys(others) if other != best]
 
 
-def _ranked(sentence: Translation, rank: int) -> Reading:
+def _ranked(sentence: Translation, rank: int) -> AlignedText:
     """A sentence's translation of a rank, or its last one."""
     ranked: list[Translation | Alternative] = [sentence, *sentence.alternatives]
-    return reading_of(ranked[min(rank, len(ranked) - 1)], sentence)
+    return aligned_text(ranked[min(rank, len(ranked) - 1)], sentence)

@@ -12,9 +12,9 @@ import yaml
 from nmt.command import compose_values
 from nmt.config import ClusterConfig, PlaceConfig, TrainConfig, read
 from nmt.errors import ConfigurationError, PlanError
-from nmt.executors import follow_plan
 from nmt.place import find_profile, place, train_config
 from nmt.placement.plan import Plan
+from nmt.run.executors import follow_plan
 from nmt.train import with_settings
 
 ROOT = Path(__file__).parents[1]

@@ -21,14 +21,14 @@ import torch
 from torch import Tensor
 
 from nmt.config import DecodeConfig
-from nmt.decoding.advance import Advance, Reading
 from nmt.decoding.beam import NEVER, Candidates, split
+from nmt.decoding.cuda_graphs import fastest_search_step
 from nmt.decoding.history import Histories
 from nmt.decoding.penalties import CoveragePenalty, LengthPenalty, RepetitionGuard
-from nmt.decoding.replay import advance_of
-from nmt.decoding.state import DecoderState
-from nmt.decoding.stepper import Stepper
+from nmt.decoding.search_step import SearchStep, StepInput
 from nmt.model.batch import BOS
+from nmt.runtime.state import DecoderState
+from nmt.runtime.stepper import Stepper
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class _Sentence:
 
 
 @dataclass(frozen=True)
-class _Standing:
+class _BeamState:
     """How far the sentences are. On the CPU."""
 
     last: Tensor  # (B, K) the piece that each hypothesis reads next
@@ -91,7 +91,7 @@ class _Standing:
     threshold: Tensor  # (B,) see _Sentence
 
     @classmethod
-    def start(cls, beams: int, longest: Sequence[int], repeats: Sequence[int]) -> _Standing:
+    def start(cls, beams: int, longest: Sequence[int], repeats: Sequence[int]) -> _BeamState:
         """Sentences of which nothing is written."""
         sentences = len(longest)
         running = torch.full((sentences, beams), NEVER)
@@ -105,14 +105,14 @@ class _Standing:
             threshold=torch.full((sentences,), NEVER),
         )
 
-    def join(self, other: _Standing) -> _Standing:
+    def join(self, other: _BeamState) -> _BeamState:
         """These sentences and then the others."""
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
-        return _Standing(*(torch.cat(pair) for pair in pairs))
+        return _BeamState(*(torch.cat(pair) for pair in pairs))
 
-    def select(self, sentences: Tensor) -> _Standing:
+    def select(self, sentences: Tensor) -> _BeamState:
         """Some of the sentences."""
-        return _Standing(*(values[sentences] for values in vars(self).values()))
+        return _BeamState(*(values[sentences] for values in vars(self).values()))
 
 
 class Engine:
@@ -123,17 +123,17 @@ class Engine:
         stepper: Stepper,
         decode: DecodeConfig,
         alignments: bool = False,
-        advance: Advance | None = None,
+        search_step: SearchStep | None = None,
     ) -> None:
-        """`advance` is how it steps; None: the fastest way."""
-        self._advance = advance or advance_of(stepper)
+        """`search_step` is how it steps; None: the fastest way."""
+        self._search_step = search_step or fastest_search_step(stepper)
         self._decode = decode
         self._beams = decode.beam_size
         self._length_penalty = LengthPenalty(decode.length_penalty)
         self._coverage_penalty = CoveragePenalty(decode.coverage_penalty)
         self._guard = RepetitionGuard(decode.no_repeat_ngram, decode.max_repeats)
         self._sentences: list[_Sentence] = []
-        self._standing = _Standing.start(self._beams, [], [])
+        self._beam_state = _BeamState.start(self._beams, [], [])
         self._histories = Histories(self._beams, alignments)
         self._state: DecoderState | None = None  # None: there are no sentences
         self._rows: Tensor | None = None  # of the state, which the hypotheses stand for; None: all
@@ -158,7 +158,7 @@ class Engine:
         assert len(known) == len(self) + len(requests), "ids of one batch differ"
         coverage = self._decode.coverage_penalty > 0
         sources = [request.source for request in requests]
-        state = self._advance.start(sources, self._beams, coverage, self._decode.shortlist)
+        state = self._search_step.start(sources, self._beams, coverage, self._decode.shortlist)
         if self._state is None:
             self._state = state
         else:
@@ -168,12 +168,12 @@ class Engine:
             n_best = request.n_best or self._decode.n_best
             assert n_best <= self._beams, "a beam gives at most its size"
             self._sentences.append(_Sentence(request, n_best))
-        new = _Standing.start(
+        new = _BeamState.start(
             self._beams,
             [self._longest(request) for request in requests],
             [self._guard.limit(source) for source in sources],
         )
-        self._standing = self._standing.join(new)
+        self._beam_state = self._beam_state.join(new)
         self._histories.admit(len(requests), self.longest_source)
         self.admission_seconds = time.perf_counter() - begin
 
@@ -183,18 +183,18 @@ class Engine:
         if self._state is None:
             return []
         B, K = len(self), self._beams
-        standing = self._standing
-        reading = Reading(self._rows, standing.last, standing.running, self._banned())
-        advanced = self._advance(self._state, reading)
-        self._state, self._rows, candidates = advanced.state, None, advanced.candidates
+        beam_state = self._beam_state
+        step_input = StepInput(self._rows, beam_state.last, beam_state.running, self._banned())
+        outcome = self._search_step(self._state, step_input)
+        self._state, self._rows, candidates = outcome.state, None, outcome.candidates
         parts = split(candidates, K)
         self._take_finished(candidates, parts.finished)
         parents = candidates.beams.gather(1, parts.going_on)
         pieces = candidates.pieces.gather(1, parts.going_on)
-        self._standing = replace(
-            self._standing, last=pieces, running=candidates.scores.gather(1, parts.going_on)
+        self._beam_state = replace(
+            self._beam_state, last=pieces, running=candidates.scores.gather(1, parts.going_on)
         )
-        self._histories.append(parents, pieces, advanced.attention)
+        self._histories.append(parents, pieces, outcome.attention)
         done = self._done()
         rows = (torch.arange(B)[:, None] * K + parents).flatten()
         leaving = self._leave(done.nonzero()[:, 0], rows)
@@ -229,7 +229,7 @@ class Engine:
         rows, pieces = self._guard.banned(
             self._histories.pieces.flatten(0, 1),
             self._histories.lengths.repeat_interleave(K),
-            self._standing.repeats.repeat_interleave(K),
+            self._beam_state.repeats.repeat_interleave(K),
         )
         return (rows, pieces) if len(rows) else None
 
@@ -249,21 +249,21 @@ class Engine:
             self._sentences[i].add(
                 self._hypothesis(i, beam, log_probability, length, penalty, truncated=False)
             )
-        self._standing = replace(
-            self._standing,
-            finished=self._standing.finished + finished.sum(1),
+        self._beam_state = replace(
+            self._beam_state,
+            finished=self._beam_state.finished + finished.sum(1),
             threshold=torch.tensor([sentence.threshold for sentence in self._sentences]),
         )
 
     def _done(self) -> Tensor:
         """(B,) whether each sentence has all that it can get."""
-        at_end = self._histories.lengths >= self._standing.longest
-        enough = self._standing.finished >= self._beams
+        at_end = self._histories.lengths >= self._beam_state.longest
+        enough = self._beam_state.finished >= self._beams
         if self._beams == 1:
             return at_end | enough
-        penalty = ((5 + self._standing.longest) / 6) ** self._length_penalty.alpha
-        best_possible = self._standing.running.amax(1) / penalty  # coverage adds nothing positive
-        return at_end | enough | (self._standing.threshold >= best_possible)
+        penalty = ((5 + self._beam_state.longest) / 6) ** self._length_penalty.alpha
+        best_possible = self._beam_state.running.amax(1) / penalty  # coverage adds nothing positive
+        return at_end | enough | (self._beam_state.threshold >= best_possible)
 
     def _leave(self, places: Tensor, rows: Tensor) -> list[Finished]:
         """The results of some sentences. `rows` (R,) says where each hypothesis came from in this
@@ -283,7 +283,7 @@ class Engine:
     def _open_ones(self, i: int, coverage: Sequence[float], count: int) -> list[Hypothesis]:
         """The best hypotheses of sentence i that are cut off here."""
         length = int(self._histories.lengths[i])
-        penalty, running = self._length_penalty(length), self._standing.running[i].tolist()
+        penalty, running = self._length_penalty(length), self._beam_state.running[i].tolist()
         beams = [beam for beam in range(self._beams) if running[beam] > NEVER]
         beams.sort(key=lambda beam: -(running[beam] / penalty + coverage[beam]))
         return [
@@ -327,7 +327,7 @@ class Engine:
         self._state = self._state.select(sentences, rows) if len(sentences) else None
         self._rows = None
         if self._state is None:
-            self._advance.rest()
+            self._search_step.rest()
         self._histories.select(sentences, self.longest_source)
-        self._standing = self._standing.select(sentences)
+        self._beam_state = self._beam_state.select(sentences)
         self._sentences = [self._sentences[i] for i in sentences.tolist()]

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nmt.decoding.state import pad_to
+from nmt.runtime.state import pad_to
 
 FIRST_CAPACITY = 32
 
 
 @dataclass(frozen=True)
-class Looks:
+class AttentionHistory:
     """The attention of every step. Hypotheses branch; rather than moving all that they saw, each
     step notes which hypothesis every next one goes on from."""
 
@@ -30,7 +30,7 @@ class Histories:
     def __init__(self, beams: int, alignments: bool) -> None:
         self.pieces = torch.zeros(0, beams, FIRST_CAPACITY, dtype=torch.int64)
         self.lengths = torch.zeros(0, dtype=torch.int64)  # (B,) pieces written so far
-        self._looks = _no_looks(0, FIRST_CAPACITY, beams, 0) if alignments else None
+        self._attention = _empty_attention(0, FIRST_CAPACITY, beams, 0) if alignments else None
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -40,11 +40,11 @@ class Histories:
         _, K, C = self.pieces.shape
         self.pieces = torch.cat([self.pieces, self.pieces.new_zeros(sentences, K, C)])
         self.lengths = torch.cat([self.lengths, self.lengths.new_zeros(sentences)])
-        if self._looks is not None:
-            new = _no_looks(sentences, C, K, longest)
-            self._looks = Looks(
-                torch.cat([_pad_sources(self._looks.attention, longest), new.attention]),
-                torch.cat([self._looks.parents, new.parents]),
+        if self._attention is not None:
+            new = _empty_attention(sentences, C, K, longest)
+            self._attention = AttentionHistory(
+                torch.cat([_pad_sources(self._attention.attention, longest), new.attention]),
+                torch.cat([self._attention.parents, new.parents]),
             )
 
     def append(self, parents: Tensor, pieces: Tensor, attention: Tensor) -> None:
@@ -56,19 +56,20 @@ class Histories:
             self.pieces = self.pieces.gather(1, parents[..., None].expand_as(self.pieces))
         place = self.lengths[:, None, None].expand(-1, K, 1)
         self.pieces.scatter_(2, place, pieces[..., None])
-        if self._looks is not None:
+        if self._attention is not None:
             rows = torch.arange(len(self))
-            self._looks.attention[rows, self.lengths] = attention.to("cpu")
-            self._looks.parents[rows, self.lengths] = parents
+            self._attention.attention[rows, self.lengths] = attention.to("cpu")
+            self._attention.parents[rows, self.lengths] = parents
         self.lengths = self.lengths + 1
 
     def select(self, sentences: Tensor, longest: int) -> None:
         """Keep these sentences; `longest` is S of what remains."""
         self.pieces = self.pieces[sentences]
         self.lengths = self.lengths[sentences]
-        if self._looks is not None:
-            self._looks = Looks(
-                self._looks.attention[sentences, :, :, :longest], self._looks.parents[sentences]
+        if self._attention is not None:
+            self._attention = AttentionHistory(
+                self._attention.attention[sentences, :, :, :longest],
+                self._attention.parents[sentences],
             )
 
     def written(self, sentence: int, beam: int) -> list[int]:
@@ -78,30 +79,30 @@ class Histories:
 
     def alignment(self, sentence: int, beam: int) -> Tensor | None:
         """Where one hypothesis looked as it wrote each of its pieces: (T, S)."""
-        if self._looks is None:
+        if self._attention is None:
             return None
         length = int(self.lengths[sentence])
-        parents = self._looks.parents[sentence, :length].tolist()
+        parents = self._attention.parents[sentence, :length].tolist()
         beams = [beam] * (length + 1)  # which hypothesis it was before each step
         for step in reversed(range(length)):
             beams[step] = parents[step][beams[step + 1]]
-        return self._looks.attention[sentence, torch.arange(length), beams[:length]]
+        return self._attention.attention[sentence, torch.arange(length), beams[:length]]
 
     def _grow(self) -> None:
         B, K, C = self.pieces.shape
         if len(self) == 0 or int(self.lengths.max()) < C:
             return
         self.pieces = torch.cat([self.pieces, torch.zeros_like(self.pieces)], 2)
-        if self._looks is not None:
-            more = _no_looks(B, C, K, self._looks.attention.shape[-1])
-            self._looks = Looks(
-                torch.cat([self._looks.attention, more.attention], 1),
-                torch.cat([self._looks.parents, more.parents], 1),
+        if self._attention is not None:
+            more = _empty_attention(B, C, K, self._attention.attention.shape[-1])
+            self._attention = AttentionHistory(
+                torch.cat([self._attention.attention, more.attention], 1),
+                torch.cat([self._attention.parents, more.parents], 1),
             )
 
 
-def _no_looks(sentences: int, capacity: int, beams: int, longest: int) -> Looks:
-    return Looks(
+def _empty_attention(sentences: int, capacity: int, beams: int, longest: int) -> AttentionHistory:
+    return AttentionHistory(
         torch.zeros(sentences, capacity, beams, longest),
         torch.zeros(sentences, capacity, beams, dtype=torch.int64),
     )

@@ -14,9 +14,7 @@ import torch
 from nmt.config import DecodeConfig, UseConfig
 from nmt.corpus.vocabulary import Vocabulary
 from nmt.decoding.engine import Engine, Hypothesis, Request
-from nmt.decoding.markup import document_of
-from nmt.decoding.stepper import Stepper
-from nmt.decoding.wording import Translation, Wording, load_vocabulary, reading_of
+from nmt.decoding.translation import TextCodec, Translation, aligned_text, load_vocabulary
 from nmt.errors import InputError, PlanError
 from nmt.model.folder import ModelDescription, read_description, read_weights
 from nmt.model.graph import LayerGraph
@@ -24,6 +22,8 @@ from nmt.model.shortlist import Shortlist
 from nmt.placement.plan import Plan
 from nmt.precision.fastest import fastest
 from nmt.precision.formats import Name, format_of, require
+from nmt.runtime.stepper import Stepper
+from nmt.text.markup import document_of
 
 # Used where no settings are given: those of conf/decode/beam5.yaml (a test compares them).
 DEFAULT = DecodeConfig(
@@ -44,7 +44,7 @@ REFILL = 4
 USUAL_LENGTH = 128
 
 
-class Translator(Wording):
+class Translator(TextCodec):
     """A loaded model. Not for use from several threads at a time."""
 
     def __init__(
@@ -206,7 +206,7 @@ class Translator(Wording):
         documents = [document_of(splitter, text, form) for text in texts]
         segments = [segment.text for one in documents for segment in one.segments]
         aligned = any(one.needs_alignments for one in documents)
-        readings = map(reading_of, self.translate(segments, decode, alignments=aligned))
+        readings = map(aligned_text, self.translate(segments, decode, alignments=aligned))
         return [one.join(list(islice(readings, len(one.segments)))) for one in documents]
 
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nmt.kernels import kernels_for
+from nmt.kernels.products import linear
 from nmt.model.batch import length_mask
 from nmt.model.dropout import ForwardPass
 from nmt.model.graph import Layer, State
-from nmt.model.products import linear
 
 
 class AttentionKeys(Layer):

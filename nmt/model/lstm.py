@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nmt.kernels.lstm_cpu import wide_lstm
 from nmt.model.clip import Clip
 from nmt.model.dropout import ForwardPass
 from nmt.model.graph import Layer, State
-from nmt.model.lstm_cpu import wide_lstm
 
 LSTM_MODE = 2  # cuDNN's number of it
 

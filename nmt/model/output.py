@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from nmt.kernels.products import linear
 from nmt.model.clip import LOGITS
 from nmt.model.dropout import ForwardPass
 from nmt.model.graph import Layer, State, total
-from nmt.model.products import linear
 
 
 class Output(Layer):

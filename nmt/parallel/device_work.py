@@ -35,7 +35,7 @@ class Step(NamedTuple):
     scale: float  # of the losses, before going backward
 
 
-class _Record(NamedTuple):
+class _ForwardRecord(NamedTuple):
     """What a backward task needs of its forward task."""
 
     output: Tensor  # with its graph
@@ -80,7 +80,7 @@ class DeviceWork:
         self._values: dict[Key, Tensor] = {}  # leaves: own outputs and those received
         self._wholes: dict[tuple[str, int], Tensor] = {}  # leaves: all chunks side by side
         self._handed_back: dict[Key, Tensor] = {}  # gradients from other devices, summed
-        self._records: dict[Key, _Record] = {}
+        self._records: dict[Key, _ForwardRecord] = {}
         self._states: dict[Key, State] = {}  # after a chunk, cut off
         self._state_gradients: dict[Key, list[Tensor | None]] = {}
 
@@ -150,7 +150,7 @@ class DeviceWork:
                 output = output * self._step.scale
         if self._training:
             last_chunk = chunk + 1 == self._tasks.chunks_of(layer)
-            self._records[key] = _Record(output, state, () if last_chunk else state_out)
+            self._records[key] = _ForwardRecord(output, state, () if last_chunk else state_out)
         self._states[key] = tuple(s.detach().requires_grad_(self._training) for s in state_out)
         if layer != self._last:
             self.put(key, output)

@@ -20,7 +20,7 @@ from nmt.placement.tasks import Task, TaskGraph
 AHEAD = 8  # receives that are posted before they are needed, on each link
 
 
-class Message(NamedTuple):
+class ChunkMessage(NamedTuple):
     """One chunk of a layer's output, or the gradient of one, summed over the sender's readers."""
 
     layer: str
@@ -30,7 +30,7 @@ class Message(NamedTuple):
 
 
 Link = tuple[int, int]  # sender, receiver: positions in the plan's devices
-Addressed = tuple[int, Message]  # with the device at the other end
+Addressed = tuple[int, ChunkMessage]  # with the device at the other end
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Traffic:
 
     after: Mapping[Task, Sequence[Addressed]]  # what is sent when a task is done
     before: Mapping[Task, Sequence[Addressed]]  # what must have come before it starts
-    links: Mapping[Link, Sequence[Message]]  # in the order of sending
+    links: Mapping[Link, Sequence[ChunkMessage]]  # in the order of sending
 
 
 def traffic(
@@ -54,10 +54,10 @@ def traffic(
         for layer in graph.layers
     }  # the other devices that read a layer's output
     for here, order in enumerate(orders):
-        got: set[Message] = set()
+        got: set[ChunkMessage] = set()
         left = Counter(key for task in order if task.backward for key in _read(graph, task))
         for task in order:
-            own = Message(*task)
+            own = ChunkMessage(*task)
             if task.backward:
                 before[task] += [(there, own) for there in sorted(readers[task.layer])]
             else:
@@ -67,14 +67,14 @@ def traffic(
                 if there == here:
                     continue
                 if not task.backward:
-                    if (message := Message(*key, False)) not in got:
+                    if (message := ChunkMessage(*key, False)) not in got:
                         got.add(message)
                         before[task].append((there, message))
                     continue
                 left[key] -= 1
                 if not left[key]:
-                    after[task].append((there, Message(*key, True)))
-    links: dict[Link, list[Message]] = defaultdict(list)
+                    after[task].append((there, ChunkMessage(*key, True)))
+    links: dict[Link, list[ChunkMessage]] = defaultdict(list)
     for here, order in enumerate(orders):
         for task in order:
             for there, message in after[task]:
@@ -92,7 +92,7 @@ def _read(graph: TaskGraph, task: Task) -> list[tuple[str, int, int]]:
     ]
 
 
-Shape = Callable[[Message], tuple[int, ...]]
+Shape = Callable[[ChunkMessage], tuple[int, ...]]
 
 
 class Exchange(Protocol):
@@ -101,10 +101,10 @@ class Exchange(Protocol):
     def begin(self, traffic: Traffic, shape: Shape) -> None:
         """Start a step."""
 
-    def send(self, link: Link, message: Message, tensor: Tensor) -> None:
+    def send(self, link: Link, message: ChunkMessage, tensor: Tensor) -> None:
         """Send without waiting."""
 
-    def receive(self, link: Link, message: Message) -> Tensor:
+    def receive(self, link: Link, message: ChunkMessage) -> Tensor:
         """Wait for a message."""
 
     def end(self) -> None:
@@ -140,11 +140,11 @@ class BetweenProcesses:
             for link, messages in traffic.links.items()
             if link[1] == self._here
         }
-        self._posted: dict[tuple[Link, Message], tuple[Any, Tensor]] = {}
+        self._posted: dict[tuple[Link, ChunkMessage], tuple[Any, Tensor]] = {}
         for link in self._expected:
             self._post(link)
 
-    def _post(self, link: Link, until: Message | None = None) -> None:
+    def _post(self, link: Link, until: ChunkMessage | None = None) -> None:
         """Post receives: AHEAD of them, and all up to `until`."""
         expected = self._expected[link]
         ahead = sum(1 for posted, _ in self._posted if posted == link)
@@ -158,7 +158,7 @@ class BetweenProcesses:
             self._posted[link, message] = work, buffer
             ahead += 1
 
-    def receive(self, link: Link, message: Message) -> Tensor:
+    def receive(self, link: Link, message: ChunkMessage) -> Tensor:
         """Wait for a message."""
         if (link, message) not in self._posted:
             self._post(link, until=message)
@@ -168,7 +168,7 @@ class BetweenProcesses:
         self._post(link)
         return buffer.to(self._device) if self._staged else buffer
 
-    def send(self, link: Link, message: Message, tensor: Tensor) -> None:  # noqa: ARG002 - ordered
+    def send(self, link: Link, message: ChunkMessage, tensor: Tensor) -> None:  # noqa: ARG002 - ordered
         """Send without waiting. The tensor is kept until it has gone."""
         while self._outgoing and self._outgoing[0][0].is_completed():
             self._outgoing.popleft()
@@ -190,13 +190,13 @@ class WithinProcess:
 
     def __init__(self, devices: Sequence[torch.device]) -> None:
         self._devices = devices
-        self._sent: dict[tuple[Link, Message], tuple[Tensor, torch.cuda.Event | None]] = {}
+        self._sent: dict[tuple[Link, ChunkMessage], tuple[Tensor, torch.cuda.Event | None]] = {}
 
     def begin(self, traffic: Traffic, shape: Shape) -> None:  # noqa: ARG002 - as for processes
         """Start a step."""
         self._sent.clear()
 
-    def send(self, link: Link, message: Message, tensor: Tensor) -> None:
+    def send(self, link: Link, message: ChunkMessage, tensor: Tensor) -> None:
         """Leave a message for the other device."""
         sender, receiver = (self._devices[device] for device in link)
         tensor = tensor.to(receiver, non_blocking=True)
@@ -208,7 +208,7 @@ class WithinProcess:
             event.record(torch.cuda.current_stream(copying))
         self._sent[link, message] = tensor, event
 
-    def receive(self, link: Link, message: Message) -> Tensor:
+    def receive(self, link: Link, message: ChunkMessage) -> Tensor:
         """Take a message."""
         tensor, event = self._sent.pop((link, message))
         device = self._devices[link[1]]

@@ -19,7 +19,7 @@ from nmt.model.batch import Batch
 from nmt.model.dropout import ForwardPass, Randomness
 from nmt.model.graph import LayerGraph
 
-Message = tuple[Tensor, Tensor]  # packed outputs, header
+StageMessage = tuple[Tensor, Tensor]  # packed outputs, header
 
 
 class Stage(nn.Module):
@@ -45,7 +45,7 @@ class Stage(nn.Module):
         self._sent = graph.live_after(first + len(names))
         self._randomness = randomness
 
-    def forward(self, message: Tensor | Message) -> Tensor | Message:
+    def forward(self, message: Tensor | StageMessage) -> Tensor | StageMessage:
         """The number of a micro-batch (first stage) or the message of the stage before → the
         message for the stage behind, or the logits (last stage)."""
         outputs: dict[str, Tensor] = {}
@@ -59,7 +59,7 @@ class Stage(nn.Module):
         return pack(index, {name: outputs[name] for name in self._sent}) if self._sent else logits
 
 
-def pack(index: int, outputs: Mapping[str, Tensor]) -> Message:
+def pack(index: int, outputs: Mapping[str, Tensor]) -> StageMessage:
     """Micro-batch number and outputs → (floats (N,), header (M,)). Differentiable."""
     tensors = list(outputs.values())
     header = [index]
@@ -69,7 +69,7 @@ def pack(index: int, outputs: Mapping[str, Tensor]) -> Message:
     return floats, torch.tensor(header, device=floats.device)
 
 
-def unpack(names: Sequence[str], message: Message) -> tuple[int, dict[str, Tensor]]:
+def unpack(names: Sequence[str], message: StageMessage) -> tuple[int, dict[str, Tensor]]:
     """The inverse of `pack`, for the outputs called `names`."""
     floats, header = message
     index, *numbers = header.tolist()

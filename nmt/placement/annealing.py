@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 from math import exp
 
-from nmt.placement.problem import Choice, Problem, Search
+from nmt.placement.problem import Choice, PlanSearch, Problem
 
 HOT, COLD = 0.1, 0.001  # temperatures at the start and the end, as parts of the time on one device
 
 
-def random_search(search: Search, seed: int) -> None:
+def random_search(search: PlanSearch, seed: int) -> None:
     """Each group on a device drawn evenly, and a cut drawn evenly."""
     chance = random.Random(seed)
     while search.left:
@@ -25,7 +25,7 @@ def drawn(problem: Problem, chance: random.Random) -> Choice:
     )
 
 
-def annealing(search: Search, seed: int) -> None:
+def annealing(search: PlanSearch, seed: int) -> None:
     """Simulated annealing (Kirkpatrick et al. 1983): small changes, of which those for the worse
     are taken with a probability that falls as the budget is used up. Begins with equal runs
     and the cut that suits them best, or with what the search has found already."""
@@ -45,7 +45,7 @@ def annealing(search: Search, seed: int) -> None:
             now, cost = candidate, new
 
 
-def cost_of(search: Search, choice: Choice) -> float:
+def cost_of(search: PlanSearch, choice: Choice) -> float:
     """Seconds, and for what does not fit into memory as much more, so that there is a way back."""
     value = search.value(choice)
     return value.seconds + search.problem.alone * value.overflow

@@ -10,7 +10,7 @@ from statistics import median
 from nmt.config import PlacementConfig, PlannerName
 from nmt.errors import PlanError
 from nmt.placement.planners import DRAWING, plan_with
-from nmt.placement.problem import Problem, Search
+from nmt.placement.problem import PlanSearch, Problem
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def _attempts(
 ) -> Compared:
     attempts = []
     for seed in seeds if planner in DRAWING or planner == "auto" else seeds[:1]:
-        search = Search(problem, placement.evaluations, placement.seconds)
+        search = PlanSearch(problem, placement.evaluations, placement.seconds)
         try:
             plan_with(planner, search, seed, placement.learning, placement.policy)
         except PlanError as error:

@@ -14,13 +14,13 @@ from math import comb, inf, perm
 
 from nmt.errors import PlanError
 from nmt.placement.cost import STATE
-from nmt.placement.problem import Choice, Problem, Search
+from nmt.placement.problem import Choice, PlanSearch, Problem
 from nmt.placement.runs import divisions
 
 MOST_UNEQUAL = 12  # devices whose order is searched too
 
 
-def exact(search: Search) -> None:
+def exact(search: PlanSearch) -> None:
     """Spend the search on contiguous plans."""
     problem = search.problem
     for cut in range(len(problem.cuts)):

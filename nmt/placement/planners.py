@@ -12,14 +12,14 @@ from nmt.placement import expert
 from nmt.placement.annealing import annealing, random_search
 from nmt.placement.exact import exact
 from nmt.placement.plan import contiguous_runs
-from nmt.placement.problem import Problem, Search
+from nmt.placement.problem import PlanSearch, Problem
 
 DRAWING = ("random", "annealing", "reinforce", "policy")  # those whose result depends on the seed
 
 
 def plan_with(
     planner: PlannerName,
-    search: Search,
+    search: PlanSearch,
     seed: int,
     learning: LearningConfig,
     policy: str | None = None,
@@ -57,7 +57,7 @@ def plan_with(
             _try(search, EXPERTS[planner](search.problem))
 
 
-def _try(search: Search, placement: Mapping[str, int]) -> None:
+def _try(search: PlanSearch, placement: Mapping[str, int]) -> None:
     """A placement with each way to cut the batch."""
     for cut in range(len(search.problem.cuts)):
         if search.left:

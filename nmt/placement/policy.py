@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from nmt.config import LearningConfig
 from nmt.errors import PlanError
-from nmt.placement.problem import Choice, Problem, Search
+from nmt.placement.problem import Choice, PlanSearch, Problem
 from nmt.reinforce import Reinforce
 
 KINDS = 8  # buckets for the types of layers
@@ -207,7 +207,7 @@ def _draw(scores: Tensor, likeliest: bool) -> tuple[Tensor, Tensor, Tensor]:
     return chosen, log_p.gather(1, chosen[:, None])[:, 0], -(p * log_p).sum(1)
 
 
-def rewards_of(search: Search, choices: list[Choice]) -> Tensor:
+def rewards_of(search: PlanSearch, choices: list[Choice]) -> Tensor:
     """-√(step time), as a part of the time on one device; for what does not fit into memory, -√ of
     a time that is worse than that on one device, and the worse the less it fits."""
     alone = search.problem.alone
@@ -220,7 +220,7 @@ def rewards_of(search: Search, choices: list[Choice]) -> Tensor:
 
 
 def reinforce(
-    search: Search, seed: int, learning: LearningConfig, policy: PlacementPolicy | None = None
+    search: PlanSearch, seed: int, learning: LearningConfig, policy: PlacementPolicy | None = None
 ) -> PlacementPolicy:
     """Spend the search on a policy's choices, learning from each handful → the policy. One that is
     given goes on learning from where it is."""
@@ -252,7 +252,7 @@ def pretrain(
     torch.manual_seed(seed)
     policy = PlacementPolicy(learning.hidden)
     learner = Reinforce(policy.parameters(), learning.learning_rate)
-    searches = [Search(problem, evaluations=updates * learning.samples) for problem in problems]
+    searches = [PlanSearch(problem, evaluations=updates * learning.samples) for problem in problems]
     features = [Features.of(problem) for problem in problems]
     for update in range(updates):
         task = update % len(problems)
@@ -264,7 +264,7 @@ def pretrain(
     return policy
 
 
-def ask(search: Search, seed: int, policy: PlacementPolicy, samples: int) -> None:
+def ask(search: PlanSearch, seed: int, policy: PlacementPolicy, samples: int) -> None:
     """Spend the search on what a policy says without learning more: first its likeliest choice,
     then what it draws."""
     chance = torch.random.get_rng_state()

@@ -1,7 +1,7 @@
 """What planners search: a device for each group of layers, and how a batch is cut.
 
-Every planner spends evaluations of one `Search`, which keeps the best choice and how it was found,
-so that planners can be compared at equal budgets.
+Every planner spends evaluations of one `PlanSearch`, which keeps the best choice and how it was
+found, so that planners can be compared at equal budgets.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def groups_of(profile: Profile) -> list[list[str]]:
 
 
 @dataclass
-class Search:
+class PlanSearch:
     """Evaluations of one planner: counted, limited, and the best kept."""
 
     problem: Problem

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nmt.kernels.products import pack, padded, product
 from nmt.model.graph import total
-from nmt.model.products import pack, padded, product
 from nmt.model.rows import LARGEST, quantise
 from nmt.precision.bf16 import require_bf16
 from nmt.precision.int8 import require_int8

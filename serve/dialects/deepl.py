@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nmt.decoding import Splitting
+from nmt.text import Splitting
 from serve.errors import RequestError
 from serve.languages import name_of
 from serve.models import Models

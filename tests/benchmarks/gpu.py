@@ -17,10 +17,10 @@ import torch
 from nmt import Translator
 from nmt.config import DecodeConfig, TrainConfig
 from nmt.corpus.prepare import PreparedData
-from nmt.decoding.stepper import Stepper
 from nmt.model.build import build_graph
 from nmt.parallel.executor import StepResult
 from nmt.precision.formats import format_of
+from nmt.runtime.stepper import Stepper
 from tests.benchmarks.decode import decode_settings, fixed_length, random_model
 from tests.benchmarks.options import Options
 from tests.benchmarks.ours import (

@@ -16,11 +16,11 @@ from nmt.config import TrainConfig, read
 from nmt.corpus.batching import PairBatch
 from nmt.corpus.lines import read_parallel
 from nmt.corpus.prepare import PreparedData, prepare
-from nmt.executors import make_executor
 from nmt.memory import keep_memory
 from nmt.model.batch import Batch
 from nmt.model.build import build_graph
 from nmt.parallel.executor import Executor, StepResult
+from nmt.run.executors import make_executor
 from nmt.training.optimizer import learning_rate_factor
 
 Arguments = ParamSpec("Arguments")

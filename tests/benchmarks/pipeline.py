@@ -17,7 +17,7 @@ from nmt.model.build import build_graph
 from nmt.parallel.launch import cores
 from nmt.placement.plan import contiguous
 from nmt.precision.bf16 import require_bf16
-from nmt.tune import Measurement, measure
+from nmt.run.tune import Measurement, measure
 from tests.benchmarks.options import Options
 from tests.benchmarks.ours import batches_of, training_config
 from tests.benchmarks.results import Report

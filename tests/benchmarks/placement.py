@@ -28,10 +28,10 @@ from nmt.parallel.measure import size_of
 from nmt.placement.cluster import equal_devices
 from nmt.placement.cost import Profile
 from nmt.placement.planners import plan_with
-from nmt.placement.problem import Choice, Problem, Search
+from nmt.placement.problem import Choice, PlanSearch, Problem
 from nmt.placement.schedule import Rule
 from nmt.placement.simulate import Simulator
-from nmt.tune import measure, measure_layers
+from nmt.run.tune import measure, measure_layers
 from tests.benchmarks.options import Options
 from tests.benchmarks.ours import batches_of, prepared, training_config
 from tests.benchmarks.results import Report
@@ -114,7 +114,7 @@ class Case:
 
     def planned(self, planner: PlannerName) -> Choice | None:
         """What a planner finds; None where its rule does not fit."""
-        search = Search(self.problem(), evaluations=2000)
+        search = PlanSearch(self.problem(), evaluations=2000)
         try:
             plan_with(planner, search, SEED, self._learning)
             return search.result()
@@ -124,7 +124,7 @@ class Case:
     def optimum(self) -> Choice:
         """Of all placements and cuts, in simulation."""
         problem = self.problem()
-        search = Search(problem, evaluations=10**9)
+        search = PlanSearch(problem, evaluations=10**9)
         # Devices are alike: the first group may as well be on the first.
         for rest in itertools.product(range(DEVICES), repeat=len(problem.groups) - 1):
             for cut in range(len(CUTS)):

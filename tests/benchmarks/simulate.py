@@ -23,7 +23,7 @@ from nmt.placement.annealing import annealing
 from nmt.placement.cluster import equal_devices
 from nmt.placement.expert import folded
 from nmt.placement.plan import contiguous_runs
-from nmt.placement.problem import Problem, Search
+from nmt.placement.problem import PlanSearch, Problem
 from nmt.placement.schedule import Rule
 from nmt.placement.simulate import Simulator
 from nmt.training.loss import SmoothedCrossEntropy
@@ -77,7 +77,7 @@ def main() -> None:
     ]
     for M, C in cuts:
         problem = Problem(simulator, [(M, C)])
-        search = Search(problem, options.evaluations)
+        search = PlanSearch(problem, options.evaluations)
         annealing(search, seed=1)
         runs = contiguous_runs(profile.whole(), options.devices)
         fold = folded(profile.infos, profile.whole(), options.devices)

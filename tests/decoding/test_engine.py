@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from nmt.config import DecodeConfig
 from nmt.decoding.engine import Engine, Hypothesis, Request
 from nmt.decoding.penalties import LengthPenalty
-from nmt.decoding.stepper import Stepper
 from nmt.model.batch import EOS
 from nmt.model.shortlist import Shortlist
-from tests.decoding.conftest import MakeDecode, MakeModel, Model, assert_same_hypotheses
+from nmt.runtime.stepper import Stepper
+from tests.random_models import MakeDecode, MakeModel, Model, assert_same_hypotheses
 
 WORDS = (4, 5, 6, 7)
 

@@ -20,9 +20,9 @@ from nmt.decoding.beam import (  # noqa: E402 - as below
     best_keys,
     candidates_of_keys,
 )
-from nmt.decoding.steps import lstm_cell  # noqa: E402
 from nmt.kernels import gpu as kernels  # noqa: E402 - it needs Triton
 from nmt.model.batch import EOS, PAD  # noqa: E402
+from nmt.runtime.steps import lstm_cell  # noqa: E402
 
 DEVICE = "cuda" if GPU else "cpu"
 

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from nmt.kernels.lstm_cpu import wide_lstm
 from nmt.model.batch import length_mask
 from nmt.model.dropout import EVALUATION
 from nmt.model.graph import State
 from nmt.model.lstm import LstmLayer, ReversedLstmLayer, reversal_index, usual_lstm
-from nmt.model.lstm_cpu import wide_lstm
 
 LENGTHS = torch.tensor([5, 2, 7, 1])
 B, S, H = 4, 7, 6

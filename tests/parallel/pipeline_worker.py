@@ -24,7 +24,7 @@ from nmt.model.batch import Batch
 from nmt.model.clip import Clip
 from nmt.model.gnmt import gnmt
 from nmt.model.graph import LayerGraph
-from nmt.parallel import pipeline
+from nmt.parallel import deepspeed
 from nmt.parallel.executor import Executor, OptimizerFactory
 from nmt.parallel.launch import end_worker, world
 from nmt.parallel.local import LocalExecutor
@@ -97,11 +97,11 @@ def local(case: Case, copies: int) -> LocalExecutor:
 
 def piped(
     case: Case, copies: int, stages: int, plan: Plan | None = None
-) -> pipeline.DeepSpeedExecutor:
+) -> deepspeed.DeepSpeedExecutor:
     graph = graph_of(case)
     costs = dict.fromkeys(graph.names, 1.0)
     even = contiguous(graph.name, costs, ["cpu"] * stages, case.micro_batches)
-    return pipeline.DeepSpeedExecutor(
+    return deepspeed.DeepSpeedExecutor(
         graph,
         plan=plan or even,
         copies=copies,
@@ -266,8 +266,8 @@ def talking() -> list[dict[str, Any]]:
             "bf16": message(lambda: piped(Case(dtype=torch.bfloat16), 2, 1)),
             "scattered": message(lambda: piped(Case(), 1, 2, scattered)),
             "other": message(lambda: piped(Case(), 1, 1, other)),
-            "from_main": pipeline.from_main(lambda: {"value": 3}),
-            "failing": message(lambda: pipeline.from_main(fail)),
+            "from_main": deepspeed.from_main(lambda: {"value": 3}),
+            "failing": message(lambda: deepspeed.from_main(fail)),
             "agreed": executor.agree(0.5 if executor.is_main else 7.0),
         }
     ]
@@ -290,9 +290,9 @@ JOBS: dict[int, dict[str, Callable[[], list[dict[str, Any]]]]] = {
 
 
 def main() -> None:
-    pipeline.start("cpu")
+    deepspeed.start("cpu")
     results = {name: job() for name, job in JOBS[world().size].items()}
-    if pipeline.is_main():
+    if deepspeed.is_main():
         Path(sys.argv[1]).write_text(json.dumps(results))
 
 

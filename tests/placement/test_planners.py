@@ -24,7 +24,7 @@ from nmt.placement.policy import (
     reinforce,
     save_policy,
 )
-from nmt.placement.problem import Choice, Problem, Search, groups_of
+from nmt.placement.problem import Choice, PlanSearch, Problem, groups_of
 from nmt.placement.simulate import Simulator
 from tests.placement.problems import LEARNING, chain, cluster, problem, random_chain
 
@@ -41,8 +41,10 @@ ALL: tuple[PlannerName, ...] = (
 )
 
 
-def found_by(planner: PlannerName, of: Problem, evaluations: int = 200, seed: int = 1) -> Search:
-    search = Search(of, evaluations)
+def found_by(
+    planner: PlannerName, of: Problem, evaluations: int = 200, seed: int = 1
+) -> PlanSearch:
+    search = PlanSearch(of, evaluations)
     plan_with(planner, search, seed, LEARNING)
     return search
 
@@ -147,7 +149,7 @@ def test_reinforce_learns() -> None:
         return sum(of.value(choice).seconds for choice in choices) / 64
 
     before = mean(fresh)
-    learned = reinforce(Search(of, 1500), 1, LEARNING)
+    learned = reinforce(PlanSearch(of, 1500), 1, LEARNING)
     assert mean(learned) < before - 0.3 * (before - sum(of.loads) / 4)
 
 
@@ -162,7 +164,7 @@ def test_a_policy_of_other_graphs_serves_one_that_it_never_saw() -> None:
     small = [problem(random_chain(s, 4 + s), devices, objective="bottleneck") for s in (1, 2)]
     policy = pretrain(small, 60, 1, LEARNING)
     of = problem(random_chain(9, 8), cluster([1, 1, 1]), objective="bottleneck")
-    search = Search(of, 50)
+    search = PlanSearch(of, 50)
     reinforce(search, 1, LEARNING, policy)
     assert search.best_seconds < 0.6 * of.alone
 
@@ -174,13 +176,13 @@ def test_a_policy_is_kept(tmp_path: Path) -> None:
     save_policy(policy, file)
     searches = []
     for _ in range(2):
-        searches.append(Search(of, 20))
+        searches.append(PlanSearch(of, 20))
         plan_with("policy", searches[-1], 1, LEARNING, str(file))
-    direct = Search(of, 20)
+    direct = PlanSearch(of, 20)
     ask(direct, 1, policy, LEARNING.samples)
     assert [one.history for one in searches] == [direct.history] * 2
     assert direct.used == 20
-    going_on = Search(of, 20)
+    going_on = PlanSearch(of, 20)
     plan_with("reinforce", going_on, 1, LEARNING, str(file))
     assert going_on.best is not None
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from nmt.decoding import Translator
-from tests.decoding.fakes import Shouting
+from tests.batching.fakes import Shouting
 
 StartServer = Callable[..., httpx.Client]
 LANGUAGES = {"source": "en", "target": "de"}

@@ -15,7 +15,7 @@ import pytest
 from deep_translator import LibreTranslator
 from libretranslatepy import LibreTranslateAPI
 
-from tests.decoding.fakes import Shouting
+from tests.batching.fakes import Shouting
 from tests.serve.conftest import address_of
 
 StartServer = Callable[..., httpx.Client]

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.decoding.fakes import Shouting
+from tests.batching.fakes import Shouting
 from tests.serve.conftest import address_of
 
 StartServer = Callable[..., httpx.Client]

@@ -9,7 +9,7 @@ import httpx
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 
-from tests.decoding.fakes import Shouting
+from tests.batching.fakes import Shouting
 from tests.serve.conftest import address_of
 
 StartServer = Callable[..., httpx.Client]

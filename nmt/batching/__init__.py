@@ -1,0 +1,26 @@
+"""One running batch for all requests of a server, and the process that decodes it."""
+
+from nmt.batching.process import RemoteModel, load_models
+from nmt.batching.running import (
+    ClosedError,
+    DeadlineError,
+    Limits,
+    QueueFullError,
+    RequestOptions,
+    RunningBatch,
+    SearchSettings,
+    Submission,
+)
+
+__all__ = [
+    "ClosedError",
+    "DeadlineError",
+    "Limits",
+    "QueueFullError",
+    "RemoteModel",
+    "RequestOptions",
+    "RunningBatch",
+    "SearchSettings",
+    "Submission",
+    "load_models",
+]

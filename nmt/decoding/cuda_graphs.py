@@ -1,0 +1,355 @@
+"""Steps of the search on a GPU, replayed as CUDA graphs.
+
+A step is about a hundred small kernels, and launching them one by one takes longer than they do. A
+graph launches all of them at once, but always reads and writes the same memory: so there is one for
+each rounded number of sentences and of source positions, with buffers of that size, and what goes
+in and out of it beside the state is one tensor each way. A size's first step is an ordinary one,
+since most sizes that occur once do not come back; its second one is captured. So it is with
+encoding sources.
+
+B sentences, K hypotheses of each, R = B * K rows, S longest source; B', S', R' rounded up.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from nmt.decoding.beam import NEVER, best_keys, candidates_of_keys
+from nmt.decoding.search_step import SearchStep, StepInput, StepOutcome
+from nmt.model.batch import BOS, PAD
+from nmt.runtime.state import DecoderState, Sources
+from nmt.runtime.stepper import Stepper
+
+SENTENCES = 32  # powers of 2 up to here, and multiples from here on
+POSITIONS = 16  # multiples
+MOST_MEMORY = 0.125  # of a GPU's, for the buffers of one batch's graphs
+MOST_IDLE = 2  # graphs that wait for a batch to use them
+
+logger = logging.getLogger(__name__)
+_CAPTURING = threading.Lock()  # PyTorch records one graph at a time
+
+Replay = Callable[[], object]
+# Makes a function's work repeatable: always in the same memory, what it returns included. Whether
+# it is carried out on the way does not matter.
+Capture = Callable[[Callable[[], None]], Replay]
+Captured: TypeAlias = "CapturedSource | CapturedStep"
+Made = TypeVar("Made", "CapturedSource", "CapturedStep")
+
+
+def fastest_search_step(stepper: Stepper) -> SearchStep:
+    """The fastest way to step a batch."""
+    gpu = stepper.gpu
+    if gpu is None:
+        return SearchStep(stepper)
+    _, memory = torch.cuda.mem_get_info(gpu)
+    return GraphSearchStep(stepper, CudaGraphs(gpu).capture, int(MOST_MEMORY * memory))
+
+
+class CudaGraphs:
+    """Records what functions do on a GPU. The graphs share the memory for what lives within one of
+    them: they must not run at the same time."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._pool: Any = None
+        self._stream: torch.cuda.Stream | None = None
+
+    def capture(self, function: Callable[[], None]) -> Replay:
+        """See Capture."""
+        with _CAPTURING, torch.cuda.device(self._device):
+            if self._stream is None:
+                self._pool = torch.cuda.graph_pool_handle()
+                self._stream = torch.cuda.Stream(self._device)
+            graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+            try:
+                # Only what this thread does belongs to the graph.
+                with torch.cuda.graph(
+                    graph,
+                    pool=self._pool,
+                    stream=self._stream,
+                    capture_error_mode="thread_local",
+                ):
+                    function()
+            finally:
+                torch.cuda.set_stream(before)  # an error would leave the other one
+        return graph.replay
+
+
+class CapturedGraphs:
+    """What one running batch at a time works with: captured work by its kind and size."""
+
+    def __init__(self, capture: Capture, most_bytes: int) -> None:
+        self._capture, self._most_bytes = capture, most_bytes
+        self.kept: OrderedDict[Hashable, Captured] = OrderedDict()  # the last used last
+        self._seen: set[Hashable] = set()
+        self._too_large: set[Hashable] = set()
+
+    def get(self, key: Hashable, make: Callable[[Capture], Made]) -> Made | None:
+        """The one of that kind and size; None if it should not be captured yet."""
+        if key not in self._seen or key in self._too_large:
+            self._seen.add(key)
+            return None
+        found = self.kept.get(key)
+        if found is not None:
+            self.kept.move_to_end(key)
+            return cast("Made", found)  # the key says which kind
+        try:
+            made = make(self._capture)
+        except torch.OutOfMemoryError:
+            logger.warning("too little memory to capture %s; its steps are ordinary ones", key)
+            self._too_large.add(key)
+            return None
+        self.kept[key] = made
+        while len(self.kept) > 1 and self._bytes > self._most_bytes:
+            evicted, _ = self.kept.popitem(last=False)
+            self._seen.discard(evicted)
+        return made
+
+    @property
+    def _bytes(self) -> int:
+        return sum(one.bytes for one in self.kept.values())
+
+
+class GraphSearchStep(SearchStep):
+    """Steps of one running batch that take turns with no others."""
+
+    def __init__(self, stepper: Stepper, capture: Capture, most_bytes: int) -> None:
+        super().__init__(stepper)
+        self._capture, self._most_bytes = capture, most_bytes
+        self._graphs: CapturedGraphs | None = None
+        self._last: CapturedStep | None = None  # whose buffers hold the batch's state
+
+    def start(
+        self, sources: Sequence[Sequence[int]], beams: int, coverage: bool, narrow: bool
+    ) -> DecoderState:
+        """See SearchStep."""
+        stepper = self._stepper
+        encode = None if stepper.padded is None else self._encode
+        return stepper.start(sources, beams, coverage, narrow, encode)
+
+    def _encode(self, ids: Tensor, lengths: Tensor) -> Sources:
+        stepper = self._stepper
+        size = rounded_sentences(len(ids)), rounded_positions(ids.shape[1])
+        captured = self._own.get(
+            ("source", size), lambda capture: CapturedSource(stepper, size, capture)
+        )
+        return (captured or stepper.encode)(ids, lengths)
+
+    def __call__(self, state: DecoderState, step_input: StepInput) -> StepOutcome:
+        """See SearchStep."""
+        assert state.allowed is None, "a GPU scores all pieces"
+        size = rounded_sentences(len(state)), rounded_positions(state.sources.bias.shape[1])
+        captured = self._own.get(
+            ("step", size, state.beams, state.attended is not None),
+            lambda capture: CapturedStep(self._stepper, state, size, capture),
+        )
+        if captured is None or not captured.fits(step_input):
+            return super().__call__(state, step_input)
+        if self._last is not captured:
+            self._forget()
+            self._last = captured
+        return captured(state, step_input)
+
+    def _forget(self) -> None:
+        if self._last is not None:
+            self._last.forget()
+            self._last = None
+
+    @property
+    def _own(self) -> CapturedGraphs:
+        if self._graphs is None:
+            idle = self._stepper.idle_graphs
+            self._graphs = idle.pop() if idle else CapturedGraphs(self._capture, self._most_bytes)
+        return self._graphs
+
+    def rest(self) -> None:
+        """See SearchStep. The state of a batch is in the memory of its graphs, so that no other
+        batch can use them before."""
+        self._forget()
+        idle = self._stepper.idle_graphs
+        if self._graphs is not None and len(idle) < MOST_IDLE:
+            idle.append(self._graphs)
+        self._graphs = None
+
+
+class CapturedSource:
+    """Encoding at most B' sentences of at most S' positions, in memory of its own."""
+
+    def __init__(self, stepper: Stepper, size: tuple[int, int], capture: Capture) -> None:
+        assert stepper.padded is not None, "what is not padded cannot be captured"
+        device = stepper.padded.device
+        pinned = device.type == "cuda"
+        B, S = size
+        # Each row has pieces and, behind them, its length.
+        self._giving = torch.full((B, S + 1), PAD, pin_memory=pinned)
+        self._given = torch.ones(B, S + 1, dtype=torch.int64, device=device)
+        # The stepper keeps this one; the other way round it would never be freed.
+        self._replay = capture(lambda: self._work(stepper))
+
+    @property
+    def bytes(self) -> int:
+        """Of what it gives."""
+        return sum(x.nbytes for x in (self._side.keys, self._side.memory, self._side.bias))
+
+    def _work(self, stepper: Stepper) -> None:
+        self._side = stepper.encode(self._given[:, :-1], self._given[:, -1])
+
+    def __call__(self, ids: Tensor, lengths: Tensor) -> Sources:
+        """See `Stepper.encode`."""
+        B, S = ids.shape
+        if self._giving.is_pinned():  # the last ones may be on their way still
+            torch.cuda.current_stream(self._given.device).synchronize()
+        self._giving.fill_(PAD)
+        self._giving[:, -1] = 1
+        self._giving[:B, :S] = ids
+        self._giving[:B, -1] = lengths
+        self._given.copy_(self._giving, non_blocking=True)
+        self._replay()
+        keys, memory, bias = (
+            x[:B, :S].clone() for x in (self._side.keys, self._side.memory, self._side.bias)
+        )
+        return Sources(keys, memory, bias, lengths)
+
+
+class CapturedStep:
+    """A step of at most B' sentences of at most S' positions, in memory of its own."""
+
+    def __init__(
+        self, stepper: Stepper, like: DecoderState, size: tuple[int, int], capture: Capture
+    ) -> None:
+        (B, S), K = size, like.beams
+        R = B * K
+        device = like.sources.bias.device
+        self._beams = K
+
+        def sources_like(x: Tensor) -> Tensor:
+            return x.new_zeros(B, S, *x.shape[2:])
+
+        sources = like.sources
+        self._sources = Sources(
+            sources_like(sources.keys),
+            sources_like(sources.memory),
+            sources_like(sources.bias),
+            torch.full((B,), S),
+        )
+        # All layers side by side, so that all rows are put into order at once.
+        codes, cells = zip(*like.recurrent.values(), strict=True)
+        self._layers = list(like.recurrent)
+        self._codes, self._cells = (
+            x[0].new_zeros(len(x), R, x[0].shape[1]) for x in (codes, cells)
+        )
+        self._attended = None if like.attended is None else sources.bias.new_zeros(R, S)
+        # Four rows: pieces, rows, the bits of log probabilities, and places of banned scores.
+        self._given = torch.zeros(4, R, dtype=torch.int64, device=device)
+        pinned = device.type == "cuda"
+        self._giving = torch.zeros(4, R, dtype=torch.int64, pin_memory=pinned)
+        self._every = torch.arange(R)
+        self._here: DecoderState | None = None  # whose numbers the buffers hold
+        self._sources_here: Sources | None = None
+        self._replay = capture(lambda: self._work(stepper))
+        self._taking = torch.zeros(self._keys.shape, dtype=torch.int64, pin_memory=pinned)
+
+    @property
+    def bytes(self) -> int:
+        """Of the buffers."""
+        sources = self._sources
+        buffers = (sources.keys, sources.memory, sources.bias, self._codes, self._cells)
+        return sum(x.nbytes for x in buffers)
+
+    def _work(self, stepper: Stepper) -> None:
+        """The step, from buffers to buffers."""
+        pieces, rows, bits, banned = self._given.unbind()
+        codes, cells = (x.index_select(1, rows) for x in (self._codes, self._cells))
+        recurrent = dict(
+            zip(self._layers, zip(codes.unbind(), cells.unbind(), strict=True), strict=True)
+        )
+        attended = None if self._attended is None else self._attended.index_select(0, rows)
+        state = DecoderState(self._beams, recurrent, self._sources, attended)
+        result = stepper.step(state, pieces)
+        running = bits.to(torch.int32).view(torch.float32).view(-1, self._beams)
+        logits = result.logits.view(*running.shape, -1)
+        self._vocabulary = logits.shape[2]
+        self._keys = best_keys(logits, running, banned)
+        self._attention = result.attention
+        new_codes, new_cells = zip(*result.state.recurrent.values(), strict=True)
+        torch._foreach_copy_(self._codes.unbind(), new_codes)
+        torch._foreach_copy_(self._cells.unbind(), new_cells)
+        if self._attended is not None and result.state.attended is not None:
+            self._attended.copy_(result.state.attended)
+
+    def fits(self, step_input: StepInput) -> bool:
+        """Whether there are not too many bans."""
+        return step_input.banned is None or len(step_input.banned[0]) <= self._given.shape[1]
+
+    def __call__(self, state: DecoderState, step_input: StepInput) -> StepOutcome:
+        """See SearchStep."""
+        if state is not self._here:
+            self._load(state)
+        self._here = None  # until the step is done
+        B, S = len(state), state.sources.bias.shape[1]
+        R = B * self._beams
+        self._give(step_input, R)
+        self._replay()
+        self._taking.copy_(self._keys, non_blocking=True)
+        if self._taking.is_pinned():
+            torch.cuda.current_stream(self._keys.device).synchronize()
+        candidates = candidates_of_keys(self._taking[:B], self._vocabulary)
+        attended = None if self._attended is None else self._attended[:R, :S]
+        codes, cells = self._codes[:, :R].unbind(), self._cells[:, :R].unbind()
+        recurrent = dict(zip(self._layers, zip(codes, cells, strict=True), strict=True))
+        self._here = replace(state, recurrent=recurrent, attended=attended)
+        return StepOutcome(candidates, self._attention[:B, :, :S], self._here)
+
+    def forget(self) -> None:
+        """The buffers hold nobody's numbers any more."""
+        self._here = self._sources_here = None
+
+    def _load(self, state: DecoderState) -> None:
+        """Copy a state into the buffers. What is beyond it does not matter: it is finite."""
+        B, S = state.sources.bias.shape
+        R = B * self._beams
+        codes, cells = zip(*state.recurrent.values(), strict=True)
+        torch._foreach_copy_(self._codes[:, :R].unbind(), codes)
+        torch._foreach_copy_(self._cells[:, :R].unbind(), cells)
+        if self._attended is not None and state.attended is not None:
+            self._attended[:R].zero_()
+            self._attended[:R, :S].copy_(state.attended)
+        if state.sources is not self._sources_here:
+            self._sources.keys[:B, :S].copy_(state.sources.keys)
+            self._sources.memory[:B, :S].copy_(state.sources.memory)
+            self._sources.bias[:B].fill_(NEVER)
+            self._sources.bias[:B, :S].copy_(state.sources.bias)
+            self._sources_here = state.sources
+
+    def _give(self, step_input: StepInput, rows: int) -> None:
+        pieces, goes_on_from, bits, banned = self._giving.unbind()
+        pieces[:rows] = step_input.pieces.flatten()
+        pieces[rows:] = BOS
+        goes_on_from[:rows] = self._every[:rows] if step_input.rows is None else step_input.rows
+        bits[:rows] = step_input.running.flatten().contiguous().view(torch.int32)
+        bits[rows:] = 0
+        banned.zero_()  # the place of a piece that is never written
+        if step_input.banned is not None:
+            of_rows, of_pieces = step_input.banned
+            banned[: len(of_rows)] = of_rows * self._vocabulary + of_pieces
+        self._given.copy_(self._giving, non_blocking=True)
+
+
+def rounded_sentences(sentences: int) -> int:
+    """B → B'."""
+    if sentences >= SENTENCES:
+        return -(-sentences // SENTENCES) * SENTENCES
+    return 1 << (sentences - 1).bit_length()
+
+
+def rounded_positions(positions: int) -> int:
+    """S → S'."""
+    return -(-positions // POSITIONS) * POSITIONS

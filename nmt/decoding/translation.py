@@ -1,0 +1,126 @@
+"""What a model's pieces come to as text: apart from its weights, which may be elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from nmt.corpus.vocabulary import Vocabulary
+from nmt.decoding.engine import Hypothesis
+from nmt.errors import ModelFolderError
+from nmt.model.folder import VOCABULARY, ModelDescription
+from nmt.text.document import Splitter
+from nmt.text.reinsertion import AlignedText
+
+# Pieces of a segment when a text is split: far beyond a sentence that a model was trained on.
+LONGEST = 200
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """One more translation of the same text."""
+
+    text: str
+    score: float
+    log_probability: float
+    tokens: list[str]
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class Translation:
+    """The best translation of one text."""
+
+    text: str
+    score: float  # log probability, corrected for length and coverage; more is better
+    log_probability: float
+    tokens: list[str]  # pieces of the translation
+    source_tokens: list[str]  # pieces of the source
+    # Where each of `tokens` looked in `source_tokens`, if asked for. Rows sum to at most 1: what is
+    # missing went to the end of the source.
+    alignment: np.ndarray | None = field(compare=False)
+    alternatives: list[Alternative]  # the next best of `n_best`, without this one
+    truncated: bool  # cut off at the longest length allowed
+
+
+class TextCodec:
+    """The languages and the vocabulary of a model."""
+
+    def __init__(self, description: ModelDescription, vocabulary: Vocabulary) -> None:
+        """See `load_vocabulary`."""
+        self.description = description
+        self.vocabulary = vocabulary
+
+    @property
+    def source_language(self) -> str:
+        """Code of the language that it reads."""
+        return self.description.source_language
+
+    @property
+    def target_language(self) -> str:
+        """Code of the language that it writes."""
+        return self.description.target_language
+
+    def splitter(self, longest: int = LONGEST) -> Splitter:
+        """How texts are cut into segments for this model, of at most so many pieces."""
+        count = self.vocabulary.count
+        return Splitter(self.source_language, count, longest)
+
+    def translation(self, source: Sequence[int], hypotheses: list[Hypothesis]) -> Translation:
+        """What a source's hypotheses, the best first, come to.
+
+        Raises:
+            ModelFolderError: there is none: the model's weights are not finite.
+        """
+        if not hypotheses:
+            raise ModelFolderError(
+                "The model's scores must be numbers, but are not: its training has diverged."
+            )
+        best, *others = [self._alternative(hypothesis) for hypothesis in hypotheses]
+        alignment = hypotheses[0].alignment
+        return Translation(
+            text=best.text,
+            score=best.score,
+            log_probability=best.log_probability,
+            tokens=best.tokens,
+            source_tokens=self.vocabulary.pieces(source),
+            alignment=None if alignment is None else alignment[:, :-1].numpy(force=True).copy(),
+            alternatives=others,
+            truncated=best.truncated,
+        )
+
+    def _alternative(self, hypothesis: Hypothesis) -> Alternative:
+        return Alternative(
+            text=self.vocabulary.decode(hypothesis.pieces),
+            score=hypothesis.score,
+            log_probability=hypothesis.log_probability,
+            tokens=self.vocabulary.pieces(hypothesis.pieces),
+            truncated=hypothesis.truncated,
+        )
+
+
+def load_vocabulary(folder: Path, description: ModelDescription) -> Vocabulary:
+    """A model folder's.
+
+    Raises:
+        ModelFolderError: it is missing, or not for this model.
+    """
+    vocabulary = Vocabulary.load(folder / VOCABULARY)
+    if len(vocabulary) != description.vocabulary_size:
+        raise ModelFolderError(
+            f"`{folder / VOCABULARY}` must have {description.vocabulary_size} pieces, as the "
+            f"model, but has {len(vocabulary)} instead; get the folder again."
+        )
+    return vocabulary
+
+
+def aligned_text(one: Translation | Alternative, best: Translation | None = None) -> AlignedText:
+    """What putting markup back needs to know of a translation. Of an alternative nothing is known
+    of where it looked: its words count as evenly spread over those of the `best` one's source."""
+    if isinstance(one, Translation):
+        return AlignedText(one.text, one.tokens, one.source_tokens, one.alignment)
+    assert best is not None, "an alternative is one of a translation"
+    return AlignedText(one.text, one.tokens, best.source_tokens, None)

@@ -1,0 +1,136 @@
+"""What the layers cost while a pipeline works, measured in steps of one.
+
+A layer that is measured alone does better than at work: in a pipeline, tasks of different layers
+follow one another through the same caches, and messages travel on the same cores. So each way to
+cut a batch is rehearsed, with the layers in contiguous stages, and every task is timed. What
+messages cost those cores is what the same tasks take longer where layers alternate between devices.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+
+from nmt.model.batch import Batch
+from nmt.parallel.measure import size_of
+from nmt.parallel.trace import Event
+from nmt.parallel.wavefront import WavefrontExecutor
+from nmt.placement.cost import CutCost, Profile
+from nmt.placement.plan import Plan, contiguous_runs
+from nmt.placement.tasks import Task, amount_of_work
+
+WARM_UP, STEPS = 1, 2
+LEAST = 1e-6  # seconds of a task, where noise or messages seem to have been all of it
+
+
+def profile_in_pipeline(
+    profile: Profile,
+    cuts: Sequence[tuple[int, int]],
+    batch: Batch,
+    devices: Sequence[str],
+    make: Callable[[Plan], WavefrontExecutor],
+) -> Profile:
+    """The profile with the seconds of each (micro-batches, chunks) as they are at work, and with
+    those that messages take of it.
+
+    To be called by all of the pipeline's processes, one for each device, with the same profile (all
+    must put the tasks in the same order); what the main one returns counts. `make` builds the
+    executor of a plan; no weights change, as nothing is learned.
+    """
+    costs, count = profile.whole(), len(devices)
+    contiguous = contiguous_runs(costs, count)
+    alternating = {name: place % count for place, name in enumerate(profile.layers)}
+
+    def measured(placement: Mapping[str, int], micro_batches: int, chunks: int) -> CutCost | None:
+        plan = Plan(
+            graph=profile.graph,
+            devices=list(devices),
+            placement=dict(placement),
+            micro_batches=micro_batches,
+            chunks=chunks,
+            schedule="wavefront",
+            costs=costs,
+            forward_costs=profile.whole_forward(),
+        )
+        executor = make(plan)
+        for step in range(WARM_UP + STEPS):
+            executor.recorder.on = step >= WARM_UP
+            executor.train_step(batch, step, learning_rate=0.0)
+        events = executor.gather_events()
+        if not executor.is_main:
+            return None
+        sizes = [size_of(piece) for piece in batch.cut(micro_batches)]
+        return _cut_cost(profile, events, micro_batches, chunks, sizes)
+
+    found, more_seconds, more_bytes = [], 0.0, 0.0
+    for cut in cuts:
+        together = measured(contiguous, *cut)
+        # Time in chunks has the same messages, in more pieces.
+        apart = measured(alternating, *cut) if cut[1] == 1 and count > 1 else None
+        if together is not None:
+            found.append(together)
+        if together is not None and apart is not None:
+            more_seconds += _seconds(profile, apart) - _seconds(profile, together)
+            more_bytes += _carried(profile, alternating) - _carried(profile, contiguous)
+    if not found:  # in another process than the main one
+        return profile
+    handling = max(0.0, more_seconds / more_bytes) if more_bytes > 0 else 0.0
+    profile = profile.model_copy(update={"handling": handling})
+    found = [_without_messages(profile, cut, contiguous) for cut in found]
+    return profile.model_copy(update={"cuts": found})
+
+
+def _seconds(profile: Profile, cut: CutCost) -> float:
+    """Of all tasks of a step."""
+    return sum(
+        (cut.forward[name] + cut.backward[name])
+        * (cut.micro_batches * (cut.chunks if layer.cut else 1))
+        for name, layer in profile.layers.items()
+    )
+
+
+def _carried(profile: Profile, placement: Mapping[str, int]) -> float:
+    """Bytes that all devices send and receive in a step, forward and backward."""
+    return 2 * sum(profile.handled_bytes(placement).values())
+
+
+def _without_messages(profile: Profile, cut: CutCost, placement: Mapping[str, int]) -> CutCost:
+    """What tasks take that neither send nor receive."""
+    more = profile.handling_seconds(placement, cut.micro_batches, cut.chunks)
+    return cut.model_copy(
+        update={
+            "forward": {name: max(LEAST, cut.forward[name] - more[name]) for name in more},
+            "backward": {name: max(LEAST, cut.backward[name] - more[name]) for name in more},
+        }
+    )
+
+
+def _cut_cost(
+    profile: Profile,
+    events: Sequence[Event],
+    micro_batches: int,
+    chunks: int,
+    sizes: Sequence[Mapping[str, int]],
+) -> CutCost:
+    """Means, each layer's seconds by its work: a step is the sum of its tasks."""
+    usual = sizes[len(sizes) // 2]
+    works = [amount_of_work(profile.infos, size) for size in sizes]
+    unit = amount_of_work(profile.infos, usual)
+    seconds: dict[tuple[str, bool], float] = defaultdict(float)
+    work: dict[tuple[str, bool], float] = defaultdict(float)
+    for event in events:
+        if event.kind not in ("forward", "backward"):
+            continue
+        task = Task.parse(event.name)
+        key = task.layer, task.backward
+        seconds[key] += event.end - event.start
+        if not (task.backward or task.micro_batch or task.chunk):  # masks: not a part of its work
+            seconds[key] -= profile.layers[task.layer].draw_seconds
+        work[key] += works[task.micro_batch][task.layer] / unit[task.layer]
+    return CutCost(
+        micro_batches=micro_batches,
+        chunks=chunks,
+        forward={name: max(LEAST, seconds[name, False] / work[name, False]) for name in unit},
+        backward={name: seconds[name, True] / work[name, True] for name in unit},
+        size=dict(usual),
+    )

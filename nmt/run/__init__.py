@@ -1,0 +1,1 @@
+"""A training run: a resolved configuration, a folder and a result."""

@@ -1,0 +1,271 @@
+"""From a configuration to an executor that runs: devices, plans, and the executor itself."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import torch
+
+from nmt.config import TrainConfig, read
+from nmt.corpus.prepare import PreparedData
+from nmt.errors import PlanError
+from nmt.model.batch import Batch
+from nmt.model.build import build_graph
+from nmt.model.clip import Clip
+from nmt.model.graph import LayerGraph
+from nmt.parallel import group
+from nmt.parallel.executor import Executor
+from nmt.parallel.launch import is_worker, world
+from nmt.parallel.local import LocalExecutor
+from nmt.parallel.measure import measure_profile
+from nmt.parallel.wavefront import WavefrontExecutor
+from nmt.placement.cluster import equal_devices
+from nmt.placement.cost import Profile
+from nmt.placement.plan import Plan, single_device
+from nmt.placement.planners import plan_with
+from nmt.placement.problem import PlanSearch, Problem
+from nmt.placement.simulate import Simulator
+from nmt.training.loss import SmoothedCrossEntropy
+from nmt.training.optimizer import optimizer_factory
+from nmt.training.trainer import find_checkpoint
+
+logger = logging.getLogger(__name__)
+
+PLAN = "plan.json"
+
+
+def number_of_processes(config: TrainConfig) -> int:
+    """How many processes train together."""
+    devices = 1 if config.parallel.one_process else config.parallel.stages
+    return devices * config.parallel.copies
+
+
+def find_device(config: TrainConfig) -> str:
+    """The kind of device that the run uses: cpu or cuda.
+
+    Raises:
+        PlanError: more GPUs are asked for than there are.
+    """
+    if config.placement.file is not None and config.parallel.executor == "wavefront":
+        return _device_of_plan(config, Plan.load(config.placement.file))
+    on_this_machine = world().local_size if is_worker() else number_of_processes(config)
+    gpus = torch.cuda.device_count()
+    if config.parallel.device == "cuda" and gpus < on_this_machine:
+        raise PlanError(
+            f"`parallel.device=cuda` needs {on_this_machine} GPUs on this machine, "
+            f"but there are {gpus}; use `parallel.device=cpu` or fewer stages."
+        )
+    if config.parallel.device == "cpu" or gpus < on_this_machine:
+        return "cpu"
+    return "cuda"
+
+
+def _device_of_plan(config: TrainConfig, plan: Plan) -> str:
+    gpus = torch.cuda.device_count()
+    for name in plan.devices:
+        kind, _, number = name.partition(":")
+        if kind == "cuda" and int(number or 0) >= gpus:
+            raise PlanError(
+                f"`{config.placement.file}` must name devices that are there, but names `{name}`, "
+                f"and this machine has {gpus} GPUs; make a plan here."
+            )
+    kinds = sorted({name.partition(":")[0] for name in plan.devices})
+    if config.parallel.device not in ("auto", *kinds):
+        raise PlanError(
+            f"`parallel.device` must be auto, or {kinds[0]} as in `{config.placement.file}`, but "
+            f"is {config.parallel.device} instead."
+        )
+    return kinds[0]  # the less able one, if there are both
+
+
+def training_graph(config: TrainConfig, vocabulary: int) -> LayerGraph:
+    """The layers as they are trained, whose outputs are bounded more and more."""
+    precision = config.precision
+    clip = None
+    if precision.clip is not None:
+        clip = Clip(
+            precision.clip, precision.clip_start, precision.clip_steps, precision.clip_cells_from
+        )
+    return build_graph(config.model, vocabulary, clip)
+
+
+def make_executor(
+    config: TrainConfig, graph: LayerGraph, data: PreparedData, device: str
+) -> Executor:
+    """The executor that the configuration names, with its plan saved in the run's folder."""
+    parallel = config.parallel
+    loss = SmoothedCrossEntropy(config.training.label_smoothing)
+    optimizer = optimizer_factory(config.optimizer)
+    dtype = torch.bfloat16 if config.precision.name == "bf16" else torch.float32
+    if parallel.executor == "local":
+        plan = single_device(graph.name, graph.names, device, parallel.micro_batches)
+        save_plan(config, plan)
+        return LocalExecutor(
+            graph,
+            seed=config.seed,
+            device=device,
+            micro_batches=parallel.micro_batches,
+            loss=loss,
+            optimizer=optimizer,
+            clip_norm=config.optimizer.clip_norm,
+            dtype=dtype,
+        )
+    names = devices_of(config, device)
+    if config.placement.file and parallel.executor == "wavefront":
+        names = Plan.load(config.placement.file).devices
+    group.join(group.backend_for(names, parallel.one_process))
+    # All measure at the same time, as they will work at the same time; the first one's plan counts.
+    own = find_plan(config, graph, data, device)
+    plan = group.from_main(lambda: own)
+    if group.is_main():
+        save_plan(config, plan)
+    if parallel.executor == "wavefront":
+        return wavefront_executor(config, graph, plan, parallel.copies)
+    # deepspeed takes seconds to import, and only this executor needs it.
+    from nmt.parallel import deepspeed
+
+    return deepspeed.DeepSpeedExecutor(
+        graph,
+        plan=plan,
+        copies=parallel.copies,
+        zero=parallel.zero,
+        seed=config.seed,
+        device=device,
+        micro_batches=parallel.micro_batches,
+        loss=loss,
+        optimizer=optimizer,
+        clip_norm=config.optimizer.clip_norm,
+        dtype=dtype,
+    )
+
+
+def wavefront_executor(
+    config: TrainConfig, graph: LayerGraph, plan: Plan, copies: int
+) -> WavefrontExecutor:
+    """With the configuration's loss, optimizer and precision."""
+    return WavefrontExecutor(
+        graph,
+        plan=plan,
+        copies=copies,
+        seed=config.seed,
+        loss=SmoothedCrossEntropy(config.training.label_smoothing),
+        optimizer=optimizer_factory(config.optimizer),
+        clip_norm=config.optimizer.clip_norm,
+        dtype=torch.bfloat16 if config.precision.name == "bf16" else torch.float32,
+    )
+
+
+def follow_plan(config: TrainConfig) -> TrainConfig:
+    """The configuration with the devices and cuts of its plan, if a file gives one.
+
+    Raises:
+        PlanError: the file is not a plan.
+        ConfigurationError: batches cannot be cut as the plan says.
+    """
+    if config.placement.file is None:
+        return config
+    plan = Plan.load(config.placement.file)
+    values = config.model_dump()
+    values["parallel"] |= {
+        "stages": len(plan.devices),
+        "micro_batches": plan.micro_batches,
+        "chunks": plan.chunks,
+    }
+    if config.parallel.executor == "wavefront" and plan.schedule != "sequential":
+        values["parallel"]["schedule"] = plan.schedule
+    return read(TrainConfig, values)
+
+
+def find_plan(config: TrainConfig, graph: LayerGraph, data: PreparedData, device: str) -> Plan:
+    """The plan that the configuration names, or the one that the run has begun with, or stages of
+    equal measured cost."""
+    file = config.placement.file
+    if file is not None:
+        plan = Plan.load(file)
+        plan.validate_against(graph.name, graph.names)
+        return plan
+    devices = devices_of(config, device)
+    before = plan_of_run(config, graph, devices)
+    if before is not None:
+        return before
+    cut = config.parallel.micro_batches, config.parallel.chunks
+    profile = measured(config, graph, data, [cut], str(group.own_device(devices, 0)))
+    return search_plan(config, graph, profile, devices, [cut], use_all=True)
+
+
+def search_plan(
+    config: TrainConfig,
+    graph: LayerGraph,
+    profile: Profile,
+    devices: Sequence[str],
+    cuts: Sequence[tuple[int, int]],
+    use_all: bool,
+) -> Plan:
+    """What the configured planner finds with measured costs. With `use_all`, each device gets a
+    layer: its process has been started."""
+    parallel, placement = config.parallel, config.placement
+    rule = parallel.schedule or "1f1b"
+    # DeepSpeed takes nothing but contiguous runs, of which each layer may be an end.
+    runs = parallel.executor == "deepspeed"
+    groups = [[name] for name in graph.names] if runs else None
+    problem = Problem(
+        Simulator(profile, equal_devices(devices)), cuts, rule, groups=groups, use_all=use_all
+    )
+    search = PlanSearch(problem, placement.evaluations, placement.seconds)
+    planner = "exact" if runs and placement.planner in ("expert", "auto") else placement.planner
+    plan_with(planner, search, config.seed, placement.learning, placement.policy)
+    return problem.plan(search.result()).model_copy(update={"tasks": []})
+
+
+def first_batch(config: TrainConfig, data: PreparedData) -> Batch:
+    """One copy's part of the run's first batch, which costs are measured on."""
+    pairs = next(data.batches())
+    return Batch.from_rows(pairs.source, pairs.target).cut(config.parallel.copies)[0]
+
+
+def measured(
+    config: TrainConfig,
+    graph: LayerGraph,
+    data: PreparedData,
+    cuts: Sequence[tuple[int, int]],
+    device: str,
+) -> Profile:
+    """The costs of the layers for one copy's part of the run's first batch."""
+    batch = first_batch(config, data)
+    loss = SmoothedCrossEntropy(config.training.label_smoothing)
+    dtype = torch.bfloat16 if config.precision.name == "bf16" else torch.float32
+    optimizer = optimizer_factory(config.optimizer)
+    return measure_profile(graph, batch, cuts, loss, device, dtype, optimizer)
+
+
+def devices_of(config: TrainConfig, device: str) -> list[str]:
+    """Names of the devices of a plan that is not given. Where there are fewer GPUs than devices,
+    one process drives several streams of each."""
+    stages = config.parallel.stages
+    gpus = torch.cuda.device_count() if config.parallel.one_process else stages
+    return [f"{device}:{stage % gpus}" if device == "cuda" else device for stage in range(stages)]
+
+
+def plan_of_run(config: TrainConfig, graph: LayerGraph, devices: list[str]) -> Plan | None:
+    """The plan in the folder of a run that goes on, if it still fits. Measuring again might cut
+    elsewhere, and sums over the stages would be rounded in another order."""
+    file = config.folder / PLAN
+    if find_checkpoint(config) is None or not file.exists():
+        return None
+    plan = Plan.load(file)
+    parallel = config.parallel
+    cut = (plan.graph, set(plan.placement), plan.devices, plan.micro_batches, plan.chunks)
+    wanted = (graph.name, set(graph.names), devices, parallel.micro_batches, parallel.chunks)
+    if cut != wanted or plan.schedule != (parallel.schedule or "1f1b"):
+        return None
+    if parallel.executor == "deepspeed" and not plan.is_contiguous(graph.names):
+        return None
+    return plan
+
+
+def save_plan(config: TrainConfig, plan: Plan) -> None:
+    """plan.json in the run's folder, and a table in the log."""
+    config.folder.mkdir(parents=True, exist_ok=True)
+    plan.save(config.folder / PLAN)
+    logger.info("%s", plan.table())

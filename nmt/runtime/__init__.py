@@ -1,0 +1,1 @@
+"""A model executed step by step, as decoding needs it."""

@@ -1,0 +1,110 @@
+"""Choosing a way to run a training by measuring."""
+
+from __future__ import annotations
+
+import pytest
+
+from nmt.config import TrainConfig, read
+from nmt.placement.plan import Plan, single_device
+from nmt.run import tune
+from nmt.run.tune import Measurement, measure, measure_layers, overrides, tuned
+from tests.training.conftest import MakeConfig
+
+Speeds = dict[tuple[str, int, int], float]
+
+
+def key(config: TrainConfig) -> tuple[str, int, int]:
+    parallel = config.parallel
+    return parallel.executor, parallel.micro_batches, parallel.chunks
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> tuple[list[tuple[str, int, int]], Speeds]:
+    """What is measured, and what is found."""
+    calls: list[tuple[str, int, int]] = []
+    speeds: Speeds = {}
+
+    def measuring(config: TrainConfig, steps: int) -> Measurement:
+        assert not config.parallel.tune
+        read(TrainConfig, config.model_dump())  # as the measuring processes do
+        calls.append(key(config))
+        return Measurement([1.0] * steps, [int(speeds.get(key(config), 1))] * steps, [], "")
+
+    monkeypatch.setattr(tune, "measure", measuring)
+    monkeypatch.setattr(tune, "_speeds", {})
+    return calls, speeds
+
+
+def test_micro_batches_then_chunks_then_one_process(
+    small: MakeConfig, asked: tuple[list[tuple[str, int, int]], Speeds]
+) -> None:
+    calls, speeds = asked
+    speeds |= {("wavefront", 4, 1): 50, ("wavefront", 4, 4): 60, ("local", 1, 1): 55}
+    chosen = tuned(small("parallel=auto"))
+    assert calls == [
+        *(("wavefront", m, 1) for m in (2, 4, 8)),
+        *(("wavefront", 4, c) for c in (2, 4)),
+        ("local", 1, 1),
+    ]
+    assert key(chosen) == ("wavefront", 4, 4)
+    assert not chosen.parallel.tune
+
+
+@pytest.mark.usefixtures("asked")
+def test_any_planner_can_be_tuned(small: MakeConfig) -> None:
+    assert tuned(small("parallel=auto", "placement.planner=folded")).placement.planner in (
+        "folded",
+        "expert",  # one process, where nothing is placed
+    )
+
+
+def test_one_process_where_it_is_faster(
+    small: MakeConfig, asked: tuple[list[tuple[str, int, int]], Speeds]
+) -> None:
+    asked[1][("local", 1, 1)] = 9
+    chosen = tuned(small("parallel=auto"))
+    assert key(chosen) == ("local", 1, 1)
+    assert 'parallel.executor="local"' in overrides(chosen)
+    assert "parallel.schedule=null" in overrides(chosen)
+    assert "parallel.micro_batches=1" in overrides(chosen)
+
+
+def test_a_run_goes_on_as_it_began(
+    small: MakeConfig, asked: tuple[list[tuple[str, int, int]], Speeds]
+) -> None:
+    config = small("parallel=auto")
+    (config.folder / "checkpoints").mkdir(parents=True)
+    plan = single_device("g", ["a"], "cpu")
+    plan.save(config.folder / "plan.json")
+    assert key(tuned(config)) == ("local", 1, 1)
+    cut = Plan(
+        graph="g",
+        devices=["cpu", "cpu"],
+        placement={"a": 0, "b": 1},
+        micro_batches=8,
+        chunks=2,
+        schedule="wavefront",
+    )
+    cut.save(config.folder / "plan.json")
+    assert key(tuned(config)) == ("wavefront", 8, 2)
+    assert asked[0] == []
+
+
+@pytest.mark.parametrize("name", ["local", "wavefront"])
+def test_measuring(small: MakeConfig, name: str) -> None:
+    config = small(f"parallel={name}", "parallel.device=cpu", "parallel.threads=1")
+    found = measure(config, 2)
+    assert len(found.seconds) == len(found.tokens) == len(found.losses) == 2
+    assert found.tokens_per_second > 0
+    assert "cpu" in found.plan
+    assert not config.folder.exists(), "nothing is left behind"
+
+
+def test_layers_are_measured_at_work(small: MakeConfig) -> None:
+    config = small("parallel=wavefront", "parallel.device=cpu", "parallel.threads=1")
+    cuts = [(2, 1), (4, 2)]
+    profile = measure_layers(config, cuts, 2)
+    assert [(cut.micro_batches, cut.chunks) for cut in profile.cuts] == cuts
+    for cut in profile.cuts:
+        assert set(cut.forward) == set(cut.backward) == set(profile.layers)
+        assert all(seconds > 0 for seconds in [*cut.forward.values(), *cut.backward.values()])
