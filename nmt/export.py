@@ -73,7 +73,7 @@ def export(config: ExportConfig) -> None:
     card = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).exists() else ""
     write_model_folder(
         output,
-        description.model_copy(update={"weights": config.weights}),
+        description.changed(weights=config.weights),
         weights,
         folder / VOCABULARY,
         card + "".join(f"\n{note}\n" for note in notes),

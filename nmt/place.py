@@ -85,8 +85,7 @@ def _pretrain(config: PlaceConfig, cuts: Sequence[tuple[int, int]]) -> None:
     problems = []
     for layers in config.pretrain.layers:
         depth = {"encoder_layers": layers, "decoder_layers": layers, "name": f"{layers} layers"}
-        model = config.model.model_copy(update=depth)
-        one = config.model_copy(update={"model": model})
+        one = config.changed(model=depth)
         problems.append(_problem(one, cuts, find_profile(one, cuts)))
     placement, updates = config.placement, config.pretrain.updates
     policy = pretrain(problems, updates, config.seed, placement.learning)

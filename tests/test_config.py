@@ -427,3 +427,19 @@ def test_clipping_that_cannot_be() -> None:
     cells = with_changes(precision__clip_cells_from=5)
     assert "`clip_cells_from` must be null without `clip`, but is 5 instead." in mistakes(cells)[0]
     read(TrainConfig, with_changes(precision__clip=1.0, precision__clip_cells_from=5))
+
+
+def test_a_changed_copy_is_validated() -> None:
+    config = read(TrainConfig, VALUES)
+    changed = config.changed(seed=2, model={"encoder_layers": 4})
+    assert (changed.seed, changed.model.encoder_layers, changed.model.decoder_layers) == (2, 4, 2)
+    assert changed.changed(seed=1, model=config.model) == config
+    with pytest.raises(ConfigurationError) as error:
+        config.changed(seed=-1, model={"encoder_layers": 1}, parallel={"micro_batches": 3, "x": 1})
+    assert error.value.mistakes == [
+        "`seed` must be at least 0, but is -1 instead.",
+        "`model.encoder_layers` must be at least 2, but is 1 instead.",
+        "`parallel.x` is not a setting; remove it or check its spelling.",
+    ]
+    with pytest.raises(ConfigurationError, match=r"must be a multiple of `parallel\.copies`"):
+        config.changed(parallel={"micro_batches": 3})

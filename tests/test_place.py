@@ -174,3 +174,9 @@ def test_a_policy_learns_from_models_and_places_a_deeper_one(
         settings(tmp_path, "mode=pretrain", "profile=x.json")
     with pytest.raises(ConfigurationError, match=r"`placement\.policy` must be set where"):
         settings(tmp_path, "mode=compare", "planners=[policy]")
+
+
+def test_learning_from_models_that_cannot_be(tmp_path: Path) -> None:
+    mistake = r"^`pretrain\.layers\.0` must be at least 2, but is 1 instead\.$"
+    with pytest.raises(ConfigurationError, match=mistake):
+        settings(tmp_path, "mode=pretrain", "pretrain.layers=[1]")

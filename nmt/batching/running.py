@@ -141,7 +141,7 @@ class _Lane:
         self, translator: BatchModel, search: SearchSettings, decode: DecodeConfig
     ) -> None:
         self.translator, self.search = translator, search
-        settings = decode.model_copy(update={"beam_size": search.beam_size, "n_best": 1})
+        settings = decode.changed(beam_size=search.beam_size, n_best=1)
         self.engine = translator.engine(settings, search.alignments)
         self.running: dict[int, _Waiting] = {}  # by number
         self.done: list[tuple[_Waiting, Finished]] = []  # not yet told

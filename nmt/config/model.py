@@ -8,16 +8,20 @@ from pydantic import Field
 
 from nmt.config.settings import Fraction, PositiveInt, Settings, Text
 
+# Layers of one side: GNMT's encoder has a bidirectional layer below the others, and its decoder
+# attends with the first layer for those above it.
+Depth = Annotated[int, Field(ge=2)]
+
 
 class ModelConfig(Settings):
     """conf/model: the architecture and its size."""
 
     name: Text = Field(description="Name of this configuration, for reports.")
     architecture: Literal["gnmt"] = Field(description="Which graph of layers to build.")
-    encoder_layers: Annotated[int, Field(ge=2)] = Field(
+    encoder_layers: Depth = Field(
         description="LSTM layers of the encoder; the first is bidirectional."
     )
-    decoder_layers: Annotated[int, Field(ge=2)] = Field(description="LSTM layers of the decoder.")
+    decoder_layers: Depth = Field(description="LSTM layers of the decoder.")
     hidden_size: PositiveInt = Field(description="Units of every LSTM and width of embeddings.")
     dropout: Fraction = Field(description="Dropout on the input of every LSTM and of the output.")
     embedding_dropout: Fraction = Field(

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from nmt.config.data import DataConfig
 from nmt.config.decode import FloatPrecisionConfig
-from nmt.config.model import ModelConfig
+from nmt.config.model import Depth, ModelConfig
 from nmt.config.settings import (
     NonNegativeFloat,
     NonNegativeInt,
@@ -128,7 +128,7 @@ class PlacementConfig(Settings):
 class PretrainConfig(Settings):
     """What a policy learns from before it meets the graph that it is for."""
 
-    layers: list[PositiveInt] = Field(
+    layers: list[Depth] = Field(
         min_length=1, description="Models with so many layers in the encoder, and in the decoder."
     )
     updates: PositiveInt = Field(description="Steps of learning, on each model in turns.")

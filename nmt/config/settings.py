@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -24,6 +24,26 @@ class Settings(BaseModel):
     """Base of all groups: unknown keys are errors, values are never converted silently."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    def changed(self, **updates: Any) -> Self:
+        """A copy with some settings replaced, validated as values from YAML are, which pydantic's
+        `model_copy` does not do. A mapping for a group of settings changes those that it names:
+        `config.changed(model={"dropout": 0.1})`.
+
+        Raises:
+            ConfigurationError: the settings are not valid with these values.
+        """
+        return read(type(self), _merged(self, updates))
+
+
+def _merged(settings: Settings, updates: Mapping[str, Any]) -> dict[str, Any]:
+    values = dict(settings)
+    for name, value in updates.items():
+        group = values.get(name)
+        if isinstance(group, Settings) and isinstance(value, Mapping):
+            value = _merged(group, value)
+        values[name] = value
+    return values
 
 
 def read(kind: type[SomeSettings], values: Mapping[str, Any]) -> SomeSettings:

@@ -92,7 +92,7 @@ def _in_workers(config: TrainConfig, processes: int, *what: str) -> Any:
     """What the first of some processes has found."""
     with tempfile.TemporaryDirectory() as folder:
         given, output = Path(folder) / "configuration.json", Path(folder) / "measured.json"
-        config = config.model_copy(update={"runs": folder, "name": "measured"})
+        config = config.changed(runs=folder, name="measured")
         given.write_text(config.model_dump_json(), encoding="utf-8")
         command = [sys.executable, "-m", "nmt.run.tune", str(given), str(output), *what]
         run_workers(command, processes, config.parallel.threads)
@@ -138,8 +138,7 @@ def planned(config: TrainConfig, data: PreparedData) -> TrainConfig:
         plan = search_plan(config, graph, profile, devices, cuts, use_all=False)
         file.parent.mkdir(parents=True, exist_ok=True)
         plan.save(file)
-    placement = config.placement.model_copy(update={"planner": "file", "file": str(file)})
-    return follow_plan(config.model_copy(update={"placement": placement}))
+    return follow_plan(config.changed(placement={"planner": "file", "file": str(file)}))
 
 
 _speeds: dict[ParallelConfig, float] = {}  # measured already by this process
@@ -162,21 +161,22 @@ def _fastest(
 
 
 def _changed(config: TrainConfig, **changes: Any) -> TrainConfig:
-    parallel = config.parallel.model_copy(update={**changes, "tune": False})
-    return config.model_copy(update={"parallel": parallel})
+    return config.changed(parallel={**changes, "tune": False})
 
 
 def _alone(config: TrainConfig) -> TrainConfig:
-    placement = config.placement.model_copy(update={"planner": "expert", "file": None})
-    return _changed(
-        config.model_copy(update={"placement": placement}),
-        executor="local",
-        stages=1,
-        micro_batches=1,
-        chunks=1,
-        schedule=None,
-        one_process=False,
-        threads=None,
+    return config.changed(
+        placement={"planner": "expert", "file": None},
+        parallel={
+            "executor": "local",
+            "stages": 1,
+            "micro_batches": 1,
+            "chunks": 1,
+            "schedule": None,
+            "one_process": False,
+            "threads": None,
+            "tune": False,
+        },
     )
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from nmt.config import DataConfig, TrainConfig
+from nmt.config import TrainConfig
 from nmt.corpus.lines import read_lines
 from nmt.decoding import DEFAULT, Translator
 from nmt.errors import ConfigurationError
@@ -54,18 +54,14 @@ def distilled(config: TrainConfig, wait: bool = False) -> TrainConfig:
         )
     teacher = _digest_of(folder / "model.safetensors")
     train = {
-        name: files.model_copy(
-            update={
-                "target": [
-                    str(_translated(file, translator, teacher, config, wait))
-                    for file in files.source
-                ]
-            }
+        name: files.changed(
+            target=[
+                str(_translated(file, translator, teacher, config, wait)) for file in files.source
+            ]
         )
         for name, files in data.train.items()
     }
-    new: DataConfig = data.model_copy(update={"train": train})
-    return config.model_copy(update={"data": new})
+    return config.changed(data={"train": train})
 
 
 def _translated(
