@@ -9,8 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nmt.command import run_command
-from nmt.config import EvaluateConfig, FilesConfig, TranslatorConfig
-from nmt.corpus.lines import read_lines, read_parallel
+from nmt.config import (
+    Direction,
+    EvaluateConfig,
+    TranslatorConfig,
+    find_direction,
+    join_directions,
+)
+from nmt.corpus.lines import read_lines, read_pair, read_parallel
 from nmt.errors import InputError
 from nmt.evaluation.bleu import Scores, check_lengths, score, sentence_scores
 from nmt.evaluation.report import (
@@ -87,7 +93,9 @@ class ReadTestSet:
 def read_test_set(config: EvaluateConfig) -> ReadTestSet:
     """The lines of the files that the configuration names, checked to be parallel."""
     if config.data is not None and config.split is not None:
-        name, files = f"{config.data.name}.{config.split}", config.data.splits[config.split]
+        name, corpus = f"{config.data.name}.{config.split}", config.data.splits[config.split]
+        where = {"source": ", ".join(corpus.source), "reference": ", ".join(corpus.target)}
+        pairs = list(read_parallel(corpus))
     else:
         assert config.reference is not None, "the configuration has one without `data`"
         name = Path(config.reference).name.removesuffix(".gz")
@@ -96,10 +104,9 @@ def read_test_set(config: EvaluateConfig) -> ReadTestSet:
             return ReadTestSet(
                 config.name or name, {"reference": config.reference}, None, reference
             )
-        files = FilesConfig(source=[config.source], target=[config.reference])
-    pairs = list(read_parallel(files))
+        where = {"source": config.source, "reference": config.reference}
+        pairs = list(read_pair(config.source, config.reference))
     source, reference = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    where = {"source": ", ".join(files.source), "reference": ", ".join(files.target)}
     return ReadTestSet(config.name or name, where, source, reference)
 
 
@@ -114,12 +121,14 @@ def translate(
     assert chosen is not None, "the configuration has a model or a file of translations"
     assert test_set.source is not None, "the configuration has a source with a model"
     translator = Translator.from_settings(chosen.folder, chosen, config.decode)
-    check_languages(config, translator)
+    direction = find_test_direction(config, translator)
     started = time.perf_counter()
-    translations = translator.translate(test_set.source)
+    translations = translator.translate(
+        test_set.source, source=direction.source, target=direction.target
+    )
     seconds = time.perf_counter() - started
     return Translating(
-        model=describe_model(chosen, translator),
+        model=describe_model(chosen, translator, direction),
         decode=config.decode,
         seconds=seconds,
         source_tokens=sum(len(one.source_tokens) for one in translations),
@@ -128,30 +137,36 @@ def translate(
     ), translations
 
 
-def check_languages(config: EvaluateConfig, translator: Translator) -> None:
-    """A corpus knows its languages, so that a model for others is a mistake.
+def find_test_direction(config: EvaluateConfig, translator: Translator) -> Direction:
+    """The direction to evaluate: that of the corpus, or the one that `direction` gives for files.
 
     Raises:
-        InputError: they differ.
+        InputError: the model does not have it, or has several and none is given.
     """
-    model = translator.source_language, translator.target_language
-    if config.data is None:
-        return
-    data = config.data.source_language, config.data.target_language
-    if data != model:
+    if config.data is None or config.split is None:
+        wanted = config.direction
+        if wanted is None:
+            return find_direction(translator.directions)
+        return find_direction(translator.directions, wanted.source, wanted.target)
+    corpus = config.data.splits[config.split].direction
+    if corpus not in translator.directions:
+        known = join_directions(translator.directions)
         raise InputError(
-            f"`data={config.data.name}` must be in the model's languages ({' → '.join(model)}), "
-            f"but is {' → '.join(data)} instead; choose another corpus or model."
+            f"`data={config.data.name}` must be in a direction of the model ({known}), but "
+            f"`{config.split}` is {corpus} instead; choose another corpus or model."
         )
+    return corpus
 
 
-def describe_model(chosen: TranslatorConfig, translator: Translator) -> dict[str, str]:
+def describe_model(
+    chosen: TranslatorConfig, translator: Translator, direction: Direction
+) -> dict[str, str]:
     """The model's part of the report."""
     description = translator.description
     size = description.model
     return {
         "folder": chosen.folder,
-        "languages": f"{translator.source_language} → {translator.target_language}",
+        "direction": direction.code,
         "architecture": f"{size.architecture} {size.name}: {size.encoder_layers} + "
         f"{size.decoder_layers} layers of {size.hidden_size}, "
         f"vocabulary {description.vocabulary_size}",

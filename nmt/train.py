@@ -124,11 +124,10 @@ def train_here(config: TrainConfig, started: float) -> None:
     data = prepare(config.data, config.seed)
     check_continuation(config, data)  # before the first file is written
     description = ModelDescription(
-        format=2,
+        format=3,
         model=config.model,
         vocabulary_size=len(data.vocabulary),
-        source_language=config.data.source_language,
-        target_language=config.data.target_language,
+        directions=config.data.directions,
         precision=config.precision.name,
         weights="fp32",
         clip=config.precision.clip,

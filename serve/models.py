@@ -1,4 +1,4 @@
-"""The models that a server has, by the languages that they translate between."""
+"""The models that a server has, by direction."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nmt.batching import RemoteModel, load_models
-from nmt.config import DecodeConfig, UseConfig
+from nmt.config import DecodeConfig, Direction, UseConfig
 from nmt.decoding import Translator
 from nmt.errors import ConfigurationError
 from nmt.text import Splitter
@@ -17,16 +17,12 @@ from serve.errors import RequestError
 
 @dataclass(frozen=True)
 class Model:
-    """One of them."""
+    """A model folder in one of its directions."""
 
     name: str  # its folder
     translator: Translator | RemoteModel
+    direction: Direction
     splitter: Splitter
-
-    @property
-    def pair(self) -> tuple[str, str]:
-        """Source and target language."""
-        return self.translator.source_language, self.translator.target_language
 
 
 class Models:
@@ -34,7 +30,11 @@ class Models:
 
     def __init__(self, models: Sequence[Model]) -> None:
         self.models = tuple(models)
-        self._by_pair = {model.pair: model for model in models}
+        self._by_direction = {model.direction: model for model in models}
+        # Requests name languages, which may be anything.
+        self._by_languages = {
+            (one.source, one.target): self._by_direction[one] for one in self._by_direction
+        }
 
     @classmethod
     def load(
@@ -44,20 +44,22 @@ class Models:
 
         Raises:
             ModelFolderError, PlanError, InputError: a model cannot be loaded.
-            ConfigurationError: two are for the same languages.
+            ConfigurationError: two have the same direction.
             WorkerError: the process ended.
         """
-        found: dict[tuple[str, str], Model] = {}
+        found: dict[Direction, Model] = {}
         for folder, translator in zip(folders, load_models(folders, use, decode), strict=True):
-            model = Model(Path(folder).as_posix(), translator, translator.splitter(segment_tokens))
-            if model.pair in found:
-                raise ConfigurationError(
-                    [
-                        f"`models` must be for different languages, but `{folder}` is from "
-                        f"{model.pair[0]} to {model.pair[1]} like `{found[model.pair].name}`."
-                    ]
-                )
-            found[model.pair] = model
+            for direction in translator.directions:
+                if direction in found:
+                    raise ConfigurationError(
+                        [
+                            f"`models` must have different directions, but `{folder}` translates "
+                            f"{direction} like `{found[direction].name}`."
+                        ]
+                    )
+                splitter = translator.splitter(direction, segment_tokens)
+                name = Path(folder).as_posix()
+                found[direction] = Model(name, translator, direction, splitter)
         models = cls(list(found.values()))
         for target in models.targets:  # what loads at first use takes a second
             detect("", models.languages_for(target))
@@ -72,12 +74,12 @@ class Models:
     @property
     def sources(self) -> list[str]:
         """Languages that are read."""
-        return list(dict.fromkeys(source for source, _ in self._by_pair))
+        return list(dict.fromkeys(one.source for one in self._by_direction))
 
     @property
     def targets(self) -> list[str]:
         """Languages that are written."""
-        return list(dict.fromkeys(target for _, target in self._by_pair))
+        return list(dict.fromkeys(one.target for one in self._by_direction))
 
     @property
     def languages(self) -> list[str]:
@@ -86,19 +88,19 @@ class Models:
 
     def targets_of(self, source: str) -> list[str]:
         """What a language can be translated into."""
-        return [target for one, target in self._by_pair if one == source]
+        return [one.target for one in self._by_direction if one.source == source]
 
     def sources_of(self, target: str) -> list[str]:
         """What can be translated into a language."""
-        return [source for source, one in self._by_pair if one == target]
+        return [one.source for one in self._by_direction if one.target == target]
 
     def find(self, source: str, target: str) -> Model:
-        """The model for a pair.
+        """The model that translates in this direction.
 
         Raises:
             RequestError: there is none.
         """
-        model = self._by_pair.get((source, target))
+        model = self._by_languages.get((source, target))
         if model is None:
             known = source in self.sources
             raise RequestError(f"{target if known else source} is not supported")

@@ -124,7 +124,8 @@ class Service:
         self._models = models
         self._metrics.model_info.clear()
         for model in models.models:
-            labels = (model.name, *model.pair, model.translator.precision)
+            direction, precision = model.direction, model.translator.precision
+            labels = (model.name, direction.source, direction.target, precision)
             self._metrics.model_info.labels(*labels).set(1)
 
     def refusal(self, caller: str) -> RequestError | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nmt.config import ModelConfig, VocabularyConfig
+from nmt.config import Direction, ModelConfig, VocabularyConfig
 from nmt.corpus.vocabulary import Vocabulary
 from nmt.model.batch import EOS
 from nmt.model.folder import ModelDescription, write_model_folder
@@ -39,7 +39,7 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     vocabulary = Vocabulary.train(LINES, config, folder / "trained.model")
     description = ModelDescription(
-        format=2,
+        format=3,
         weights="fp32",
         clip=None,
         clip_cells=False,
@@ -55,8 +55,7 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             tie="none",
         ),
         vocabulary_size=len(vocabulary),
-        source_language="en",
-        target_language="de",
+        directions=[Direction(source="en", target="de")],
         precision="fp32",
     )
     graph = description.graph()

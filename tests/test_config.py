@@ -35,10 +35,9 @@ VALUES: dict[str, Any] = {
     },
     "data": {
         "name": "corpus",
-        "source_language": "en",
-        "target_language": "de",
+        "direction": "en-de",
         "train": {"a": {**FILES, "weight": 2.0}},
-        "valid": FILES,
+        "valid": {"valid": FILES},
         "test": {"test2016": FILES},
         "vocabulary": {
             "size": 300,
@@ -258,6 +257,85 @@ def test_a_sentence_names_path_value_and_what_is_allowed(
     assert mistakes(with_changes(**{path: value})) == [sentence]
 
 
+# Directions and sets
+
+
+def test_corpora_have_the_direction_of_the_whole_or_their_own() -> None:
+    own = {**FILES, "direction": {"source": "de", "target": "en"}}
+    data = with_changes(data__train={"a": FILES, "b": own}, data__test={"c": own, "d": FILES})[
+        "data"
+    ]
+    config = read(DataConfig, data)
+    assert {name: str(corpus.direction) for name, corpus in config.train.items()} == {
+        "a": "en→de",
+        "b": "de→en",
+    }
+    assert list(map(str, config.directions)) == ["en→de", "de→en"]
+    assert read(DataConfig, config.model_dump(mode="json")) == config
+
+
+def test_each_corpus_may_give_its_direction() -> None:
+    own = {**FILES, "direction": "de-en"}
+    groups = {f"data__{name}": {"a": own} for name in ("train", "valid")}
+    config = read(TrainConfig, with_changes(**groups, data__test={}, data__direction=None))
+    assert list(map(str, config.data.directions)) == ["de→en"]
+
+
+def test_a_corpus_without_a_direction() -> None:
+    assert mistakes(with_changes(data__direction=None)["data"], DataConfig) == [
+        f"`{name}.direction` must be set, but is missing."
+        for name in ("train.a", "valid.valid", "test.test2016")
+    ]
+
+
+def test_a_wrong_direction_is_one_mistake() -> None:
+    (mistake,) = mistakes(with_changes(data__direction="english"))
+    assert mistake.startswith("`data.direction` must be two language codes, such as `en-de`, or ")
+
+
+def test_training_is_for_one_direction() -> None:
+    own = {**FILES, "direction": "de-en"}
+    assert mistakes(with_changes(data__test={"b": own})) == [
+        "`data` must have corpora of one direction, since a model is trained for one, but has "
+        "en→de, de→en instead."
+    ]
+
+
+def test_languages_as_version_0_1_had_them() -> None:
+    values = with_changes(data__source_language="en", data__target_language="de")
+    assert mistakes(values) == [
+        "In `data`, `source_language` and `target_language` must be written as one setting, such "
+        "as `direction: en-de`."
+    ]
+
+
+def test_a_validation_set_without_a_name() -> None:
+    assert mistakes(with_changes(data__valid=FILES)) == [
+        "In `data`, `valid` must give each validation set a name, as `test` does, such as "
+        "`valid: {valid: {source: […], target: […]}}`, but has `source` itself instead."
+    ]
+    assert mistakes(with_changes(data__valid={})) == ["`data.valid` must not be empty."]
+
+
+def test_a_set_for_validation_and_for_tests() -> None:
+    assert mistakes(with_changes(data__test={"valid": FILES})) == [
+        "In `data`, `valid` and `test` must have different names, but both have `valid`; rename "
+        "one of the two."
+    ]
+
+
+def test_what_makes_a_model_the_best() -> None:
+    sets = {"a": FILES, "b.c": FILES}
+    for name in ("loss", "a.bleu", "b.c.chrf"):
+        config = read(TrainConfig, with_changes(data__valid=sets, training__best_by=name))
+        assert config.training.best_by == name
+    for name in ("ter", "b.bleu", "a.ter"):
+        assert mistakes(with_changes(data__valid=sets, training__best_by=name)) == [
+            "`training.best_by` must be one of bleu, chrf, loss, a.bleu, a.chrf, a.loss, b.c.bleu, "
+            f"b.c.chrf, b.c.loss, but is {name} instead."
+        ]
+
+
 # Rules between settings
 
 
@@ -279,11 +357,6 @@ def test_a_sentence_names_path_value_and_what_is_allowed(
             "data__batch__sentences",
             8,
             "In `data.batch`, exactly one of `tokens` and `sentences` must be set.",
-        ),
-        (
-            "data__test",
-            {"valid": FILES},
-            "In `data`, `test` must not name a set `valid`: that is the validation set.",
         ),
         (
             "decode__n_best",

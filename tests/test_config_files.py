@@ -112,11 +112,11 @@ def test_training_on_every_corpus(name: str) -> None:
     config = read(TrainConfig, composed("train", f"data={name}"))
     assert config.data.name == name
     assert config.name == f"tiny-{name}"
-    files = [*config.data.train.values(), config.data.valid, *config.data.test.values()]
-    for one in files:
+    (direction,) = config.data.directions
+    for one in [*config.data.train.values(), *config.data.splits.values()]:
         for sources, targets in zip(one.source, one.target, strict=True):
-            assert Path(sources).name.split(".")[1] == config.data.source_language
-            assert Path(targets).name.split(".")[1] == config.data.target_language
+            assert Path(sources).name.split(".")[1] == direction.source
+            assert Path(targets).name.split(".")[1] == direction.target
             assert Path(sources).name.split(".")[0] == Path(targets).name.split(".")[0]
 
 
@@ -201,7 +201,7 @@ def test_defaults_stand_in_the_files_alone() -> None:
         for name, field in kind.model_fields.items()
         if not field.is_required()
     }
-    in_lists = {"FilesConfig.weight", "DeviceConfig.speed", "DeviceConfig.memory"}
+    in_lists = {"CorpusConfig.weight", "DeviceConfig.speed", "DeviceConfig.memory"}
     assert with_defaults == in_lists
 
 

@@ -87,7 +87,7 @@ def test_a_model_on_files(evaluate: Evaluate, tiny_model_folder: Path) -> None:
     translating = values["translating"]
     assert translating["decode"]["beam_size"] == 1
     assert translating["model"]["folder"] == str(tiny_model_folder)
-    assert translating["model"]["languages"] == "en → de"
+    assert translating["model"]["direction"] == "en-de"
     assert translating["source_tokens"] > 0
     lines = Path("report/segments.jsonl").read_text(encoding="utf-8").strip().split("\n")
     segments = [json.loads(line) for line in lines]
@@ -117,8 +117,8 @@ def test_a_model_on_a_split_of_a_corpus(
     assert "`split` must be one of valid, test with `data=sample`, but is 'train'" in mistake(
         model, "data=sample", "split=train"
     )
-    assert "must be in the model's languages (en → de), but is de → en instead" in mistake(
-        model, "data=sample", "split=test", "data.source_language=de", "data.target_language=en"
+    assert "must be in a direction of the model (en→de), but `test` is de→en instead" in mistake(
+        model, "data=sample", "split=test", "data.direction=de-en"
     )
 
 

@@ -14,8 +14,9 @@ from nmt.config.commands import (
     ShortlistConfig,
     TranslateConfig,
 )
-from nmt.config.data import BatchConfig, DataConfig, FilesConfig, FilterConfig, VocabularyConfig
+from nmt.config.data import BatchConfig, CorpusConfig, DataConfig, FilterConfig, VocabularyConfig
 from nmt.config.decode import DecodeConfig, PrecisionConfig, TranslatorConfig, UseConfig
+from nmt.config.direction import Direction, find_direction, join_directions
 from nmt.config.model import ModelConfig
 from nmt.config.placement import (
     ClusterConfig,
@@ -39,6 +40,7 @@ from nmt.config.settings import (
     read,
 )
 from nmt.config.training import (
+    VALIDATION_METRICS,
     AverageConfig,
     OptimizerConfig,
     ParallelConfig,
@@ -48,15 +50,17 @@ from nmt.config.training import (
 )
 
 __all__ = [
+    "VALIDATION_METRICS",
     "AverageConfig",
     "BatchConfig",
     "ClusterConfig",
+    "CorpusConfig",
     "DataConfig",
     "DecodeConfig",
     "DeviceConfig",
+    "Direction",
     "EvaluateConfig",
     "ExportConfig",
-    "FilesConfig",
     "FilterConfig",
     "Fraction",
     "LearningConfig",
@@ -86,5 +90,7 @@ __all__ = [
     "UseConfig",
     "VocabularyConfig",
     "describe",
+    "find_direction",
+    "join_directions",
     "read",
 ]

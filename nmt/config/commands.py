@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from nmt.config.data import DataConfig
 from nmt.config.decode import DecodeConfig, TranslatorConfig, UseConfig
+from nmt.config.direction import Direction
 from nmt.config.settings import (
     NonNegativeFloat,
     NonNegativeInt,
@@ -31,13 +32,17 @@ class EvaluateConfig(Settings):
         description="A corpus of conf/data whose `split` is the test set; null: plain files."
     )
     split: Text | None = Field(
-        description="Which part of `data`: one of its test sets by name, or valid."
+        description="Which part of `data`: one of its test or validation sets by name."
     )
     source: Text | None = Field(
         description="Source file, plain or .gz, when there is no `data`; needed with a model."
     )
     reference: Text | None = Field(
         description="Reference file, plain or .gz, when there is no `data`."
+    )
+    direction: Direction | None = Field(
+        description="Direction of the files, such as en-de, where the model has several; null: "
+        "the model's only one."
     )
     name: Text | None = Field(
         description="Name of the test set in the report; null: from the corpus or the file."
@@ -61,6 +66,11 @@ class EvaluateConfig(Settings):
             raise ValueError(
                 "only one of `translator` and `hypothesis` must be set, but both are; "
                 "add `translator=null` to score the file."
+            )
+        if self.direction is not None and (self.translator is None or self.data is not None):
+            raise ValueError(
+                "`direction` must be null without a model or with `data`, which has its own, but "
+                f"is {self.direction.code} instead."
             )
         if self.data is None:
             self._files_fit()

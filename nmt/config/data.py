@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from nmt.config.direction import Direction
 from nmt.config.settings import PositiveFloat, PositiveInt, Settings, Text
 
+UNKNOWN = Direction(source="und", target="und")
 
-class FilesConfig(Settings):
-    """One parallel corpus: source file i is aligned with target file i, line by line."""
+
+class CorpusConfig(Settings):
+    """A parallel corpus: line i of a source file is translated by line i of its target file."""
 
     source: list[Text] = Field(min_length=1, description="Source files, plain or .gz.")
     target: list[Text] = Field(min_length=1, description="Target files, in the same order.")
+    direction: Direction = Field(
+        description="Its two languages, such as en-de; those of the whole `data` if left out."
+    )
     weight: PositiveFloat = Field(
         default=1.0, description="Share of this corpus in the training mix, before normalising."
     )
 
     @model_validator(mode="after")
-    def _same_number(self) -> FilesConfig:
+    def _same_number(self) -> CorpusConfig:
         if len(self.source) != len(self.target):
             raise ValueError(
                 f"`target` must name as many files as `source` ({len(self.source)}), "
@@ -80,25 +87,73 @@ class DataConfig(Settings):
     """conf/data: the corpora and how they are prepared."""
 
     name: Text = Field(description="Name of this corpus, for reports and the cache.")
-    source_language: Text = Field(description="Language code of the source side.")
-    target_language: Text = Field(description="Language code of the target side.")
-    train: dict[str, FilesConfig] = Field(
+    direction: Direction | None = Field(
+        description="Direction of the corpora that do not give their own, such as en-de; null: "
+        "each gives its own."
+    )
+    train: dict[str, CorpusConfig] = Field(
         min_length=1, description="Training corpora by name; mixed by their weights."
     )
-    valid: FilesConfig = Field(description="Validation set.")
-    test: dict[str, FilesConfig] = Field(description="Test sets by name.")
+    valid: dict[str, CorpusConfig] = Field(min_length=1, description="Validation sets by name.")
+    test: dict[str, CorpusConfig] = Field(description="Test sets by name.")
     vocabulary: VocabularyConfig
     filter: FilterConfig
     batch: BatchConfig
     cache: Text = Field(description="Folder of vocabularies and token stores, re-used by runs.")
 
     @property
-    def splits(self) -> dict[str, FilesConfig]:
-        """What can be evaluated, by name: the validation set as `valid`, and the test sets."""
-        return {"valid": self.valid, **self.test}
+    def splits(self) -> dict[str, CorpusConfig]:
+        """What can be evaluated, by name: the validation sets and the test sets."""
+        return {**self.valid, **self.test}
+
+    @property
+    def directions(self) -> list[Direction]:
+        """Those of all corpora, in order of appearance, each once."""
+        corpora = [*self.train.values(), *self.splits.values()]
+        return list(dict.fromkeys(corpus.direction for corpus in corpora))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_of_version_0_1(cls, values: Any) -> Any:
+        if isinstance(values, Mapping):
+            _reject_old_form(values)
+        return values
+
+    @field_validator("train", "valid", "test", mode="before")
+    @classmethod
+    def _share_direction(cls, corpora: Any, info: ValidationInfo) -> Any:
+        # Where `direction` itself is wrong, that is the one mistake to tell of: not each corpus'.
+        shared = info.data.get("direction", UNKNOWN)
+        if shared is None or not isinstance(corpora, Mapping):
+            return corpora
+        return {name: _with_direction(corpus, shared) for name, corpus in corpora.items()}
 
     @model_validator(mode="after")
     def _names_differ(self) -> DataConfig:
-        if "valid" in self.test:
-            raise ValueError("`test` must not name a set `valid`: that is the validation set.")
+        if both := self.valid.keys() & self.test.keys():
+            raise ValueError(
+                "`valid` and `test` must have different names, but both have "
+                f"`{min(both)}`; rename one of the two."
+            )
         return self
+
+
+def _with_direction(corpus: Any, direction: Direction) -> Any:
+    if isinstance(corpus, Mapping) and corpus.get("direction") is None:
+        return {**corpus, "direction": direction}
+    return corpus
+
+
+def _reject_old_form(values: Mapping[str, Any]) -> None:
+    """Say how to write what version 0.1 wrote in another way."""
+    if values.keys() & {"source_language", "target_language"}:
+        raise ValueError(
+            "`source_language` and `target_language` must be written as one setting, such as "
+            "`direction: en-de`."
+        )
+    valid = values.get("valid")
+    if isinstance(valid, Mapping) and isinstance(valid.get("source"), list):
+        raise ValueError(
+            "`valid` must give each validation set a name, as `test` does, such as "
+            "`valid: {valid: {source: […], target: […]}}`, but has `source` itself instead."
+        )

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from nmt.config.data import DataConfig
 from nmt.config.decode import DecodeConfig, FloatPrecisionConfig
+from nmt.config.direction import join_directions
 from nmt.config.model import ModelConfig
 from nmt.config.placement import PlacementConfig
 from nmt.config.settings import (
@@ -20,6 +21,8 @@ from nmt.config.settings import (
     Settings,
     Text,
 )
+
+VALIDATION_METRICS = ("bleu", "chrf", "loss")
 
 
 class OptimizerConfig(Settings):
@@ -135,12 +138,15 @@ class TrainingConfig(Settings):
     label_smoothing: Fraction = Field(description="Mass spread evenly over the vocabulary.")
     validate_every: PositiveInt = Field(description="Steps between two validations.")
     validate_sentences: PositiveInt = Field(
-        description="So many sentences of the validation set are decoded."
+        description="So many sentences of each validation set are translated, the first ones."
     )
     validate_first: NonNegativeInt = Field(description="No validation before this step.")
     checkpoint_every: PositiveInt = Field(description="Steps between two checkpoints.")
     keep_checkpoints: PositiveInt = Field(description="Checkpoints kept; older ones go.")
-    best_by: Literal["bleu", "chrf", "loss"] = Field(description="What makes a model the best.")
+    best_by: Text = Field(
+        description="What makes a model the best: bleu, chrf or loss, the mean over the validation "
+        "sets; or NAME.bleu and so on, that of one of them."
+    )
     patience: PositiveInt | None = Field(
         description="Validations without improvement before stopping; null: never."
     )
@@ -204,10 +210,25 @@ class TrainConfig(Settings):
                 "one of `training.max_steps` and `training.max_epochs` must be set with "
                 f"`schedule={self.schedule.name}`, which goes by them and not by the clock."
             )
-        mistakes += self._without_effect()
+        mistakes += [*self._without_effect(), *self._directions_and_scores()]
         if mistakes:
             raise ValueError("\n".join(mistakes))
         return self
+
+    def _directions_and_scores(self) -> list[str]:
+        mistakes, directions = [], self.data.directions
+        if len(directions) > 1:
+            mistakes.append(
+                "`data` must have corpora of one direction, since a model is trained for one, but "
+                f"has {join_directions(directions)} instead."
+            )
+        sets = [f"{name}.{metric}" for name in self.data.valid for metric in VALIDATION_METRICS]
+        if self.training.best_by not in (*VALIDATION_METRICS, *sets):
+            mistakes.append(
+                f"`training.best_by` must be one of {', '.join([*VALIDATION_METRICS, *sets])}, "
+                f"but is {self.training.best_by} instead."
+            )
+        return mistakes
 
     def _without_effect(self) -> list[str]:
         parallel, mistakes = self.parallel, []

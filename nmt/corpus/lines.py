@@ -18,7 +18,7 @@ from io import BufferedReader
 from itertools import zip_longest
 from pathlib import Path
 
-from nmt.config import FilesConfig
+from nmt.config import CorpusConfig
 from nmt.errors import CorpusError
 from nmt.files import replacing
 
@@ -61,21 +61,45 @@ def read_lines(path: str | Path) -> Iterator[str]:
         ) from None
 
 
-def read_parallel(files: FilesConfig) -> Iterator[tuple[str, str]]:
-    """All pairs of a corpus, in order. Raises CorpusError if two files differ in lines."""
-    for source, target in zip(files.source, files.target, strict=True):
-        yield from _read_pair(source, target)
+def read_parallel(corpus: CorpusConfig) -> Iterator[tuple[str, str]]:
+    """All pairs of a corpus, in order; see `read_pair`."""
+    for source, target in zip(corpus.source, corpus.target, strict=True):
+        yield from read_pair(source, target)
 
 
-def check(files: FilesConfig, cache: Path | None = None) -> Survey:
+def read_pair(source: str, target: str) -> Iterator[tuple[str, str]]:
+    """The lines of two files, side by side. Raises CorpusError if they differ in number, or if
+    there are none.
+    """
+    pairs = 0
+    source_lines, target_lines = read_lines(source), read_lines(target)
+    for source_line, target_line in zip_longest(source_lines, target_lines):
+        if source_line is None or target_line is None:
+            rest = 1 + sum(1 for _ in source_lines) + sum(1 for _ in target_lines)
+            counts = (pairs, pairs + rest) if source_line is None else (pairs + rest, pairs)
+            raise CorpusError(
+                f"`{target}` must have as many lines as `{source}`, but `{source}` has "
+                f"{counts[0]} lines and `{target}` has {counts[1]} instead; line i of one must "
+                "be the translation of line i of the other."
+            )
+        pairs += 1
+        yield source_line, target_line
+    if pairs == 0:
+        raise CorpusError(
+            f"`{source}` must have at least one line, but is empty instead, as is `{target}`; "
+            "get the corpus again, or leave these files out."
+        )
+
+
+def check(corpus: CorpusConfig, cache: Path | None = None) -> Survey:
     """Read a whole corpus and raise CorpusError at its first mistake.
 
     With `cache`, files that have not been touched since an earlier check are not read again.
     """
-    record = cache / "checked" / f"{_identity(files)}.json" if cache is not None else None
+    record = cache / "checked" / f"{_identity(corpus)}.json" if cache is not None else None
     if record is not None and record.exists():
         return Survey(**json.loads(record.read_text()))
-    survey = _survey(files)
+    survey = _survey(corpus)
     if record is not None:
         write_atomically(record, json.dumps(asdict(survey)).encode())
     return survey
@@ -105,30 +129,9 @@ def _decode(raw: bytes, path: Path, number: int) -> str:
         ) from None
 
 
-def _read_pair(source: str, target: str) -> Iterator[tuple[str, str]]:
-    pairs = 0
-    source_lines, target_lines = read_lines(source), read_lines(target)
-    for source_line, target_line in zip_longest(source_lines, target_lines):
-        if source_line is None or target_line is None:
-            rest = 1 + sum(1 for _ in source_lines) + sum(1 for _ in target_lines)
-            counts = (pairs, pairs + rest) if source_line is None else (pairs + rest, pairs)
-            raise CorpusError(
-                f"`{target}` must have as many lines as `{source}`, but `{source}` has "
-                f"{counts[0]} lines and `{target}` has {counts[1]} instead; line i of one must "
-                "be the translation of line i of the other."
-            )
-        pairs += 1
-        yield source_line, target_line
-    if pairs == 0:
-        raise CorpusError(
-            f"`{source}` must have at least one line, but is empty instead, as is `{target}`; "
-            "get the corpus again, or leave these files out."
-        )
-
-
-def _survey(files: FilesConfig) -> Survey:
+def _survey(corpus: CorpusConfig) -> Survey:
     pairs, digests = 0, (hashlib.sha256(), hashlib.sha256())
-    for pair in read_parallel(files):
+    for pair in read_parallel(corpus):
         pairs += 1
         for digest, line in zip(digests, pair, strict=True):
             digest.update(line.encode() + b"\n")
@@ -136,10 +139,10 @@ def _survey(files: FilesConfig) -> Survey:
     return Survey(pairs, hashlib.sha256(both.encode()).hexdigest())
 
 
-def _identity(files: FilesConfig) -> str:
+def _identity(corpus: CorpusConfig) -> str:
     """Changes whenever a file is replaced or written to, without reading it."""
     stamps: list[object] = []
-    for path in [*files.source, "", *files.target]:
+    for path in [*corpus.source, "", *corpus.target]:
         if path == "" or not Path(path).is_file():  # reading a missing file will say so
             stamps.append(path)
             continue

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nmt.config import DataConfig
+from nmt.config import CorpusConfig, DataConfig, Direction
 from nmt.corpus.batching import BatchIterator
 from nmt.corpus.lines import check, read_parallel
 from nmt.corpus.store import TokenStore, build_store
@@ -24,50 +24,59 @@ RECIPE = 1  # raise it when vocabularies are trained differently, so that old on
 
 
 @dataclass(frozen=True)
+class ValidationSet:
+    """A validation set in memory: pair i is line i of each list."""
+
+    direction: Direction
+    source: list[str]
+    target: list[str]
+    source_ids: list[np.ndarray]  # pieces, without special ones
+    target_ids: list[np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+
+@dataclass(frozen=True)
 class PreparedData:
     """What training and validation read."""
 
     config: DataConfig
     seed: int
     vocabulary: Vocabulary
-    train: dict[str, TokenStore]
-    valid_source: list[str]
-    valid_target: list[str]
-    valid_source_ids: list[np.ndarray]  # pieces without special ones
-    valid_target_ids: list[np.ndarray]
+    train: dict[str, TokenStore]  # by name, as in the configuration
+    valid: dict[str, ValidationSet]
 
     def batches(self) -> BatchIterator:
         """The training batches, from the first on."""
-        weights = {name: files.weight for name, files in self.config.train.items()}
+        weights = {name: corpus.weight for name, corpus in self.config.train.items()}
         return BatchIterator(self.train, weights, self.config.batch, self.seed)
 
 
 def prepare(data: DataConfig, seed: int) -> PreparedData:
     """Check every file, then make or find the vocabulary and the token stores.
 
-    Several processes may do this at once: each finds or makes the same files. `seed` only orders
-    the batches; it does not change what is cached.
+    Several processes may call this at the same time: each finds or makes the same files. `seed`
+    only orders the batches; it does not change what is cached.
     """
     cache = Path(data.cache)
     check_files(data)
     vocabulary = find_vocabulary(data)
     train = {
-        name: build_store(name, files, vocabulary, data.filter, cache)
-        for name, files in data.train.items()
+        name: build_store(name, corpus, vocabulary, data.filter, cache)
+        for name, corpus in data.train.items()
     }
-    valid = list(read_parallel(data.valid))
-    valid_source, valid_target = [pair[0] for pair in valid], [pair[1] for pair in valid]
-    logger.info("%s: %d validation pairs", data.name, len(valid))
-    return PreparedData(
-        config=data,
-        seed=seed,
-        vocabulary=vocabulary,
-        train=train,
-        valid_source=valid_source,
-        valid_target=valid_target,
-        valid_source_ids=_rows(vocabulary, valid_source),
-        valid_target_ids=_rows(vocabulary, valid_target),
-    )
+    valid = {name: _validation_set(corpus, vocabulary) for name, corpus in data.valid.items()}
+    for name, validation_set in valid.items():
+        logger.info("%s: %d validation pairs in %s", data.name, len(validation_set), name)
+    return PreparedData(data, seed, vocabulary, train, valid)
+
+
+def _validation_set(corpus: CorpusConfig, vocabulary: Vocabulary) -> ValidationSet:
+    pairs = list(read_parallel(corpus))
+    source, target = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    ids = (_rows(vocabulary, source), _rows(vocabulary, target))
+    return ValidationSet(corpus.direction, source, target, *ids)
 
 
 def check_files(data: DataConfig) -> None:
@@ -76,8 +85,8 @@ def check_files(data: DataConfig) -> None:
     The test sets are included: they are needed only after training, which is late to learn that
     one is missing.
     """
-    for files in [*data.train.values(), data.valid, *data.test.values()]:
-        check(files, Path(data.cache))
+    for corpus in [*data.train.values(), *data.splits.values()]:
+        check(corpus, Path(data.cache))
 
 
 def find_vocabulary(data: DataConfig) -> Vocabulary:
@@ -101,13 +110,13 @@ def find_vocabulary(data: DataConfig) -> Vocabulary:
 
 
 def _training_lines(data: DataConfig) -> Iterator[str]:
-    for files in data.train.values():
-        for pair in read_parallel(files):
+    for corpus in data.train.values():
+        for pair in read_parallel(corpus):
             yield from pair
 
 
 def _vocabulary_fingerprint(data: DataConfig) -> str:
-    contents = [check(files, Path(data.cache)).digest for files in data.train.values()]
+    contents = [check(corpus, Path(data.cache)).digest for corpus in data.train.values()]
     parts = [RECIPE, data.vocabulary.model_dump(), contents]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 

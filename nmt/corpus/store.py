@@ -27,7 +27,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt.config import FilesConfig, FilterConfig
+from nmt.config import CorpusConfig, FilterConfig
 from nmt.corpus.filters import REASONS, find_duplicates, length_reason, text_reason
 from nmt.corpus.lines import check, read_parallel
 from nmt.corpus.vocabulary import Vocabulary
@@ -93,18 +93,18 @@ class TokenStore:
 
 
 def build_store(
-    name: str, files: FilesConfig, vocabulary: Vocabulary, filters: FilterConfig, cache: Path
+    name: str, corpus: CorpusConfig, vocabulary: Vocabulary, filters: FilterConfig, cache: Path
 ) -> TokenStore:
     """The token store of a training corpus, from `cache` if it was built before.
 
     `name` is the corpus' name, for the log and for errors.
     """
-    folder = cache / "stores" / _fingerprint(files, vocabulary, filters, cache)
+    folder = cache / "stores" / _fingerprint(corpus, vocabulary, filters, cache)
     if not folder.exists():
         building = folder.with_name(f"{folder.name}.{uuid4().hex[:8]}.tmp")
         try:
             building.mkdir(parents=True)
-            _build(name, files, vocabulary, filters, building)
+            _build(name, corpus, vocabulary, filters, building)
             _publish(building, folder)
         finally:
             shutil.rmtree(building, ignore_errors=True)
@@ -114,23 +114,23 @@ def build_store(
 
 
 def _fingerprint(
-    files: FilesConfig, vocabulary: Vocabulary, filters: FilterConfig, cache: Path
+    corpus: CorpusConfig, vocabulary: Vocabulary, filters: FilterConfig, cache: Path
 ) -> str:
-    parts = [FORMAT, check(files, cache).digest, vocabulary.fingerprint, filters.model_dump()]
+    parts = [FORMAT, check(corpus, cache).digest, vocabulary.fingerprint, filters.model_dump()]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _build(
-    name: str, files: FilesConfig, vocabulary: Vocabulary, filters: FilterConfig, folder: Path
+    name: str, corpus: CorpusConfig, vocabulary: Vocabulary, filters: FilterConfig, folder: Path
 ) -> None:
     scratch = folder / "scratch"
     scratch.mkdir()
-    seen = find_duplicates(read_parallel(files), scratch) if filters.duplicates else None
+    seen = find_duplicates(read_parallel(corpus), scratch) if filters.duplicates else None
     kind = np.dtype(np.uint16 if len(vocabulary) < 2**16 else np.uint32)
     dropped: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
     read = 0
     with _Side(folder, "source", kind) as source, _Side(folder, "target", kind) as target:
-        for chunk in _chunks(read_parallel(files)):
+        for chunk in _chunks(read_parallel(corpus)):
             repeated = [False] * len(chunk) if seen is None else seen[read : read + len(chunk)]
             kept = _filter_texts(chunk, repeated, filters, dropped)
             encoded = _encode(kept, vocabulary, filters, dropped)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nmt.config import Direction
 from nmt.corpus.vocabulary import Vocabulary
 from nmt.decoding.engine import Hypothesis
 from nmt.errors import ModelFolderError
@@ -47,7 +48,7 @@ class Translation:
 
 
 class TextCodec:
-    """The languages and the vocabulary of a model."""
+    """The directions and the vocabulary of a model: how texts become pieces, and pieces texts."""
 
     def __init__(self, description: ModelDescription, vocabulary: Vocabulary) -> None:
         """See `load_vocabulary`."""
@@ -55,19 +56,14 @@ class TextCodec:
         self.vocabulary = vocabulary
 
     @property
-    def source_language(self) -> str:
-        """Code of the language that it reads."""
-        return self.description.source_language
+    def directions(self) -> list[Direction]:
+        """What the model translates."""
+        return self.description.directions
 
-    @property
-    def target_language(self) -> str:
-        """Code of the language that it writes."""
-        return self.description.target_language
-
-    def splitter(self, longest: int = LONGEST) -> Splitter:
-        """How texts are cut into segments for this model, of at most so many pieces."""
-        count = self.vocabulary.count
-        return Splitter(self.source_language, count, longest)
+    def splitter(self, direction: Direction, longest: int = LONGEST) -> Splitter:
+        """How texts of a direction's source language are split into segments of at most so many
+        pieces."""
+        return Splitter(direction.source, self.vocabulary.count, longest)
 
     def translation(self, source: Sequence[int], hypotheses: list[Hypothesis]) -> Translation:
         """What a source's hypotheses, the best first, come to.

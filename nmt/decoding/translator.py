@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from nmt.config import DecodeConfig, UseConfig
+from nmt.config import DecodeConfig, UseConfig, find_direction
 from nmt.corpus.vocabulary import Vocabulary
 from nmt.decoding.engine import Engine, Hypothesis, Request
 from nmt.decoding.translation import TextCodec, Translation, aligned_text, load_vocabulary
@@ -133,16 +133,23 @@ class Translator(TextCodec):
         texts: Sequence[str],
         decode: DecodeConfig | None = None,
         *,
+        source: str | None = None,
+        target: str | None = None,
         alignments: bool = False,
     ) -> list[Translation]:
         """Translate segments, in order. None of them is split; blank ones give a blank.
 
+        `source` and `target` are language codes, such as `source="en", target="de"`. They may be
+        left out where the model's `directions` leave no choice.
+
         Raises:
-            InputError: one string is given instead of a list.
+            InputError: one string is given instead of a list; or the languages are none of the
+                model's directions, or leave a choice of several.
             ModelFolderError: the model's weights are not finite.
         """
         if isinstance(texts, str):
             raise InputError("`texts` must be a list of strings, but is one string instead.")
+        find_direction(self.directions, source, target)
         decode = decode or self.decode
         sources = self.vocabulary.encode_batch(texts)
         found = self._search(sources, decode, alignments)
@@ -157,13 +164,18 @@ class Translator(TextCodec):
         buffer: int,
         decode: DecodeConfig | None = None,
         *,
+        source: str | None = None,
+        target: str | None = None,
         alignments: bool = False,
     ) -> Iterator[Translation]:
-        """Translate any number of segments, in order, `buffer` of them in memory at a time."""
+        """Translate any number of segments, in order, `buffer` of them in memory at a time; the
+        rest as in `translate`."""
         assert buffer >= 1, "a buffer holds a line"
         waiting = iter(lines)
         while texts := list(islice(waiting, buffer)):
-            yield from self.translate(texts, decode, alignments=alignments)
+            yield from self.translate(
+                texts, decode, source=source, target=target, alignments=alignments
+            )
 
     def _search(
         self, sources: Sequence[Sequence[int]], decode: DecodeConfig, alignments: bool
@@ -195,18 +207,25 @@ class Translator(TextCodec):
         texts: Sequence[str],
         form: Literal["text", "html", "xml"] = "text",
         decode: DecodeConfig | None = None,
+        *,
+        source: str | None = None,
+        target: str | None = None,
     ) -> list[str]:
         """Translate texts of any length, sentence by sentence. White space, markup, addresses and
-        placeholders stay.
+        placeholders stay. Languages as in `translate`.
 
         Raises:
+            InputError: the languages are none of the model's directions, or leave a choice.
             ModelFolderError: the model's weights are not finite.
         """
-        splitter = self.splitter()
+        splitter = self.splitter(find_direction(self.directions, source, target))
         documents = [document_of(splitter, text, form) for text in texts]
         segments = [segment.text for one in documents for segment in one.segments]
         aligned = any(one.needs_alignments for one in documents)
-        readings = map(aligned_text, self.translate(segments, decode, alignments=aligned))
+        translations = self.translate(
+            segments, decode, source=source, target=target, alignments=aligned
+        )
+        readings = map(aligned_text, translations)
         return [one.join(list(islice(readings, len(one.segments)))) for one in documents]
 
 

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from nmt.config import ModelConfig, Settings, read
+from nmt.config import Direction, ModelConfig, Settings, read
 from nmt.config.settings import PositiveFloat
 from nmt.errors import ConfigurationError, ModelFolderError
 from nmt.model.build import build_graph
@@ -41,11 +41,12 @@ WEIGHTS, DESCRIPTION, VOCABULARY, CARD = (
 class ModelDescription(Settings):
     """model.yaml: what the weights are."""
 
-    format: Literal[2] = Field(description="Version of this layout.")
+    format: Literal[3] = Field(description="Version of this layout.")
     model: ModelConfig
     vocabulary_size: int = Field(ge=1, description="Pieces of the joint vocabulary.")
-    source_language: str = Field(description="Language code of the source side.")
-    target_language: str = Field(description="Language code of the target side.")
+    directions: list[Direction] = Field(
+        min_length=1, description="What it translates: pairs of a source and a target language."
+    )
     precision: Literal["fp32", "bf16"] = Field(description="Format the model was trained in.")
     weights: Literal["fp32", "int8"] = Field(description="Format the weights are stored in.")
     clip: PositiveFloat | None = Field(
@@ -127,12 +128,21 @@ def read_description(folder: Path) -> ModelDescription:
         raise ModelFolderError(f"`{file}` must be YAML, but cannot be read: {error}") from None
     if not isinstance(values, dict):
         raise ModelFolderError(f"`{file}` must describe a model, but holds {values!r} instead.")
-    if values.get("format") == 1:  # which had none of these
-        values = {**values, "format": 2, "weights": "fp32", "clip": None, "clip_cells": False}
     try:
-        return read(ModelDescription, values)
+        return read(ModelDescription, _upgraded(values))
     except ConfigurationError as error:
         raise ModelFolderError(f"`{file}` is not a description of a model: {error}") from None
+
+
+def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a model.yaml of this or an earlier format, as this format has them."""
+    values = dict(values)
+    if values.get("format") == 1:  # before int8 weights and clipping
+        values |= {"format": 2, "weights": "fp32", "clip": None, "clip_cells": False}
+    if values.get("format") == 2:  # one direction, as two settings
+        languages = {side: values.pop(f"{side}_language", None) for side in ("source", "target")}
+        values |= {"format": 3, "directions": [languages]}
+    return values
 
 
 def read_weights(folder: Path, description: ModelDescription) -> dict[str, Tensor]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from nmt.config import TrainConfig
+from nmt.config import TrainConfig, join_directions
 from nmt.corpus.prepare import PreparedData
 from nmt.training.checkpoint import Progress
+from nmt.training.scores import Scores
 
 
 def model_card(
@@ -14,18 +13,22 @@ def model_card(
     data: PreparedData,
     parameters: int,
     progress: Progress,
-    validation: Mapping[str, float | str],
+    scores: Scores,
 ) -> str:
     """Markdown, with every number taken from the run."""
-    source, target = config.data.source_language, config.data.target_language
     corpora = "\n".join(
-        f"| {name} | {store.statistics.kept:,} of {store.statistics.read:,} "
+        f"| {name} | {config.data.train[name].direction} "
+        f"| {store.statistics.kept:,} of {store.statistics.read:,} "
         f"| {store.statistics.source_tokens:,} | {store.statistics.target_tokens:,} |"
         for name, store in data.train.items()
     )
-    scores = "\n".join(f"| {name} | {_cell(value)} |" for name, value in validation.items())
+    validation = "\n".join(
+        f"| {name} | {data.valid[name].direction} | {one.sentences:,} "
+        f"| {one.bleu:.2f} | {one.chrf:.2f} | {one.loss:.3f} |"
+        for name, one in scores.sets.items()
+    )
     model = config.model
-    return f"""# Translation from `{source}` to `{target}`
+    return f"""# Translation {join_directions(config.data.directions)}
 
 A {model.architecture.upper()} model ({model.name}: {model.encoder_layers} encoder and \
 {model.decoder_layers} decoder LSTM layers of {model.hidden_size} units, {parameters:,} \
@@ -40,21 +43,24 @@ translator.translate(["..."])
 
 ## Training data
 
-| corpus | pairs kept | {source} pieces | {target} pieces |
-|---|---|---|---|
+| corpus | direction | pairs kept | source tokens | target tokens |
+|---|---|---|---|---|
 {corpora}
 
-{progress.step:,} steps, {progress.epoch:.1f} passes, {progress.target_tokens:,} target tokens,
+{progress.step:,} steps, {progress.epoch:.1f} epochs, {progress.target_tokens:,} target tokens,
 {progress.seconds / 60:.1f} minutes; seed {config.seed}, precision {config.precision.name}.
 
-## Scores on a part of the validation set
+## Validation
 
-The first {min(config.training.validate_sentences, len(data.valid_source)):,} sentences, detokenised
-and cased, by sacreBLEU:
+The first sentences of each set were translated and scored by sacreBLEU, detokenised and cased; the
+loss is a target token's mean over the whole set.
 
-| | |
-|---|---|
-{scores}
+| set | direction | sentences | BLEU | chrF2 | loss |
+|---|---|---|---|---|---|
+{validation}
+
+- BLEU: `{scores.bleu_signature}`
+- chrF2: `{scores.chrf_signature}`
 
 ## Limits
 
@@ -62,9 +68,3 @@ Trained on sentences of at most {config.data.filter.max_tokens} pieces from the 
 of another kind, longer text and other languages are translated badly. It can leave things out or
 make things up. The licences of the corpora may limit the use of the model.
 """
-
-
-def _cell(value: float | str) -> str:
-    """A table's cell; sacreBLEU's signatures have the sign that separates cells."""
-    text = f"{value:.2f}" if isinstance(value, float) else str(value)
-    return text.replace("|", "\\|")

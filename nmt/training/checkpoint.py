@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class Progress:
     seconds: float = 0.0  # of all sessions together
     best_score: float | None = None
     best_step: int = 0
+    best_scores: dict[str, Any] = field(default_factory=dict)  # then, by validation set
     without_improvement: int = 0  # validations
     validated_step: int = 0  # at which the weights were scored last
     averaged_step: int = 0  # at which the mean of checkpoints was scored last

@@ -12,10 +12,10 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from nmt.config import TrainConfig
+from nmt.config import CorpusConfig, Direction, TrainConfig, join_directions
 from nmt.corpus.lines import read_lines
 from nmt.decoding import DEFAULT, Translator
 from nmt.errors import ConfigurationError
@@ -32,69 +32,82 @@ def distilled(config: TrainConfig, wait: bool = False) -> TrainConfig:
 
     Raises:
         ModelFolderError: the teacher cannot be loaded.
-        ConfigurationError: it translates between other languages.
+        ConfigurationError: it does not translate a corpus' direction.
     """
     if config.distill is None:
         return config
-    folder, data = Path(config.distill), config.data
-    translator = Translator.load(
-        folder,
-        precision=config.precision.name,
-        emulate=config.precision.emulate,
-        threads=config.parallel.threads,
-    )
-    wanted = (data.source_language, data.target_language)
-    found = (translator.source_language, translator.target_language)
-    if found != wanted:
-        raise ConfigurationError(
-            [
-                f"`distill` must be a model from {wanted[0]} to {wanted[1]}, as `data`, but "
-                f"`{folder}` is from {found[0]} to {found[1]} instead."
-            ]
-        )
-    teacher = _digest_of(folder / "model.safetensors")
+    teacher = Teacher.load(Path(config.distill), config, wait)
+    known = teacher.translator.directions
+    for corpus in config.data.train.values():
+        if corpus.direction not in known:
+            raise ConfigurationError(
+                [
+                    f"`distill` must be a model that translates {corpus.direction}, as `data` has "
+                    f"it, but `{config.distill}` translates {join_directions(known)} instead."
+                ]
+            )
     train = {
-        name: files.changed(
-            target=[
-                str(_translated(file, translator, teacher, config, wait)) for file in files.source
-            ]
-        )
-        for name, files in data.train.items()
+        name: corpus.changed(target=teacher.targets_of(corpus))
+        for name, corpus in config.data.train.items()
     }
     return config.changed(data={"train": train})
 
 
-def _translated(
-    source: str, translator: Translator, teacher: str, config: TrainConfig, wait: bool
-) -> Path:
-    """The file of one source file's translations."""
-    identity = [teacher, _digest_of(Path(source)), DEFAULT.model_dump(), config.precision.name]
-    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
-    file = Path(config.data.cache) / "distilled" / f"{digest}.gz"
-    while wait and not file.exists():
-        time.sleep(0.5)
-    if file.exists():
-        logger.info("distilled: %s, translated before", file)
+@dataclass(frozen=True)
+class Teacher:
+    """A model that translates training corpora for another one."""
+
+    translator: Translator
+    weights: str  # digest
+    cache: Path
+    wait: bool  # for another process, which translates
+
+    @classmethod
+    def load(cls, folder: Path, config: TrainConfig, wait: bool) -> Teacher:
+        """Load a model folder, to translate in the number format of the training."""
+        translator = Translator.load(
+            folder,
+            precision=config.precision.name,
+            emulate=config.precision.emulate,
+            threads=config.parallel.threads,
+        )
+        weights = _digest_of(folder / "model.safetensors")
+        return cls(translator, weights, Path(config.data.cache) / "distilled", wait)
+
+    def targets_of(self, corpus: CorpusConfig) -> list[str]:
+        """The files of its translations of a corpus' source files."""
+        return [str(self._translated(file, corpus.direction)) for file in corpus.source]
+
+    def _translated(self, source: str, direction: Direction) -> Path:
+        file = self.cache / f"{self._digest(source, direction)}.gz"
+        while self.wait and not file.exists():
+            time.sleep(0.5)
+        if file.exists():
+            logger.info("distilled: %s, translated before", file)
+            return file
+        file.parent.mkdir(parents=True, exist_ok=True)
+        began, count = time.monotonic(), 0
+        translations = self.translator.translate_stream(
+            read_lines(source), BUFFER, source=direction.source, target=direction.target
+        )
+        with (
+            replacing(file) as unfinished,
+            gzip.open(unfinished, "wt", encoding="utf-8", newline="\n") as out,
+        ):
+            for count, translation in enumerate(translations, 1):
+                out.write(translation.text + "\n")
+                if count % (5 * BUFFER) == 0:
+                    speed = count / (time.monotonic() - began)
+                    logger.info("distilling %s: %d lines, %.0f a second", source, count, speed)
+        logger.info("distilled %s: %d lines in %.0f s", source, count, time.monotonic() - began)
         return file
-    file.parent.mkdir(parents=True, exist_ok=True)
-    began, count = time.monotonic(), 0
-    with (
-        replacing(file) as unfinished,
-        gzip.open(unfinished, "wt", encoding="utf-8", newline="\n") as out,
-    ):
-        for text in _texts(source, translator):
-            out.write(text + "\n")
-            count += 1
-            if count % (5 * BUFFER) == 0:
-                speed = count / (time.monotonic() - began)
-                logger.info("distilling %s: %d lines, %.0f a second", source, count, speed)
-    logger.info("distilled %s: %d lines in %.0f s", source, count, time.monotonic() - began)
-    return file
 
-
-def _texts(source: str, translator: Translator) -> Iterator[str]:
-    for translation in translator.translate_stream(read_lines(source), BUFFER):
-        yield translation.text
+    def _digest(self, source: str, direction: Direction) -> str:
+        """Of all that decides what the translations of a file are."""
+        precision = self.translator.precision
+        text = _digest_of(Path(source))
+        identity = [self.weights, direction.code, text, DEFAULT.model_dump(), precision]
+        return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
 
 
 def _digest_of(file: Path) -> str:

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,10 @@ from nmt.training.average import RunningAverage, mean_of_checkpoints
 from nmt.training.checkpoint import Checkpoints, Progress, read_progress
 from nmt.training.metrics import Metrics
 from nmt.training.optimizer import learning_rate_factor
+from nmt.training.scores import Scores
 from nmt.training.tracing import Tracing
 from nmt.training.validation import (
     Candidate,
-    Scores,
     discard,
     publish,
     score_candidate,
@@ -185,15 +186,18 @@ class Trainer:
     def _validate(self, weights: Mapping[str, Tensor] | None = None) -> None:
         """Score the weights (the average where there is one) and keep them if they are the best."""
         self._look_at_last()
-        loss = None
+        losses = None
         if weights is None:
             weights = self._weights()
             if not self._averaging:
-                loss = self._executor.validation_loss(validation_batches(self._data))
+                losses = {
+                    name: self._executor.validation_loss(validation_batches(validation_set))
+                    for name, validation_set in self._data.valid.items()
+                }
         score = 0.0
         if self._executor.is_main:
             candidate = Candidate(self._config, self._data, self._description, weights)
-            scores = score_candidate(candidate, loss)
+            scores = score_candidate(candidate, losses)
             score = scores.quality(self._settings.best_by)
             self._report(scores)
         score = self._executor.agree(score)
@@ -203,6 +207,7 @@ class Trainer:
             progress.best_score, progress.best_step = score, progress.step
             progress.without_improvement = 0
             if self._executor.is_main:
+                progress.best_scores = {name: asdict(one) for name, one in scores.sets.items()}
                 publish(candidate, scores, progress, self._seconds())
         else:
             progress.without_improvement += 1
@@ -211,13 +216,10 @@ class Trainer:
 
     def _report(self, scores: Scores) -> None:
         assert self._metrics
-        values = scores.as_dict()
-        self._metrics.write(self._progress.step, "validation", values)
+        self._metrics.write(self._progress.step, "validation", scores.as_metrics())
         self._metrics.say(
-            f"step {self._progress.step}, pass {self._progress.epoch:.1f}, "
-            f"{self._seconds() / 60:.1f} min: loss {scores.loss:.3f}, "
-            f"perplexity {math.exp(min(scores.loss, 20)):.2f}, BLEU {scores.bleu:.2f}, "
-            f"chrF {scores.chrf:.2f}",
+            f"step {self._progress.step}, epoch {self._progress.epoch:.1f}, "
+            f"{self._seconds() / 60:.1f} min: {scores}"
         )
 
     @property
@@ -349,6 +351,7 @@ def write_summary(config: TrainConfig, progress: Progress) -> None:
         "best_by": config.training.best_by,
         "best_score": progress.best_score,
         "best_step": progress.best_step,
+        "validation": progress.best_scores,
         "best": str(config.folder / "best"),
         "seed": config.seed,
     }

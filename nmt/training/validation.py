@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,15 +12,16 @@ from torch import Tensor
 
 from nmt.config import TrainConfig
 from nmt.corpus.batching import ordered_batches
-from nmt.corpus.prepare import PreparedData
+from nmt.corpus.prepare import PreparedData, ValidationSet
 from nmt.decoding.translator import Translator
-from nmt.evaluation.bleu import score
+from nmt.evaluation import bleu
 from nmt.model.batch import Batch
 from nmt.model.folder import CARD, VOCABULARY, ModelDescription, replace_folder, write_model_folder
 from nmt.parallel.local import mean_loss
 from nmt.training.card import model_card
 from nmt.training.checkpoint import Progress
 from nmt.training.loss import SmoothedCrossEntropy
+from nmt.training.scores import Scores, SetScores
 
 VALIDATION_ROWS = 64  # sentences of a batch for the validation loss
 
@@ -40,35 +41,17 @@ class Candidate:
         return self.config.folder / "candidate"
 
 
-@dataclass(frozen=True)
-class Scores:
-    """One validation."""
-
-    loss: float  # mean of a target token; smoothed as in training
-    bleu: float
-    chrf: float
-    bleu_signature: str
-    chrf_signature: str
-    sentences: int
-
-    def quality(self, by: str) -> float:
-        """The number by which models are compared; more is better."""
-        return {"bleu": self.bleu, "chrf": self.chrf, "loss": -self.loss}[by]
-
-    def as_dict(self) -> dict[str, float | str]:
-        """For metrics.jsonl and the model card."""
-        return asdict(self)
-
-
-def validation_batches(data: PreparedData) -> Iterator[Batch]:
-    """The validation set for its loss."""
-    for rows in ordered_batches(data.valid_source_ids, data.valid_target_ids, VALIDATION_ROWS):
+def validation_batches(validation_set: ValidationSet) -> Iterator[Batch]:
+    """A whole validation set, for its loss."""
+    pairs = validation_set.source_ids, validation_set.target_ids
+    for rows in ordered_batches(*pairs, VALIDATION_ROWS):
         yield Batch.from_rows(rows.source, rows.target)
 
 
-def score_candidate(candidate: Candidate, loss: float | None) -> Scores:
-    """Write the candidate's folder, translate a part of the validation set with it, and score.
-    `loss` is that of its weights, or None where no executor has them: averages."""
+def score_candidate(candidate: Candidate, losses: Mapping[str, float] | None) -> Scores:
+    """Write the candidate's folder, translate the first sentences of each validation set with it,
+    and score. `losses` are its weights' on each set, or None where no executor has these weights,
+    as with averages."""
     config, data = candidate.config, candidate.data
     config.folder.mkdir(parents=True, exist_ok=True)
     vocabulary = config.folder / VOCABULARY
@@ -76,35 +59,47 @@ def score_candidate(candidate: Candidate, loss: float | None) -> Scores:
     write_model_folder(
         candidate.folder, candidate.description, candidate.weights, vocabulary, card=""
     )
-    if loss is None:
-        loss = _loss_of(candidate)
-    count = config.training.validate_sentences
+    if losses is None:
+        losses = _losses_of(candidate)
     translator = Translator.load(candidate.folder, device=config.parallel.device)
-    translations = translator.translate(data.valid_source[:count], config.decode)
+    sets, signatures = {}, {}
+    for name, validation_set in data.valid.items():
+        scores = _translation_scores(translator, validation_set, config)
+        signatures = {metric: score.signature for metric, score in scores.items()}
+        sets[name] = SetScores(
+            direction=validation_set.direction.code,
+            sentences=min(len(validation_set), config.training.validate_sentences),
+            loss=losses[name],
+            bleu=scores["bleu"].score,
+            chrf=scores["chrf"].score,
+        )
+    return Scores(sets, signatures["bleu"], signatures["chrf"])
+
+
+def _translation_scores(
+    translator: Translator, validation_set: ValidationSet, config: TrainConfig
+) -> bleu.Scores:
+    count = config.training.validate_sentences
+    translations = translator.translate(validation_set.source[:count], config.decode)
     hypotheses = [translation.text for translation in translations]
-    scores = score(
-        hypotheses, data.valid_target[:count], bootstrap=0, seed=0, metrics=("bleu", "chrf")
-    )
-    return Scores(
-        loss,
-        scores["bleu"].score,
-        scores["chrf"].score,
-        scores["bleu"].signature,
-        scores["chrf"].signature,
-        len(hypotheses),
-    )
+    references = validation_set.target[:count]
+    return bleu.score(hypotheses, references, bootstrap=0, seed=0, metrics=("bleu", "chrf"))
 
 
-def _loss_of(candidate: Candidate) -> float:
-    """On the whole validation set, in this process."""
+def _losses_of(candidate: Candidate) -> dict[str, float]:
+    """On each whole validation set, in this process."""
     config = candidate.config
     cuda = config.parallel.device != "cpu" and torch.cuda.is_available()
     device = "cuda" if cuda else "cpu"
     graph = candidate.description.graph()
     stack = graph.build(graph.names, seed=0)
     stack.load(candidate.weights)
+    stack.to(device)
     loss = SmoothedCrossEntropy(config.training.label_smoothing)
-    return mean_loss(stack.to(device), validation_batches(candidate.data), loss, device)
+    return {
+        name: mean_loss(stack, validation_batches(validation_set), loss, device)
+        for name, validation_set in candidate.data.valid.items()
+    }
 
 
 def discard(candidate: Candidate) -> None:
@@ -116,7 +111,7 @@ def publish(candidate: Candidate, scores: Scores, progress: Progress, seconds: f
     """Make the candidate the run's best model."""
     progress = Progress(**{**vars(progress), "seconds": seconds})
     parameters = sum(weight.numel() for weight in candidate.weights.values())
-    card = model_card(candidate.config, candidate.data, parameters, progress, scores.as_dict())
+    card = model_card(candidate.config, candidate.data, parameters, progress, scores)
     (candidate.folder / CARD).write_text(card, encoding="utf-8")
     best = candidate.config.folder / "best"
     replace_folder(candidate.folder, best, best.with_name("best.old"))

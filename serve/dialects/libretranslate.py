@@ -107,7 +107,7 @@ def languages(models: Models) -> list[dict[str, Any]]:
 
 def settings(models: Models, limits: LimitsConfig, keys: bool) -> dict[str, Any]:
     """`GET /frontend/settings`."""
-    source, target = models.models[0].pair
+    direction = models.models[0].direction
     return {
         "apiKeys": keys,
         "charLimit": limits.characters,
@@ -115,8 +115,8 @@ def settings(models: Models, limits: LimitsConfig, keys: bool) -> dict[str, Any]
         "frontendTimeout": 500,
         "keyRequired": keys,
         "language": {
-            "source": {"code": source, "name": name_of(source)},
-            "target": {"code": target, "name": name_of(target)},
+            "source": {"code": direction.source, "name": name_of(direction.source)},
+            "target": {"code": direction.target, "name": name_of(direction.target)},
         },
         "maxAlternatives": limits.alternatives,  # ours
         "suggestions": False,

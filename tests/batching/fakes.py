@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nmt.config import DecodeConfig
+from nmt.config import DecodeConfig, Direction
 from nmt.decoding.engine import Finished, Hypothesis, Request
 from nmt.decoding.translation import Alternative, Translation
 from nmt.text.document import Splitter
@@ -36,7 +36,7 @@ class Shouting:
         target: str = "de",
     ) -> None:
         self.before = before  # each step
-        self.source_language, self.target_language = source, target
+        self.directions = [Direction(source=source, target=target)]
         self.vocabulary = ShoutingVocabulary()
         self.precision = "fp32"
         self.batches: list[list[str]] = []  # of each step
@@ -45,8 +45,8 @@ class Shouting:
     def engine(self, decode: DecodeConfig, alignments: bool) -> ShoutingEngine:  # noqa: ARG002
         return ShoutingEngine(self)
 
-    def splitter(self, longest: int = 200) -> Splitter:
-        return Splitter(self.source_language, self.vocabulary.count, longest)
+    def splitter(self, direction: Direction, longest: int = 200) -> Splitter:
+        return Splitter(direction.source, self.vocabulary.count, longest)
 
     def translation(self, source: Sequence[int], hypotheses: list[Hypothesis]) -> Translation:
         text = "".join(map(chr, source))

@@ -51,7 +51,7 @@ def all_of(engine: BatchEngine, requests: list[Request]) -> dict[object, Finishe
 
 def test_the_same_hypotheses(model: RemoteModel, translator: Translator) -> None:
     assert model.precision == "fp32"
-    assert (model.source_language, model.target_language) == ("en", "de")
+    assert list(map(str, model.directions)) == ["en→de"]
     sources = translator.vocabulary.encode_batch(LINES[:6])
     assert model.vocabulary.encode_batch(LINES[:6]) == sources
     requests = [Request(i, source, n_best=1 + i % 3) for i, source in enumerate(sources)]

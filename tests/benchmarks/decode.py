@@ -270,14 +270,13 @@ def random_model(
 ) -> tuple[ModelDescription, dict[str, Tensor]]:
     """Initial weights, with which translations never end by themselves."""
     description = ModelDescription(
-        format=2,
+        format=3,
         weights="fp32",
         clip=None,
         clip_cells=False,
         model=config.model,
         vocabulary_size=vocabulary,
-        source_language=config.data.source_language,
-        target_language=config.data.target_language,
+        directions=config.data.directions,
         precision="fp32",
     )
     graph = description.graph()

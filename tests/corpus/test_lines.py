@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from nmt.config import FilesConfig
+from nmt.config import CorpusConfig, Direction
 from nmt.corpus.lines import Survey, check, read_lines, read_parallel, write_atomically
 from nmt.errors import CorpusError
+
+EN_DE = Direction(source="en", target="de")
 
 
 def write(path: Path, content: str | bytes) -> str:
@@ -16,9 +18,11 @@ def write(path: Path, content: str | bytes) -> str:
     return str(path)
 
 
-def pair(folder: Path, source: str | bytes, target: str | bytes) -> FilesConfig:
-    return FilesConfig(
-        source=[write(folder / "a.en", source)], target=[write(folder / "a.de", target)]
+def pair(folder: Path, source: str | bytes, target: str | bytes) -> CorpusConfig:
+    return CorpusConfig(
+        direction=EN_DE,
+        source=[write(folder / "a.en", source)],
+        target=[write(folder / "a.de", target)],
     )
 
 
@@ -69,7 +73,8 @@ def test_plain_text_called_gz_is_damaged(tmp_path: Path) -> None:
 
 
 def test_pairs_of_several_files_follow_each_other(tmp_path: Path) -> None:
-    files = FilesConfig(
+    files = CorpusConfig(
+        direction=EN_DE,
         source=[write(tmp_path / "1.en", "a\nb\n"), write(tmp_path / "2.en.gz", "c\n")],
         target=[write(tmp_path / "1.de.gz", "A\nB\n"), write(tmp_path / "2.de", "C")],
     )
@@ -96,15 +101,19 @@ def test_an_empty_corpus_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_missing_language_is_an_error(tmp_path: Path) -> None:
-    files = FilesConfig(source=[write(tmp_path / "a.en", "x")], target=[str(tmp_path / "a.de")])
+    files = CorpusConfig(
+        direction=EN_DE, source=[write(tmp_path / "a.en", "x")], target=[str(tmp_path / "a.de")]
+    )
     with pytest.raises(CorpusError, match=r"a\.de` must be a file, but does not exist"):
         check(files)
 
 
 def test_the_digest_is_of_the_text_and_not_of_its_packing(tmp_path: Path) -> None:
     plain = check(pair(tmp_path, "a\nb\n", "A\nB\n"))
-    packed = FilesConfig(
-        source=[write(tmp_path / "z.en.gz", "a\r\nb")], target=[write(tmp_path / "z.de", "A\nB")]
+    packed = CorpusConfig(
+        direction=EN_DE,
+        source=[write(tmp_path / "z.en.gz", "a\r\nb")],
+        target=[write(tmp_path / "z.de", "A\nB")],
     )
     assert check(packed) == plain
     assert check(pair(tmp_path, "a\nb\n", "A\nb\n")) != plain

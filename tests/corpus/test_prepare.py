@@ -4,21 +4,32 @@ from pathlib import Path
 
 import pytest
 
-from nmt.config import BatchConfig, DataConfig, FilesConfig, FilterConfig, VocabularyConfig
+from nmt.config import (
+    BatchConfig,
+    CorpusConfig,
+    DataConfig,
+    Direction,
+    FilterConfig,
+    VocabularyConfig,
+)
 from nmt.corpus.prepare import prepare
 from nmt.errors import ConfigurationError, CorpusError
 
+EN_DE = Direction(source="en", target="de")
 SYLLABLES = "ein zwei drei vier on tw thr ee fou do hu nd ca t ka tze".split()  # noqa: SIM905
 
 
-def write(folder: Path, name: str, count: int) -> FilesConfig:
+def write(folder: Path, name: str, count: int) -> CorpusConfig:
     chance = random.Random(name)
     for side in ("en", "de"):
         words = ("".join(chance.choices(SYLLABLES, k=3)) for _ in range(6 * count))
         lines = (" ".join(islice(words, 6)) + f" {i}\n" for i in range(count))
         (folder / f"{name}.{side}").write_text("".join(lines))
-    return FilesConfig(
-        source=[str(folder / f"{name}.en")], target=[str(folder / f"{name}.de")], weight=2.0
+    return CorpusConfig(
+        source=[str(folder / f"{name}.en")],
+        target=[str(folder / f"{name}.de")],
+        direction=EN_DE,
+        weight=2.0,
     )
 
 
@@ -26,10 +37,9 @@ def write(folder: Path, name: str, count: int) -> FilesConfig:
 def data(tmp_path: Path) -> DataConfig:
     return DataConfig(
         name="tiny",
-        source_language="en",
-        target_language="de",
+        direction=EN_DE,
         train={"one": write(tmp_path, "one", 80), "two": write(tmp_path, "two", 40)},
-        valid=write(tmp_path, "valid", 10),
+        valid={"valid": write(tmp_path, "valid", 10), "more": write(tmp_path, "more", 5)},
         test={"test": write(tmp_path, "test", 10)},
         vocabulary=VocabularyConfig(
             size=300, kind="unigram", character_coverage=1.0, sample_lines=1000, model=None
@@ -44,13 +54,13 @@ def test_everything_is_prepared(data: DataConfig) -> None:
     prepared = prepare(data, seed=1)
     assert len(prepared.vocabulary) == 300
     assert {name: len(store) for name, store in prepared.train.items()} == {"one": 80, "two": 40}
-    assert prepared.valid_source == Path(data.valid.source[0]).read_text().splitlines()
-    assert prepared.valid_target == Path(data.valid.target[0]).read_text().splitlines()
-    for texts, rows in (
-        (prepared.valid_source, prepared.valid_source_ids),
-        (prepared.valid_target, prepared.valid_target_ids),
-    ):
-        assert [row.tolist() for row in rows] == prepared.vocabulary.encode_batch(texts)
+    assert {name: len(one) for name, one in prepared.valid.items()} == {"valid": 10, "more": 5}
+    for name, one in prepared.valid.items():
+        assert one.direction == EN_DE
+        assert one.source == Path(data.valid[name].source[0]).read_text().splitlines()
+        assert one.target == Path(data.valid[name].target[0]).read_text().splitlines()
+        for texts, rows in ((one.source, one.source_ids), (one.target, one.target_ids)):
+            assert [row.tolist() for row in rows] == prepared.vocabulary.encode_batch(texts)
     assert next(prepared.batches()).epoch > 0
 
 
@@ -73,7 +83,7 @@ def test_new_training_text_makes_a_new_vocabulary(data: DataConfig, tmp_path: Pa
     assert len(second.train["one"]) == 81
 
 
-@pytest.mark.parametrize("name", ["two.de", "valid.en", "test.de"])
+@pytest.mark.parametrize("name", ["two.de", "valid.en", "more.de", "test.de"])
 def test_every_file_is_checked_before_any_work(data: DataConfig, tmp_path: Path, name: str) -> None:
     (tmp_path / name).unlink()
     with pytest.raises(CorpusError, match=f"{name}` must be a file, but does not exist"):

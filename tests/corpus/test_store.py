@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nmt.config import FilesConfig, FilterConfig, VocabularyConfig
+from nmt.config import CorpusConfig, Direction, FilterConfig, VocabularyConfig
 from nmt.corpus import store as store_module
 from nmt.corpus.lines import read_parallel
 from nmt.corpus.store import TokenStore, build_store
@@ -17,11 +17,15 @@ from nmt.errors import CorpusError
 FILTERS = FilterConfig(max_tokens=40, max_ratio=5.0, duplicates=True, copies=True)
 WORDS = "ein zwei drei vier fünf sechs one two three four five six Haus house".split()  # noqa: SIM905
 
+EN_DE = Direction(source="en", target="de")
 
-def write_corpus(folder: Path, pairs: list[tuple[str, str]], name: str = "c") -> FilesConfig:
+
+def write_corpus(folder: Path, pairs: list[tuple[str, str]], name: str = "c") -> CorpusConfig:
     for side, k in (("en", 0), ("de", 1)):
         (folder / f"{name}.{side}").write_text("".join(pair[k] + "\n" for pair in pairs))
-    return FilesConfig(source=[str(folder / f"{name}.en")], target=[str(folder / f"{name}.de")])
+    return CorpusConfig(
+        direction=EN_DE, source=[str(folder / f"{name}.en")], target=[str(folder / f"{name}.de")]
+    )
 
 
 def sentences(count: int, seed: int = 0) -> list[tuple[str, str]]:
@@ -206,7 +210,8 @@ def test_memory_does_not_grow_with_the_corpus(
 def test_multi30k(tmp_path: Path) -> None:
     assert "NMT_CORPORA" in os.environ, "data/README.md says how to get the corpora"
     corpora = Path(os.environ["NMT_CORPORA"])
-    files = FilesConfig(
+    files = CorpusConfig(
+        direction=EN_DE,
         source=[str(corpora / "multi30k/valid.en.gz")],
         target=[str(corpora / "multi30k/valid.de.gz")],
     )

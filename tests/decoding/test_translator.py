@@ -1,3 +1,4 @@
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,8 +105,35 @@ def test_long_sentences_make_small_batches() -> None:
     assert _most(64, 1000 * USUAL_LENGTH) == 1
 
 
-def test_languages(translator: Translator) -> None:
-    assert (translator.source_language, translator.target_language) == ("en", "de")
+def test_the_only_direction_may_be_named(translator: Translator) -> None:
+    assert list(map(str, translator.directions)) == ["en→de"]
+    expected = texts(translator.translate(TEXTS[:2]))
+    assert texts(translator.translate(TEXTS[:2], source="en", target="de")) == expected
+    assert texts(list(translator.translate_stream(TEXTS[:2], 2, target="de"))) == expected
+    assert translator.translate_texts(TEXTS[:1], source="en") == expected[:1]
+
+
+def test_a_direction_that_the_model_does_not_have(translator: Translator) -> None:
+    sentence = (
+        "`source` and `target` must be one of the model's directions (en→de), but are 'de' and "
+        "'en' instead."
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(sentence)}$"):
+        translator.translate(TEXTS, source="de", target="en")
+    with pytest.raises(InputError, match=f"^{re.escape(sentence)}$"):
+        next(translator.translate_stream(TEXTS, 1, source="de", target="en"))
+    with pytest.raises(InputError, match=f"^{re.escape(sentence)}$"):
+        translator.translate_texts(TEXTS, source="de", target="en")
+
+
+def test_a_model_of_several_directions_must_be_told_which(translator: Translator) -> None:
+    directions = [{"source": "en", "target": "de"}, {"source": "en", "target": "fr"}]
+    description = translator.description.changed(directions=directions)
+    several = Translator(description, translator.vocabulary, translator.stepper)
+    with pytest.raises(InputError, match=r"but leave several \(en→de, en→fr\); give both\.$"):
+        several.translate(TEXTS, source="en")
+    expected = texts(translator.translate(TEXTS[:2]))
+    assert texts(several.translate(TEXTS[:2], target="fr")) == expected
 
 
 def make_plan(folder: Path, *devices: str) -> Plan:

@@ -7,7 +7,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from nmt.config import ModelConfig
+from nmt.config import Direction, ModelConfig
 from nmt.errors import ModelFolderError
 from nmt.model.folder import (
     ModelDescription,
@@ -23,14 +23,13 @@ MakeModel = Callable[..., ModelConfig]
 @pytest.fixture
 def description(model_config: MakeModel) -> ModelDescription:
     return ModelDescription(
-        format=2,
+        format=3,
         weights="fp32",
         clip=None,
         clip_cells=False,
         model=model_config(tie="target"),
         vocabulary_size=20,
-        source_language="en",
-        target_language="de",
+        directions=[Direction(source="en", target="de")],
         precision="fp32",
     )
 
@@ -202,12 +201,12 @@ def test_a_description_that_is_no_mapping(folder: Path, content: str, value: str
 def test_a_description_of_another_kind(folder: Path) -> None:
     file = folder / "model.yaml"
     values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    values["format"] = 3
+    values["format"] = 4
     del values["model"]["hidden_size"]
     file.write_text(yaml.safe_dump(values), encoding="utf-8")
     assert message(folder) == (
         f"`{file}` is not a description of a model: "
-        "`format` must be one of 2, but is 3 instead.\n"
+        "`format` must be one of 3, but is 4 instead.\n"
         "`model.hidden_size` must be set, but is missing."
     )
 
@@ -274,10 +273,46 @@ def test_int8_weights(
     assert "one number for each row of" in message(folder)
 
 
-def test_a_folder_of_the_first_format_is_read(folder: Path, description: ModelDescription) -> None:
+def as_written_by_version_0_1(folder: Path, number: int) -> Path:
+    """Rewrite a model folder's description in the format 1 or 2."""
     file = folder / "model.yaml"
     values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    del values["weights"], values["clip"], values["clip_cells"]
-    values["format"] = 1
+    (direction,) = values.pop("directions")
+    values |= {f"{side}_language": language for side, language in direction.items()}
+    if number == 1:
+        del values["weights"], values["clip"], values["clip_cells"]
+    values["format"] = number
     file.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_folder_of_version_0_1_is_read(
+    folder: Path, description: ModelDescription, number: int
+) -> None:
+    as_written_by_version_0_1(folder, number)
     assert read_description(folder) == description
+    read_weights(folder, description)
+
+
+def test_a_folder_of_version_0_1_without_a_language(folder: Path) -> None:
+    file = as_written_by_version_0_1(folder, 2)
+    text = file.read_text(encoding="utf-8").replace("target_language: de\n", "")
+    file.write_text(text, encoding="utf-8")
+    assert message(folder) == (
+        f"`{file}` is not a description of a model: "
+        "`directions.0.target` must be a valid string, but is None instead."
+    )
+
+
+def test_the_directions_are_in_the_description(folder: Path) -> None:
+    values = yaml.safe_load((folder / "model.yaml").read_text(encoding="utf-8"))
+    assert values["format"] == 3
+    assert values["directions"] == [{"source": "en", "target": "de"}]
+
+
+def test_a_folder_without_directions(folder: Path) -> None:
+    file = folder / "model.yaml"
+    values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    file.write_text(yaml.safe_dump({**values, "directions": []}), encoding="utf-8")
+    assert message(folder).endswith("`directions` must not be empty.")

@@ -71,7 +71,13 @@ def serve_config(**changes: Any) -> ServeConfig:
 
 
 def models_of(*translators: Any) -> Models:
-    return Models([Model(f"model{i}", one, one.splitter()) for i, one in enumerate(translators)])
+    return Models(
+        [
+            Model(f"model{i}", one, direction, one.splitter(direction))
+            for i, one in enumerate(translators)
+            for direction in one.directions
+        ]
+    )
 
 
 @pytest.fixture

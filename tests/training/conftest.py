@@ -26,11 +26,11 @@ SIZES = {"train": 3000, "valid": 50, "test": 100}
 GROUP = """
 defaults: [base, _self_]
 name: digits
-source_language: digits
-target_language: words
+direction: digits-words
 train:
   digits: {{source: [{folder}/train.digits], target: [{folder}/train.words]}}
-valid: {{source: [{folder}/valid.digits], target: [{folder}/valid.words]}}
+valid:
+  valid: {{source: [{folder}/valid.digits], target: [{folder}/valid.words]}}
 test:
   test: {{source: [{folder}/test.digits], target: [{folder}/test.words]}}
 # 256 byte pieces, 4 special ones, the digits, and the letters of the words, merged to whole words.

@@ -15,10 +15,10 @@ from nmt.training.distill import distilled
 LINES = ["A man is sleeping.", "Two dogs play.", "The woman reads a book."]
 
 
-def config_of(folder: Path, teacher: Path, **languages: str) -> TrainConfig:
+def config_of(folder: Path, teacher: Path, **changes: str) -> TrainConfig:
     values = compose_values("train", f"distill={teacher}", f"data.cache={folder / 'cache'}")
     files = {"source": [str(folder / "s.gz")], "target": [str(folder / "t")]}
-    values["data"] |= {"train": {"mine": {**files, "weight": 2.0}}, **languages}
+    values["data"] |= {"train": {"mine": {**files, "weight": 2.0}}, **changes}
     if not (folder / "s.gz").exists():  # its digest has the time in it
         with gzip.open(folder / "s.gz", "wt", encoding="utf-8") as out:
             out.write("".join(f"{line}\n" for line in LINES))
@@ -43,11 +43,13 @@ def test_a_teacher_s_translations_take_the_place_of_targets(
 
 
 def test_without_a_teacher_nothing_changes(tmp_path: Path, tiny_model_folder: Path) -> None:
-    config = config_of(tmp_path, tiny_model_folder).model_copy(update={"distill": None})
+    config = config_of(tmp_path, tiny_model_folder).changed(distill=None)
     assert distilled(config) is config
 
 
 def test_a_teacher_of_other_languages(tmp_path: Path, tiny_model_folder: Path) -> None:
-    config = config_of(tmp_path, tiny_model_folder, target_language="fr")
-    with pytest.raises(ConfigurationError, match="must be a model from en to fr, as `data`, but"):
+    config = config_of(tmp_path, tiny_model_folder, direction="en-fr")
+    with pytest.raises(
+        ConfigurationError, match="must be a model that translates en→fr, as `data` has it, but"
+    ):
         distilled(config)

@@ -130,14 +130,24 @@ def test_a_run_folder(through: TrainConfig) -> None:
     assert tokens == sorted(tokens)
     validations = metrics(config, "validation")
     assert [line["step"] for line in validations] == [6, 12, 18, 24]
-    assert {line["sentences"] for line in validations} == {3}
+    assert {line["valid.sentences"] for line in validations} == {3}
     assert validations[0]["bleu_signature"].startswith("nrefs:1|case:mixed|")
+    for line in validations:
+        assert all(line[metric] == line[f"valid.{metric}"] for metric in ("loss", "bleu", "chrf"))
 
     found = summary(config)
     assert found["steps"] == 24
     assert found["target_tokens"] == tokens[-1]
     assert found["epochs"] == pytest.approx(24 * 16 / 3000, abs=1e-3)
     assert found["best_score"] == max(-line["loss"] for line in validations)
+    best = max(validations, key=lambda line: -line["loss"])
+    assert found["validation"] == {
+        "valid": {
+            "direction": "digits-words",
+            "sentences": 3,
+            **{metric: best[metric] for metric in ("loss", "bleu", "chrf")},
+        }
+    }
     assert found["best"] == str(config.folder / "best")
     assert found["tokens_per_second"] == pytest.approx(tokens[-1] / found["seconds"])
 
@@ -148,20 +158,20 @@ def test_the_best_model_is_a_complete_folder(through: TrainConfig, tmp_path: Pat
     assert sorted(path.name for path in best.iterdir()) == names
     elsewhere = Path(shutil.copytree(best, tmp_path / "elsewhere"))
     translator = Translator.load(elsewhere)
-    assert (translator.source_language, translator.target_language) == ("digits", "words")
+    assert list(map(str, translator.directions)) == ["digits→words"]
     assert len(translator.translate(["123", ""])) == 2
 
     card = (elsewhere / "README.md").read_text(encoding="utf-8")
     count = sum(w.numel() for w in load_file(elsewhere / "model.safetensors").values())
     for expected in (
-        "# Translation from `digits` to `words`",
+        "# Translation digits→words",
         "A GNMT model (tiny: 2 encoder and 2 decoder LSTM layers of 8 units, "
         f"{count:,} parameters) with a joint SentencePiece vocabulary of 330 pieces.",
-        "| digits | 3,000 of 3,000 |",
-        "24 steps, 0.1 passes,",
+        "| digits | digits→words | 3,000 of 3,000 |",
+        "24 steps, 0.1 epochs,",
         "seed 1, precision fp32.",
-        "The first 3 sentences",
-        r"| bleu_signature | nrefs:1\|case:mixed\|",
+        "| valid | digits→words | 3 | ",
+        "- BLEU: `nrefs:1|case:mixed|",
     ):
         assert expected in card
 
@@ -442,6 +452,33 @@ def test_a_limit_of_time(small: MakeConfig) -> None:
     Translator.load(config.folder / "best")
 
 
+def test_several_validation_sets(small: MakeConfig) -> None:
+    config = small("training.average.kind=none", "training.max_steps=12")
+    corpus = config.data.valid["valid"]
+    test = config.data.test["test"]
+    config = config.changed(
+        data={"valid": {"dev": corpus, "held.out": test}}, training={"best_by": "held.out.loss"}
+    )
+    train(config)
+    lines = metrics(config, "validation")
+    for line in lines:
+        for metric in ("loss", "bleu", "chrf"):
+            each = [line[f"dev.{metric}"], line[f"held.out.{metric}"]]
+            assert line[metric] == pytest.approx(sum(each) / 2)
+    assert lines[0]["dev.loss"] != lines[0]["held.out.loss"]
+    found = summary(config)
+    assert found["best_score"] == max(-line["held.out.loss"] for line in lines)
+    assert list(found["validation"]) == ["dev", "held.out"]
+    card = (config.folder / "best" / "README.md").read_text(encoding="utf-8")
+    for name, scores in found["validation"].items():
+        assert f"| {name} | digits→words | 3 | {scores['bleu']:.2f} | " in card
+    alone = small("training.average.kind=none", "training.max_steps=12", "name=alone")
+    train(alone)
+    assert [line["loss"] for line in metrics(alone, "validation")] == [
+        line["dev.loss"] for line in lines
+    ]
+
+
 def test_the_first_validation_can_be_later(small: MakeConfig) -> None:
     config = small("training.validate_first=13")
     train(config)
@@ -479,7 +516,9 @@ def test_the_loss_is_that_of_the_weights_that_are_kept(small: MakeConfig, kind: 
     stack = graph.build(graph.names, seed=9)
     stack.load(load_file(best / "model.safetensors"))
     data = prepare(config.data, config.seed)
-    loss = mean_loss(stack, validation_batches(data), SmoothedCrossEntropy(0.1), "cpu")
+    loss = mean_loss(
+        stack, validation_batches(data.valid["valid"]), SmoothedCrossEntropy(0.1), "cpu"
+    )
     losses = [line["loss"] for line in metrics(config, "validation")]
     assert loss == pytest.approx(min(losses), rel=1e-5)
 

@@ -1,0 +1,88 @@
+"""A direction: from which language into which one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from nmt.config.settings import Settings
+from nmt.errors import InputError
+
+# The form of a BCP 47 tag: a language, and perhaps a script, a region and so on.
+_CODE = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*")
+
+
+def _language_code(value: str) -> str:
+    if not _CODE.fullmatch(value):
+        raise PydanticCustomError(
+            "language_code",
+            "a language code of letters, digits and hyphens, such as `en` or `pt-BR`",
+        )
+    return value
+
+
+LanguageCode = Annotated[str, AfterValidator(_language_code)]
+
+
+class Direction(Settings):
+    """A source and a target language, written `en-de` or `{source: en, target: de}` in settings."""
+
+    source: LanguageCode = Field(description="Code of the language that is translated from.")
+    target: LanguageCode = Field(description="Code of the language that is translated into.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        languages = value.split("-")
+        if len(languages) != 2 or not all(languages):
+            raise PydanticCustomError(
+                "direction",
+                "two language codes, such as `en-de`, or `{source: …, target: …}` where a code "
+                "has a hyphen of its own",
+            )
+        return {"source": languages[0], "target": languages[1]}
+
+    @property
+    def code(self) -> str:
+        """`en-de`, for settings, metrics and names of files."""
+        return f"{self.source}-{self.target}"
+
+    def __str__(self) -> str:
+        """`en→de`, for people."""
+        return f"{self.source}→{self.target}"
+
+
+def join_directions(directions: Sequence[Direction]) -> str:
+    """Directions in a sentence: `en→de, de→en`."""
+    return ", ".join(map(str, directions))
+
+
+def find_direction(
+    directions: Sequence[Direction], source: str | None = None, target: str | None = None
+) -> Direction:
+    """The one of a model's directions that has these languages; None stands for any language.
+
+    Raises:
+        InputError: none of them has, or several have.
+    """
+    fitting = [
+        one for one in directions if source in (None, one.source) and target in (None, one.target)
+    ]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise InputError(
+            "`source` and `target` must leave one of the model's directions, but leave several "
+            f"({join_directions(fitting)}); give both."
+        )
+    known = join_directions(directions)
+    raise InputError(
+        f"`source` and `target` must be one of the model's directions ({known}), but are "
+        f"{source!r} and {target!r} instead."
+    )
