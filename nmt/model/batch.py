@@ -22,8 +22,10 @@ MULTIPLE = 512  # of the output layer's rows on a GPU
 class Batch:
     """Sentence pairs ready for training. Immutable; cutting one makes views.
 
-    `first_row`, `first_step` and `global_shape` say which part of the global batch this is, so that
-    whatever is random depends on the place in the global batch and not on how it was cut.
+    Every tensor but `places` has one row for each sentence, so that a field that is added later is
+    divided with the others. `first_row`, `first_step` and `global_shape` say which part of the
+    global batch this is, so that whatever is random depends on the place in the global batch and
+    not on how it was cut.
     """
 
     source: Tensor  # (B, S) pieces and EOS
@@ -81,6 +83,11 @@ class Batch:
         assert self.places is not None, "set when the batch was made"
         return self.places
 
+    @property
+    def labels(self) -> Tensor:
+        """(N,) the target's tokens in the order of the output layer's rows."""
+        return self.target_output.flatten()[self.target_index]
+
     def to(self, device: str | torch.device) -> Batch:
         """The same batch on another device."""
         device = torch.device(device)
@@ -96,7 +103,7 @@ class Batch:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         if device.type == "cuda" and self.target_input.device.type == "cpu":
             values["places"] = filled_up(self.target_index, self.target_input.numel())
-        return Batch(**{name: moved(value) for name, value in values.items()})
+        return replace(self, **{name: moved(value) for name, value in values.items()})
 
     def cut(self, pieces: int) -> list[Batch]:
         """Cut into `pieces` of nearly equal rows, each padded only to its own longest row."""
@@ -105,20 +112,16 @@ class Batch:
         return [self._rows(a, b) for a, b in pairwise(bounds)]
 
     def _rows(self, first: int, end: int) -> Batch:
-        source_lengths, target_lengths = (
-            self.source_lengths[first:end],
-            self.target_lengths[first:end],
-        )
-        S, T = int(source_lengths.max()), int(target_lengths.max())
-        return Batch(
-            self.source[first:end, :S],
-            source_lengths,
-            self.target_input[first:end, :T],
-            self.target_output[first:end, :T],
-            target_lengths,
-            self.first_row + first,
-            self.global_shape,
-        )
+        rows: dict[str, Any] = {
+            field.name: value[first:end]
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor) and field.name != "places"
+        }
+        S, T = int(rows["source_lengths"].max()), int(rows["target_lengths"].max())
+        rows["source"] = rows["source"][:, :S]
+        rows["target_input"] = rows["target_input"][:, :T]
+        rows["target_output"] = rows["target_output"][:, :T]
+        return replace(self, **rows, places=None, first_row=self.first_row + first)
 
     def source_steps(self, first: int, end: int) -> Batch:
         """The source's time steps from `first` to before `end`, with the lengths that are in them;

@@ -38,8 +38,8 @@ from nmt.model.graph import LayerGraph
 from nmt.parallel import group
 from nmt.parallel.executor import Loss, OptimizerFactory, StepResult
 from nmt.parallel.group import from_main, is_main
-from nmt.parallel.local import PARAMETER, labels
 from nmt.parallel.stage import Stage, parameters_on_several
+from nmt.parallel.state import parameter_of
 from nmt.parallel.stores import Parameters, PlainStore, ShardedStore
 from nmt.parallel.trace import Event, Kind, Recorder
 from nmt.placement.plan import Plan
@@ -194,7 +194,7 @@ class DeepSpeedExecutor:
         labels on the last one."""
         self._losses.clear()
         self._stage.pieces = [piece.to(self._device) for piece in pieces]
-        return ((torch.tensor(i), labels(piece)) for i, piece in enumerate(self._stage.pieces))
+        return ((torch.tensor(i), piece.labels) for i, piece in enumerate(self._stage.pieces))
 
     def piece_loss(self, logits: Tensor, piece_labels: Tensor) -> Tensor:
         """What the last stage goes backward from."""
@@ -235,7 +235,7 @@ class DeepSpeedExecutor:
         """Parameters and the optimizer's state, by canonical name, on the main process."""
         state = self._store.state()
         owned = {n for n, p in self._parameters.items() if self._owns(p)}
-        mine = {key: value for key, value in state.items() if _parameter_of(key) in owned}
+        mine = {key: value for key, value in state.items() if parameter_of(key) in owned}
         return group.collect(mine, self._device)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -253,11 +253,6 @@ class DeepSpeedExecutor:
     def close(self) -> None:
         """Leave the process group."""
         group.leave()
-
-
-def _parameter_of(key: str) -> str:
-    """The parameter that a key of a state belongs to."""
-    return key.removeprefix(PARAMETER) if key.startswith(PARAMETER) else key.split("/", 2)[2]
 
 
 def _check_precision(dtype: torch.dtype, zero: int, copies: int) -> None:

@@ -20,7 +20,6 @@ from nmt.model.batch import Batch
 from nmt.model.dropout import ForwardPass, Randomness
 from nmt.model.graph import BATCH, Axis, LayerGraph, LayerStack, Node, State, total
 from nmt.parallel.executor import Loss
-from nmt.parallel.local import labels
 from nmt.placement.tasks import Task, TaskGraph
 
 Key = tuple[str, int, int]
@@ -145,7 +144,7 @@ class DeviceWork:
             within = ForwardPass.of(piece, self._step.randomness)
             output, state_out = self._stack.layer(layer)(inputs, state, within)
             if layer == self._last:
-                output = self._loss(output, labels(piece))
+                output = self._loss(output, piece.labels)
                 self.losses.append(output.detach())
                 output = output * self._step.scale
         if self._training:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,15 +11,9 @@ from nmt.model.batch import Batch
 from nmt.model.dropout import EVALUATION, ForwardPass, Randomness
 from nmt.model.graph import LayerGraph, LayerStack
 from nmt.parallel.executor import Loss, OptimizerFactory, StepResult
+from nmt.parallel.state import load_local_state, local_state
 from nmt.parallel.trace import Event, Recorder
 from nmt.precision.master_weights import MasterWeights
-
-PARAMETER, OPTIMIZER = "parameter/", "optimizer/"
-
-
-def labels(batch: Batch) -> Tensor:
-    """The target tokens in the order of the output layer's rows: (N,)."""
-    return batch.target_output.flatten()[batch.target_index]
 
 
 @torch.no_grad()
@@ -32,7 +25,7 @@ def mean_loss(
     for batch in batches:
         tokens += batch.tokens
         batch = batch.to(device)
-        total += float(loss(stack(batch, EVALUATION), labels(batch)))
+        total += float(loss(stack(batch, EVALUATION), batch.labels))
     return total / tokens
 
 
@@ -79,7 +72,7 @@ class LocalExecutor:
             piece = piece.to(self._device)
             with self.recorder(0, "forward", f"forward {i}"):
                 logits = self._stack(piece, ForwardPass.of(piece, self._randomness))
-                loss = self._loss(logits, labels(piece)) / tokens
+                loss = self._loss(logits, piece.labels) / tokens
                 self.recorder.wait_for(self._device)
             with self.recorder(0, "backward", f"backward {i}"):
                 loss.backward()
@@ -136,36 +129,3 @@ def clip(parameters: list[nn.Parameter], largest: float | None) -> Tensor:
     if largest is not None:
         torch.nn.utils.clip_grads_with_norm_(parameters, largest, norm)
     return norm
-
-
-def local_state(
-    parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
-) -> dict[str, Tensor]:
-    """Parameters and their optimizer state as a flat dictionary."""
-    state = {PARAMETER + name: p.detach() for name, p in parameters.items()}
-    for name, parameter in parameters.items():
-        fields: dict[str, Any] = optimizer.state.get(parameter, {})
-        for key, value in fields.items():
-            state[f"{OPTIMIZER}{key}/{name}"] = torch.as_tensor(value)
-    return state
-
-
-@torch.no_grad()
-def load_local_state(
-    parameters: Mapping[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    state: Mapping[str, Tensor],
-) -> None:
-    """The inverse of `local_state`, for the parameters that this process has."""
-    for name, parameter in parameters.items():
-        parameter.copy_(state[PARAMETER + name])
-        fields = {
-            key.removeprefix(OPTIMIZER).removesuffix(f"/{name}"): value
-            for key, value in state.items()
-            if key.startswith(OPTIMIZER) and key.split("/", 2)[2] == name
-        }
-        optimizer.state.pop(parameter, None)
-        if fields:
-            optimizer.state[parameter] = {
-                field: value.to(parameter.device, copy=True) for field, value in fields.items()
-            }

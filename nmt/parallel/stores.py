@@ -15,7 +15,13 @@ import torch.distributed as dist
 from torch import Tensor
 
 from nmt.parallel import group
-from nmt.parallel.local import OPTIMIZER, PARAMETER, load_local_state, local_state
+from nmt.parallel.state import (
+    OPTIMIZER,
+    PARAMETER,
+    load_local_state,
+    local_state,
+    optimizer_fields,
+)
 
 Parameters = Mapping[str, Any]  # parameters with what DeepSpeed adds to them, by canonical name
 
@@ -101,12 +107,8 @@ class ShardedStore:
     def load(self, state: Mapping[str, Tensor]) -> None:
         """The inverse of `state`."""
         self.set_parameters({name: state[PARAMETER + name] for name in self._parameters})
-        some_name = next(iter(self._parameters))
-        fields = {
-            key.removeprefix(OPTIMIZER).removesuffix(f"/{some_name}"): value
-            for key, value in state.items()
-            if key.startswith(OPTIMIZER) and key.endswith(f"/{some_name}")
-        }
+        by_name = optimizer_fields(state)
+        fields = by_name.get(next(iter(self._parameters)), {})
         self._optimizer.state.pop(self._flat, None)
         if not fields:
             return
@@ -121,5 +123,5 @@ class ShardedStore:
         self._wrapper._lazy_init_hp_params_optimizer_state()
         for field in (field for field, value in fields.items() if value.dim()):
             for name, parameter in self._parameters.items():
-                value = state[f"{OPTIMIZER}{field}/{name}"].to(parameter.device)
+                value = by_name[name][field].to(parameter.device)
                 parameter.set_full_hp_param(value, field)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nmt.parallel.local import PARAMETER
+from nmt.parallel.state import PARAMETER
 from nmt.training.checkpoint import read_state
 
 AVERAGE = "average/"

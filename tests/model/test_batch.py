@@ -1,8 +1,10 @@
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from nmt.model import batch as module
 from nmt.model.batch import BOS, EOS, PAD, Batch, filled_up, length_mask, pad
@@ -71,6 +73,32 @@ def test_cutting_copies_nothing(random_batch: Callable[..., Batch]) -> None:
     batch = random_batch()
     storage = batch.source.untyped_storage().data_ptr()
     assert all(part.source.untyped_storage().data_ptr() == storage for part in batch.cut(2))
+
+
+@dataclass(frozen=True)
+class _Tagged(Batch):
+    """A batch with fields that `Batch` does not know: one for each sentence, and one for all."""
+
+    tag: Tensor | None = None  # (B,)
+    origin: str = ""
+
+
+def test_fields_that_were_added_are_divided_with_the_others(
+    random_batch: Callable[..., Batch],
+) -> None:
+    values = {field.name: getattr(random_batch(), field.name) for field in fields(Batch)}
+    batch = _Tagged(**values, tag=torch.arange(4), origin="news")
+    first, second = batch.target_steps(0, 2).cut(2)
+    assert isinstance(first, _Tagged)
+    assert isinstance(second, _Tagged)
+    assert first.tag is not None
+    assert second.tag is not None
+    assert (first.tag.tolist(), second.tag.tolist()) == ([0, 1], [2, 3])
+    moved = second.to("cpu")
+    assert isinstance(moved, _Tagged)
+    assert moved.origin == first.origin == "news"
+    assert second.target_steps(1, 2).cut(2)[1].first_step == 1
+    assert second.target_index.tolist() == [0, 1, 2, 3]
 
 
 def test_more_pieces_than_rows_is_our_mistake(random_batch: Callable[..., Batch]) -> None:

@@ -12,7 +12,7 @@ from nmt.model.batch import Batch
 from nmt.model.clip import Clip
 from nmt.model.dropout import EVALUATION
 from nmt.model.gnmt import gnmt
-from nmt.parallel.local import LocalExecutor, clip, labels
+from nmt.parallel.local import LocalExecutor, clip
 from nmt.training.loss import SmoothedCrossEntropy
 
 VOCABULARY = 30
@@ -104,7 +104,7 @@ def test_loss_and_gradients_are_the_mean_over_tokens() -> None:
     batch = batch_of(0)
     with torch.no_grad():
         logits = run._stack(batch, EVALUATION)
-    evaluated = float(SmoothedCrossEntropy(0.1)(logits, labels(batch)))
+    evaluated = float(SmoothedCrossEntropy(0.1)(logits, batch.labels))
     assert run.validation_loss([batch]) == pytest.approx(evaluated / batch.tokens, rel=1e-12)
     both = run.validation_loss([batch, batch_of(1, rows=2)])
     alone = run.validation_loss([batch_of(1, rows=2)])
