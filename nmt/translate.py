@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from nmt.command import run_command
-from nmt.config import TranslateConfig
+from nmt.config import Direction, TranslateConfig, find_direction
 from nmt.corpus.lines import read_lines
 from nmt.errors import InputError
 from nmt.files import replacing
@@ -31,7 +31,8 @@ def translate(config: TranslateConfig) -> None:
     """Read lines, translate them a buffer at a time, and write each as soon as it is ready.
 
     Raises:
-        InputError: the input is not UTF-8, or the output cannot be written.
+        InputError: the input is not UTF-8, the output cannot be written, or the model does not
+            translate between these languages.
         CorpusError: the input file is missing or damaged.
     """
     # torch takes a second to import, which `--help` and mistakes in the settings need not wait for
@@ -40,28 +41,33 @@ def translate(config: TranslateConfig) -> None:
     chosen = config.translator
     lines = read_lines(config.input) if config.input is not None else stdin_lines(sys.stdin.buffer)
     translator = Translator.from_settings(chosen.folder, chosen, config.decode)
-    if config.form != "lines":
-        with opened(config.output) as output:
-            write(texts(translator, lines, config), output)
-        return
-    jsonl = config.format == "jsonl"
-    translations = translator.translate_stream(lines, config.buffer, alignments=jsonl)
+    direction = find_direction(translator.directions, config.source, config.target)
     with opened(config.output) as output:
-        write((as_json(one) if jsonl else one.text for one in translations), output)
+        write(translated(translator, direction, lines, config), output)
 
 
-def texts(translator: Translator, lines: Iterable[str], config: TranslateConfig) -> Iterator[str]:
-    """Translations of lines that are cut into sentences, or of all lines as one document."""
-    if config.form == "html":
-        yield from translator.translate_texts(["\n".join(lines)], "html")
-        return
-    waiting = iter(lines)
-    while some := list(islice(waiting, config.buffer)):
-        yield from translator.translate_texts(some)
+def translated(
+    translator: Translator, direction: Direction, lines: Iterable[str], config: TranslateConfig
+) -> Iterator[str]:
+    """The lines of the output, in the format that the configuration names."""
+    source, target = direction.source, direction.target
+    if config.input_format == "html":
+        document = "\n".join(lines)
+        yield from translator.translate_texts([document], "html", source=source, target=target)
+    elif config.input_format == "sentences":
+        waiting = iter(lines)
+        while texts := list(islice(waiting, config.buffer)):
+            yield from translator.translate_texts(texts, source=source, target=target)
+    else:
+        jsonl = config.output_format == "jsonl"
+        for translation in translator.translate_stream(
+            lines, config.buffer, source=source, target=target, alignments=jsonl
+        ):
+            yield as_json(translation) if jsonl else translation.text
 
 
 def stdin_lines(stream: BinaryIO) -> Iterator[str]:
-    """The lines of a binary stream, cut at "\\n" as those of a file are.
+    """The lines of a binary stream, split at "\\n" as those of a file are.
 
     Raises:
         InputError: a line is not UTF-8.
@@ -78,7 +84,7 @@ def stdin_lines(stream: BinaryIO) -> Iterator[str]:
 
 
 def as_json(translation: Translation) -> str:
-    """One line of JSON: all that is known of a translation."""
+    """All fields of a translation, as one line of JSON."""
     values = asdict(translation)
     if translation.alignment is not None:
         values["alignment"] = [[round(p, 4) for p in row] for row in translation.alignment.tolist()]
@@ -117,7 +123,7 @@ def _open(file: Path, path: str) -> BinaryIO:
 
 
 def write(lines: Iterable[str], output: BinaryIO) -> None:
-    """A line each, flushed at once: whoever reads a pipe should not wait for the next ones."""
+    """Write each line and flush it, so that whoever reads a pipe need not wait for the next one."""
     for line in lines:
         output.write(line.encode("utf-8") + b"\n")
         output.flush()

@@ -98,6 +98,15 @@ def test_a_model_on_files(evaluate: Evaluate, tiny_model_folder: Path) -> None:
     assert translating["truncated"] == sum(segment["truncated"] for segment in segments)
 
 
+def test_files_in_another_direction_than_the_model_s(
+    mistake: Evaluate, tiny_model_folder: Path
+) -> None:
+    files = (f"translator.folder={tiny_model_folder}", "source=test.de", "reference=test.en")
+    assert "must be one of the model's directions (en→de), but are 'de' and 'en'" in mistake(
+        *files, "direction=de-en"
+    )
+
+
 def test_a_model_on_a_split_of_a_corpus(
     evaluate: Evaluate, mistake: Evaluate, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
@@ -163,6 +172,16 @@ def test_a_file_against_a_split(evaluate: Evaluate, tmp_path: Path) -> None:
         (
             ["translator.folder=m", "data=sample"],
             "`split` must be one of valid, test with `data=sample`, but is None instead.",
+        ),
+        (
+            ["translator.folder=m", "data=sample", "split=test", "direction=en-de"],
+            "`direction` must be null without a model or with `data`, which has its own, but is "
+            "en-de instead.",
+        ),
+        (
+            ["translator=null", "hypothesis=test.de", "reference=test.de", "direction=en-de"],
+            "`direction` must be null without a model or with `data`, which has its own, but is "
+            "en-de instead.",
         ),
         (
             ["translator.folder=nowhere", "source=test.en", "reference=test.de"],

@@ -89,13 +89,13 @@ def test_lines_of_several_sentences_and_documents(
     translator = Translator.load(tiny_model_folder, device="cpu")
     man, dogs = (one.text for one in translator.translate(["A man is sleeping.", "Two dogs."]))
     lines = ["A man is sleeping.  Two dogs.", "", "Two dogs. https://a.org/x"]
-    done = command("form=sentences", given=as_lines(lines))
+    done = command("input_format=sentences", given=as_lines(lines))
     assert done.stderr == b""
     found = done.stdout.decode().splitlines()
     assert found[:2] == [f"{man}  {dogs}", ""]
     assert "https://a.org/x" in found[2]
     document = "<p>Two dogs.</p>\n<hr>\n<p>A man is sleeping.</p>"
-    done = command("form=html", given=document.encode())
+    done = command("input_format=html", given=document.encode())
     assert done.stdout.decode() == f"<p>{escape(dogs)}</p>\n<hr>\n<p>{escape(man)}</p>\n"
 
 
@@ -105,7 +105,8 @@ def escape(text: str) -> str:
 
 def test_file_to_file(main_exits: Callable[..., int], expected: list[str], tmp_path: Path) -> None:
     (tmp_path / "in.gz").write_bytes(gzip.compress(as_lines(SOURCE)))
-    assert main_exits("input=in.gz", "output=out", "format=jsonl", "decode.n_best=2") == 0
+    wanted = ("source=en", "target=de", "output_format=jsonl", "decode.n_best=2")
+    assert main_exits("input=in.gz", "output=out", *wanted) == 0
     lines = (tmp_path / "out").read_text("utf-8").split("\n")[:-1]
     values = [json.loads(line) for line in lines]
     assert [one["text"] for one in values] == expected
@@ -137,7 +138,19 @@ def test_file_to_file(main_exits: Callable[..., int], expected: list[str], tmp_p
             "`none.json` must be a plan",
         ),
         (["translator.plan=no.json"], b"", "`device` must be auto with a `plan`"),
-        (["decode.n_best=2"], b"", "`decode.n_best` must be 1 with format=text, but is 2"),
+        (["decode.n_best=2"], b"", "`decode.n_best` must be 1 with output_format=text, but is 2"),
+        (
+            ["input_format=html", "output_format=jsonl"],
+            b"",
+            "`input_format` must be lines with `output_format=jsonl`, but is html instead.",
+        ),
+        (
+            ["source=de", "target=en"],
+            b"A\n",
+            "`source` and `target` must be one of the model's directions (en→de), but are 'de' and "
+            "'en' instead.",
+        ),
+        (["source=e_n"], b"", "`source` must be a language code of letters, digits and hyphens"),
         (["decode.n_best=6"], b"", "`n_best` must be at most `beam_size` (5)"),
     ],
 )

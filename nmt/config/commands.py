@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from nmt.config.data import DataConfig
 from nmt.config.decode import DecodeConfig, TranslatorConfig, UseConfig
-from nmt.config.direction import Direction
+from nmt.config.direction import Direction, LanguageCode
 from nmt.config.settings import (
     NonNegativeFloat,
     NonNegativeInt,
@@ -113,22 +113,31 @@ class TranslateConfig(Settings):
     translator: TranslatorConfig
     input: str | None = Field(description="File to translate, plain or .gz; null: stdin.")
     output: str | None = Field(description="File to write; null: stdout.")
-    form: Literal["lines", "sentences", "html"] = Field(
-        description="lines: each is translated in one piece; sentences: each is cut into its "
-        "sentences; html: the whole input is one document whose tags stay."
+    source: LanguageCode | None = Field(
+        description="Language of the input, such as en; null: the model's only one."
     )
-    format: Literal["text", "jsonl"] = Field(
-        description="text: a line a sentence; jsonl: n-best, scores and alignments too."
+    target: LanguageCode | None = Field(
+        description="Language of the output; null: the model's only one."
+    )
+    input_format: Literal["lines", "sentences", "html"] = Field(
+        description="lines: each is translated as it is; sentences: each is split into sentences "
+        "first; html: the whole input is one document, whose markup stays."
+    )
+    output_format: Literal["text", "jsonl"] = Field(
+        description="text: a translation on each line; jsonl: n-best, scores and alignments too."
     )
     buffer: PositiveInt = Field(description="Lines held in memory and sorted by length.")
     decode: DecodeConfig
 
     @model_validator(mode="after")
     def _fits(self) -> TranslateConfig:
-        if self.format == "jsonl" and self.form != "lines":
-            raise ValueError(f"`form` must be lines with format=jsonl, but is {self.form} instead.")
-        if self.format == "text":
-            _one_translation(self.decode, "format=text")
+        if self.output_format == "jsonl" and self.input_format != "lines":
+            raise ValueError(
+                "`input_format` must be lines with `output_format=jsonl`, but is "
+                f"{self.input_format} instead."
+            )
+        if self.output_format == "text":
+            _one_translation(self.decode, "output_format=text")
         return self
 
 

@@ -205,7 +205,7 @@ class Translator(TextCodec):
     def translate_texts(
         self,
         texts: Sequence[str],
-        form: Literal["text", "html", "xml"] = "text",
+        markup: Literal["text", "html", "xml"] = "text",
         decode: DecodeConfig | None = None,
         *,
         source: str | None = None,
@@ -219,7 +219,7 @@ class Translator(TextCodec):
             ModelFolderError: the model's weights are not finite.
         """
         splitter = self.splitter(find_direction(self.directions, source, target))
-        documents = [document_of(splitter, text, form) for text in texts]
+        documents = [document_of(splitter, text, markup) for text in texts]
         segments = [segment.text for one in documents for segment in one.segments]
         aligned = any(one.needs_alignments for one in documents)
         translations = self.translate(
