@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from nmt.command import run_command
-from nmt.config import DataConfig, ExportConfig, ShortlistConfig
+from nmt.config import DataConfig, ExportConfig, ShortlistConfig, join_directions
 from nmt.corpus.lexicon import Lexicon
 from nmt.corpus.store import build_store
 from nmt.corpus.vocabulary import Vocabulary
@@ -21,6 +21,7 @@ from nmt.model.folder import (
     CARD,
     DESCRIPTION,
     VOCABULARY,
+    ModelDescription,
     read_description,
     read_weights,
     write_model_folder,
@@ -31,8 +32,8 @@ logger = logging.getLogger(__name__)
 
 CARDS = {
     "int8": "The weights of all matrices are stored in 8 bits, with one scale for each row.",
-    "shortlist": "A translation has frequent pieces and likely translations of the source's pieces "
-    "only: {candidates} of each, by IBM model 1 on {data}.",
+    "shortlist": "A translation has only frequent pieces and likely translations of the source's "
+    "pieces: {candidates} of each, by IBM model 1 on {data}.",
 }
 
 
@@ -46,26 +47,19 @@ def export(config: ExportConfig) -> None:
 
     Raises:
         ModelFolderError: the folder is not complete.
+        ConfigurationError: the output cannot be that folder, or `data` is not in a direction of
+            the model.
         CorpusError: a corpus of `data` is missing or damaged.
     """
     folder, output = Path(config.folder), Path(config.output)
-    if output.resolve() == folder.resolve():
-        raise ConfigurationError(
-            [f"`output` must be another folder than `folder`, but is {config.output} as well."]
-        )
-    if output.exists() and not (output / DESCRIPTION).is_file():
-        raise ConfigurationError(
-            [
-                f"`output` must be a new folder, or a model folder to replace, but `{output}` is "
-                "there and is none."
-            ]
-        )
+    check_output(folder, output)
     description = read_description(folder)
     weights = read_weights(folder, description)
     shortlist = Shortlist.load(folder, description.vocabulary_size)
     notes = [] if config.weights == "fp32" else [CARDS[config.weights]]
     if config.shortlist.candidates:
         assert config.data is not None, "the configuration was checked"
+        check_directions(config.data, description)
         vocabulary = Vocabulary.load(folder / VOCABULARY)
         shortlist = make_shortlist(config.data, vocabulary, config.shortlist)
         note = CARDS["shortlist"]
@@ -79,12 +73,46 @@ def export(config: ExportConfig) -> None:
         card + "".join(f"\n{note}\n" for note in notes),
         shortlist,
     )
-    before, after = (sum(file.stat().st_size for file in one.iterdir()) for one in (folder, output))
+    before, after = size_of(folder), size_of(output)
     logger.info("%s: %.1f MB, %.0f%% of %s", output, after / 1e6, 100 * after / before, folder)
 
 
+def check_output(folder: Path, output: Path) -> None:
+    """Raise ConfigurationError unless `output` can be written without losing anything else."""
+    if output.resolve() == folder.resolve():
+        raise ConfigurationError(
+            [f"`output` must be another folder than `folder`, but is {output} as well."]
+        )
+    if output.exists() and not (output / DESCRIPTION).is_file():
+        raise ConfigurationError(
+            [
+                f"`output` must be a new folder, or a model folder to replace, but `{output}` "
+                "exists and is not one."
+            ]
+        )
+
+
+def check_directions(data: DataConfig, description: ModelDescription) -> None:
+    """Raise ConfigurationError if a training corpus is in a direction that the model does not
+    have."""
+    known = description.directions
+    for name, corpus in data.train.items():
+        if corpus.direction not in known:
+            raise ConfigurationError(
+                [
+                    f"`data.train.{name}.direction` must be one of the model's directions "
+                    f"({join_directions(known)}), but is {corpus.direction.code} instead."
+                ]
+            )
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of a folder's files."""
+    return sum(file.stat().st_size for file in folder.iterdir())
+
+
 def make_shortlist(data: DataConfig, vocabulary: Vocabulary, config: ShortlistConfig) -> Shortlist:
-    """From the training corpora of `data`, in the model's pieces."""
+    """Learn a shortlist from the training corpora of `data`, in the model's pieces."""
     pairs = list(islice(_pairs(data, vocabulary), config.pairs))  # views of the store's files
     lexicon = Lexicon.learn(pairs, len(vocabulary), EOS)
     candidates = torch.full((len(vocabulary), config.candidates), NONE, dtype=torch.int32)
@@ -99,8 +127,8 @@ def make_shortlist(data: DataConfig, vocabulary: Vocabulary, config: ShortlistCo
 
 
 def _pairs(data: DataConfig, vocabulary: Vocabulary) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for name, files in data.train.items():
-        store = build_store(name, files, vocabulary, data.filter, Path(data.cache))
+    for name, corpus in data.train.items():
+        store = build_store(name, corpus, vocabulary, data.filter, Path(data.cache))
         for i in range(len(store)):
             yield store.source(i), store.target(i)
 

@@ -47,7 +47,9 @@ def test_int8_weights(command: Command, tiny_model_folder: Path, tmp_path: Path)
     matrices = {name for name, value in before.items() if value.dim() == 2}
     assert {name for name, value in stored.items() if value.dtype == torch.int8} == matrices
     assert (folder / WEIGHTS).stat().st_size < 0.4 * (tiny_model_folder / WEIGHTS).stat().st_size
-    weights = read_weights(folder, read_description(folder))
+    description = read_description(folder)
+    assert description.directions == read_description(tiny_model_folder).directions
+    weights = read_weights(folder, description)
     for name, value in before.items():
         step = value.abs().amax(-1, keepdim=True) / 127 if name in matrices else torch.tensor(0.0)
         assert bool(((weights[name] - value).abs() <= 0.5001 * step).all())
@@ -97,6 +99,11 @@ def test_a_shortlist(command: Command, tmp_path: Path) -> None:
         (["output=x", "shortlist.candidates=5"], "`data` must be set with `shortlist.candidates`"),
         (["output=x", "folder=nowhere"], "`nowhere` must be a model folder"),
         (["output=taken"], "`output` must be a new folder, or a model folder to replace"),
+        (
+            ["output=x", "data=multi30k_de_en", "shortlist.candidates=5"],
+            "`data.train.multi30k.direction` must be one of the model's directions (en→de), but is "
+            "de-en instead.",
+        ),
         (["output=x", "weights=int4"], "`weights` must be"),
     ],
 )
