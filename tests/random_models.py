@@ -16,7 +16,7 @@ from nmt.model.attention import Attention
 from nmt.model.batch import BOS, EOS, Batch, length_mask, pad
 from nmt.model.build import build_graph
 from nmt.model.clip import Clip
-from nmt.model.dropout import EVALUATION
+from nmt.model.context import EVALUATION
 from nmt.model.graph import BATCH, LayerGraph, LayerStack
 from nmt.model.shortlist import Shortlist
 from nmt.runtime.stepper import Stepper
@@ -52,7 +52,7 @@ class Model:
             if isinstance(layer, Attention):
                 mask = length_mask(lengths, ids.shape[1])
                 attention = layer.weights(inputs[0], inputs[1], mask)[0]
-            outputs[node.name], _ = layer(inputs, (), EVALUATION)
+            outputs[node.name] = layer(inputs, (), EVALUATION).value
         return outputs["output"].log_softmax(-1), attention
 
     def score(self, source: Sequence[int], target: Sequence[int], decode: DecodeConfig) -> float:

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from nmt.kernels import kernels_for
 from nmt.kernels.products import linear
 from nmt.model.batch import length_mask
-from nmt.model.dropout import ForwardPass
-from nmt.model.graph import Layer, State
+from nmt.model.context import ForwardContext
+from nmt.model.layer import Layer, LayerOutput, State
 
 
 class AttentionKeys(Layer):
@@ -31,11 +31,11 @@ class AttentionKeys(Layer):
     def forward(
         self,
         inputs: Sequence[Tensor],
-        state: State,
-        within: ForwardPass,  # noqa: ARG002 - same for all
-    ) -> tuple[Tensor, State]:
+        state: State,  # noqa: ARG002 - as every layer
+        context: ForwardContext,  # noqa: ARG002
+    ) -> LayerOutput:
         """(memory (B, S, H),) → (B, S, A)."""
-        return linear(inputs[0], self.weight), state
+        return LayerOutput(linear(inputs[0], self.weight))
 
 
 class Attention(Layer):
@@ -51,13 +51,13 @@ class Attention(Layer):
     def forward(
         self,
         inputs: Sequence[Tensor],
-        state: State,
-        within: ForwardPass,  # noqa: ARG002 - same for all
-    ) -> tuple[Tensor, State]:
+        state: State,  # noqa: ARG002 - as every layer
+        context: ForwardContext,  # noqa: ARG002
+    ) -> LayerOutput:
         """(queries (B, T, H), keys (B, S, A), memory (B, S, H), lengths (B,)) → (B, T, H)."""
         queries, keys, memory, lengths = inputs
         weights = self.weights(queries, keys, length_mask(lengths, keys.shape[1]))
-        return torch.bmm(weights.to(memory.dtype), memory), state
+        return LayerOutput(torch.bmm(weights.to(memory.dtype), memory))
 
     def weights(self, queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
         """(B, T, H), (B, S, A), mask (B, S) true at tokens → (B, T, S) in at least fp32, rows

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from nmt.model.dropout import ForwardPass
+from nmt.model.context import ForwardContext
 
 LOGITS = 25.0  # GNMT's gamma, the same at all times
 
@@ -29,22 +29,22 @@ class Clip:
         """The same at every step."""
         return cls(bound, bound, 0, 0 if cells else None)
 
-    def of_cells(self, within: ForwardPass) -> float | None:
+    def of_cells(self, context: ForwardContext) -> float | None:
         """The bound of cells in a forward pass; None: they have none."""
         if self.cells_from is None:
             return None
-        training = within.randomness
+        training = context.randomness
         early = training is not None and training.step < self.cells_from
-        return None if early else self.at(within)
+        return None if early else self.at(context)
 
-    def at(self, within: ForwardPass) -> float:
+    def at(self, context: ForwardContext) -> float:
         """The bound of a forward pass."""
-        if within.randomness is None:
+        if context.randomness is None:
             return self.bound
-        done = min(within.randomness.step / self.steps, 1.0) if self.steps else 1.0
+        done = min(context.randomness.step / self.steps, 1.0) if self.steps else 1.0
         return self.bound * done + self.start * (1 - done)
 
-    def __call__(self, x: Tensor, within: ForwardPass) -> Tensor:
+    def __call__(self, x: Tensor, context: ForwardContext) -> Tensor:
         """`x` within the bound; outside it, no gradient passes."""
-        bound = self.at(within)
+        bound = self.at(context)
         return x.clamp(-bound, bound)

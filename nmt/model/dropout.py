@@ -14,8 +14,6 @@ from math import prod
 import torch
 from torch import Tensor
 
-from nmt.model.batch import Batch
-
 
 def stable_seed(*parts: object) -> int:
     """A 63-bit seed from any printable parts; the same on every machine and Python."""
@@ -59,35 +57,3 @@ def _uniform_int16(shape: tuple[int, ...], generator: torch.Generator) -> Tensor
     words = torch.empty((count + 3) // 4, dtype=torch.int64, device=generator.device)
     words.random_(-(2**63), None, generator=generator)
     return words.view(torch.int16)[:count].view(shape)
-
-
-@dataclass(frozen=True)
-class ForwardPass:
-    """What surrounds one forward pass: which part of the global batch it is, and its randomness.
-
-    `randomness` is None outside training; nothing is dropped then.
-    """
-
-    first_row: int = 0
-    global_shape: tuple[int, int, int] = (0, 0, 0)
-    randomness: Randomness | None = None
-    first_step: int = 0
-
-    @classmethod
-    def of(cls, batch: Batch, randomness: Randomness | None) -> ForwardPass:
-        """The pass over `batch`."""
-        return cls(batch.first_row, batch.global_shape, randomness, batch.first_step)
-
-    def drop(self, x: Tensor, name: str, rate: float, time: int, whole: bool = False) -> Tensor:
-        """Dropout on `x` (B, time, H) from layer `name`; `time` is 1 (S) or 2 (T), the index in
-        `global_shape`. With `whole`, the H units of a position are dropped together."""
-        if self.randomness is None or rate == 0:
-            return x
-        rows, steps, width = x.shape
-        shape = (self.global_shape[0], self.global_shape[time], 1 if whole else width)
-        mask = self.randomness.mask(name, shape, rate, x)
-        first = self.first_step
-        return x * mask[self.first_row : self.first_row + rows, first : first + steps]
-
-
-EVALUATION = ForwardPass()

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nmt.model.dropout import ForwardPass
-from nmt.model.graph import Layer, State
+from nmt.model.context import ForwardContext
+from nmt.model.layer import Layer, LayerOutput, State
 
 
 class Embedding(Layer):
@@ -26,12 +26,13 @@ class Embedding(Layer):
     def forward(
         self,
         inputs: Sequence[Tensor],
-        state: State,  # noqa: ARG002 - same for all
-        within: ForwardPass,
-    ) -> tuple[Tensor, State]:
+        state: State,  # noqa: ARG002 - as every layer
+        context: ForwardContext,
+    ) -> LayerOutput:
         """(ids (B, time),) → (B, time, H)."""
         (ids,) = inputs
         # The same matrix serves as output layer where tied, which wants small entries; scaled by
         # sqrt(H) they are inputs of unit size (Vaswani et al. 2017, section 3.4).
         x = F.embedding(ids, self.weight) * self.weight.shape[1] ** 0.5
-        return within.drop(x, f"{self.name}/words", self.drop_words, self.time, whole=True), ()
+        name = f"{self.name}/words"
+        return LayerOutput(context.drop(x, name, self.drop_words, self.time, whole=True))

@@ -19,7 +19,7 @@ from nmt.config import ModelConfig
 from nmt.model.attention import Attention, AttentionKeys
 from nmt.model.clip import Clip
 from nmt.model.embedding import Embedding
-from nmt.model.graph import Axis, LayerGraph, Node
+from nmt.model.graph import Axis, LayerGraph, Node, PerPosition
 from nmt.model.lstm import LstmLayer, ReversedLstmLayer
 from nmt.model.output import Output
 
@@ -30,6 +30,7 @@ def gnmt(config: ModelConfig, vocabulary: int, clip: Clip | None = None) -> Laye
     """The graph for a joint vocabulary of that many pieces; `clip` bounds the layers' outputs."""
     full = config.residual == "full"
     H, rate, words = config.hidden_size, config.dropout, config.embedding_dropout
+    vectors = PerPosition((H,))
     target_shares = {"weight": "source_embedding.weight"} if config.tie == "all" else {}
     output_owner = "source_embedding" if config.tie == "all" else "target_embedding"
     output_shares = {} if config.tie == "none" else {"weight": f"{output_owner}.weight"}
@@ -37,12 +38,12 @@ def gnmt(config: ModelConfig, vocabulary: int, clip: Clip | None = None) -> Laye
     def embedding(side: str, field: str, axis: Axis, time: int, shares: dict[str, str]) -> Node:
         name = f"{side}_embedding"
         build = partial(Embedding, name, vocabulary, H, words, time)
-        return Node(name, build, (f"batch.{field}",), axis, H, shares)
+        return Node(name, build, (f"batch.{field}",), axis, vectors, shares)
 
     def lstm(name: str, inputs: tuple[str, ...], residuals: int, axis: Axis) -> Node:
         time = SOURCE_TIME if axis is Axis.SOURCE else TARGET_TIME
         build = partial(LstmLayer, name, H * len(inputs), H, rate, residuals, time, clip)
-        return Node(name, build, inputs, axis, H, {})
+        return Node(name, build, inputs, axis, vectors, {})
 
     first = ("encoder.0.left_to_right", "encoder.0.right_to_left")
     nodes = [
@@ -53,9 +54,9 @@ def gnmt(config: ModelConfig, vocabulary: int, clip: Clip | None = None) -> Laye
             partial(ReversedLstmLayer, first[1], H, H, rate, 0, SOURCE_TIME, clip),
             ("source_embedding", "batch.source_lengths"),
             Axis.SOURCE,
-            H,
+            vectors,
             {},
-            cut=False,
+            chunkable=False,
         ),
         lstm("encoder.1", first, len(first) if full else 0, Axis.SOURCE),
     ]
@@ -68,7 +69,7 @@ def gnmt(config: ModelConfig, vocabulary: int, clip: Clip | None = None) -> Laye
             partial(AttentionKeys, "attention_keys", H, H),
             (top,),
             Axis.SOURCE,
-            H,
+            vectors,
             {},
         ),
         embedding("target", "target_input", Axis.TARGET, TARGET_TIME, target_shares),
@@ -78,7 +79,7 @@ def gnmt(config: ModelConfig, vocabulary: int, clip: Clip | None = None) -> Laye
             partial(Attention, "attention", H, H),
             ("decoder.0", "attention_keys", top, "batch.source_lengths"),
             Axis.TARGET,
-            H,
+            vectors,
             {},
         ),
     ]
@@ -91,7 +92,7 @@ def gnmt(config: ModelConfig, vocabulary: int, clip: Clip | None = None) -> Laye
             partial(Output, "output", H, vocabulary, rate, clip is not None),
             (*summed, "batch.target_index"),
             Axis.TARGET,
-            vocabulary,
+            PerPosition((vocabulary,)),
             output_shares,
         )
     )

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from nmt.model.batch import Batch
-from nmt.model.dropout import ForwardPass
+from nmt.model.context import ForwardContext
 from nmt.model.init import initialise
+from nmt.model.layer import Layer, run_layer
 
-State = tuple[Tensor, ...]
 BATCH = "batch."
 
 
@@ -29,19 +29,15 @@ class Axis(Enum):
     TARGET = "target"
 
 
-class Layer(nn.Module):
-    """A layer of a graph. Holds parameters only: what belongs to a batch comes as arguments."""
+@dataclass(frozen=True)
+class PerPosition:
+    """The shape of an output that has `features` at every position: (B, steps, *features)."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name = name
+    features: tuple[int, ...]
 
-    def forward(
-        self, inputs: Sequence[Tensor], state: State, within: ForwardPass
-    ) -> tuple[Tensor, State]:
-        """Inputs in the node's order and the recurrent state (empty: the start) →
-        output and the state after the last time step (empty for layers without one)."""
-        raise NotImplementedError
+    def __call__(self, rows: int, steps: int) -> tuple[int, ...]:
+        """Sentences and time steps → the output's shape."""
+        return (rows, steps, *self.features)
 
 
 @dataclass(frozen=True)
@@ -52,9 +48,18 @@ class Node:
     build: Callable[[], Layer]
     inputs: tuple[str, ...]  # earlier nodes, or fields of the batch as `batch.<field>`
     axis: Axis
-    width: int  # size of the output's last dimension
+    output_shape: Callable[[int, int], tuple[int, ...]]  # of sentences and time steps
     shares: Mapping[str, str]  # own parameter → full name of the one it is tied to
-    cut: bool = True  # whether it can be cut into chunks along its axis
+    chunkable: bool = True  # whether it can run on one chunk of its time axis after the other
+
+    def __post_init__(self) -> None:
+        assert self.has_steps or not self.chunkable, f"{self.name} has no time to be split along"
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether the output has a time axis, its second dimension. One without, such as a vector
+        for each sentence, is read whole by every chunk of its readers."""
+        return self.output_shape(1, 1) != self.output_shape(1, 2)
 
 
 @dataclass(frozen=True)
@@ -141,11 +146,11 @@ class LayerStack(nn.Module):
             assert values[name].shape == parameter.shape, name
             parameter.copy_(values[name])
 
-    def forward(self, batch: Batch, within: ForwardPass) -> Tensor:
+    def forward(self, batch: Batch, context: ForwardContext) -> Tensor:
         """The whole graph on one device → the last node's output."""
-        return self.compute({}, batch, within)
+        return self.compute({}, batch, context)
 
-    def compute(self, outputs: dict[str, Tensor], batch: Batch, within: ForwardPass) -> Tensor:
+    def compute(self, outputs: dict[str, Tensor], batch: Batch, context: ForwardContext) -> Tensor:
         """Run the layers of this stack in order; `outputs` holds what they need of earlier ones,
         and each layer's output is added to it. → the last one's output."""
         for node in self.nodes:
@@ -153,7 +158,7 @@ class LayerStack(nn.Module):
                 batch.field(name.removeprefix(BATCH)) if name.startswith(BATCH) else outputs[name]
                 for name in node.inputs
             ]
-            outputs[node.name], _ = self._layers[node.name](inputs, (), within)
+            outputs[node.name], _ = run_layer(self._layers[node.name], inputs, (), context)
         return outputs[self.nodes[-1].name]
 
 

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from nmt.kernels.lstm_cpu import wide_lstm
 from nmt.model.clip import Clip
-from nmt.model.dropout import ForwardPass
-from nmt.model.graph import Layer, State
+from nmt.model.context import ForwardContext
+from nmt.model.layer import Layer, LayerOutput, State
 
 LSTM_MODE = 2  # cuDNN's number of it
 
@@ -46,13 +46,13 @@ class LstmLayer(Layer):
         self.cells = clip if clip is not None and clip.cells_from is not None else None
 
     def forward(
-        self, inputs: Sequence[Tensor], state: State, within: ForwardPass
-    ) -> tuple[Tensor, State]:
+        self, inputs: Sequence[Tensor], state: State, context: ForwardContext
+    ) -> LayerOutput:
         """(x (B, time, H), more (B, time, ·) …), state (h, c) each (B, H) or empty →
         (B, time, H), (h, c)."""
         x = torch.cat(list(inputs), -1) if len(inputs) > 1 else inputs[0]
-        x = within.drop(x, self.name, self.dropout, self.time)
-        bound = None if self.cells is None else self.cells.of_cells(within)
+        x = context.drop(x, self.name, self.dropout, self.time)
+        bound = None if self.cells is None else self.cells.of_cells(context)
         if bound is not None:
             output, state = bounded_lstm(self.lstm, x, state, bound)
         else:
@@ -60,8 +60,8 @@ class LstmLayer(Layer):
         for x in inputs[: self.residuals]:
             output = output + x
         if self.clip is not None:
-            output = self.clip(output, within)
-        return output, state
+            output = self.clip(output, context)
+        return LayerOutput(output, state)
 
     def _is_wide(self, x: Tensor) -> bool:
         """Whether `wide_lstm` is the faster way."""
@@ -115,14 +115,14 @@ class ReversedLstmLayer(LstmLayer):
     def forward(
         self,
         inputs: Sequence[Tensor],
-        state: State,  # noqa: ARG002 - same for all
-        within: ForwardPass,
-    ) -> tuple[Tensor, State]:
-        """(x (B, S, H), lengths (B,)) → (B, S, H), no state: it cannot be cut along time."""
+        state: State,  # noqa: ARG002 - as every layer
+        context: ForwardContext,
+    ) -> LayerOutput:
+        """(x (B, S, H), lengths (B,)) → (B, S, H), no state: it reads from the end."""
         x, lengths = inputs
         index = reversal_index(lengths, x.shape[1])[:, :, None]
-        output, _ = super().forward([x.gather(1, index.expand_as(x))], (), within)
-        return output.gather(1, index.expand_as(output)), ()
+        output = super().forward([x.gather(1, index.expand_as(x))], (), context).value
+        return LayerOutput(output.gather(1, index.expand_as(output)))
 
 
 def reversal_index(lengths: Tensor, longest: int) -> Tensor:

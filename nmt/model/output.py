@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from nmt.kernels.products import linear
 from nmt.model.clip import LOGITS
-from nmt.model.dropout import ForwardPass
-from nmt.model.graph import Layer, State, total
+from nmt.model.context import ForwardContext
+from nmt.model.graph import total
+from nmt.model.layer import Layer, LayerOutput, State
 
 
 class Output(Layer):
@@ -29,12 +30,15 @@ class Output(Layer):
         self.clipped = clipped  # whether logits are kept within LOGITS
 
     def forward(
-        self, inputs: Sequence[Tensor], state: State, within: ForwardPass
-    ) -> tuple[Tensor, State]:
+        self,
+        inputs: Sequence[Tensor],
+        state: State,  # noqa: ARG002 - as every layer
+        context: ForwardContext,
+    ) -> LayerOutput:
         """(x (B, T, H), more to be added to it …, `Batch.target_index` (N,)) → (N, V)."""
         *vectors, index = inputs
-        x = within.drop(total(vectors), self.name, self.dropout, 2)
-        return self.logits(x.flatten(0, 1).index_select(0, index)), state
+        x = context.drop(total(vectors), self.name, self.dropout, 2)
+        return LayerOutput(self.logits(x.flatten(0, 1).index_select(0, index)))
 
     def logits(self, x: Tensor) -> Tensor:
         """(…, H) → (…, V)."""

@@ -168,6 +168,8 @@ class DeepSpeedExecutor:
         first = self._copy * self._micro_batches
         # DeepSpeed divides by the micro-batches and averages over the copies.
         self._scale = self._copies * self._micro_batches / tokens
+        # It does so by the micro-batches with the main loss only, by the copies with all gradients.
+        self._stage.loss_scale = self._copies / tokens
         feed = self._feed(pieces[first : first + self._micro_batches])
         self._engine.train_batch(feed)
         loss = self._sum_losses() / tokens
@@ -182,7 +184,7 @@ class DeepSpeedExecutor:
         share them, and may have different numbers of them."""
         everything = list(batches)
         mine = everything[self._copy :: self._copies]
-        self._scale = None
+        self._scale, self._stage.loss_scale = None, 0.0
         with self.recorder.paused():
             self._engine.eval_batch(
                 self._feed(mine), reduce_output=None, bcast_loss=False, num_micro_batches=len(mine)

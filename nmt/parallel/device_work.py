@@ -17,8 +17,10 @@ import torch
 from torch import Tensor
 
 from nmt.model.batch import Batch
-from nmt.model.dropout import ForwardPass, Randomness
-from nmt.model.graph import BATCH, Axis, LayerGraph, LayerStack, Node, State, total
+from nmt.model.context import ForwardContext
+from nmt.model.dropout import Randomness
+from nmt.model.graph import BATCH, Axis, LayerGraph, LayerStack, Node, total
+from nmt.model.layer import State, run_layer
 from nmt.parallel.executor import Loss
 from nmt.placement.tasks import Task, TaskGraph
 
@@ -31,7 +33,7 @@ class Step(NamedTuple):
     tasks: TaskGraph
     pieces: Sequence[Batch]  # micro-batches
     randomness: Randomness | None  # None: validation
-    scale: float  # of the losses, before going backward
+    loss_scale: float  # what sums of losses are multiplied by before the backward pass
 
 
 class _ForwardRecord(NamedTuple):
@@ -85,10 +87,10 @@ class DeviceWork:
 
     # What crosses devices
 
-    def shape(self, key: Key) -> tuple[int, int, int]:
+    def shape(self, key: Key) -> tuple[int, ...]:
         """Shape of a layer's output for one chunk."""
         first, end = self._steps(*key)
-        return self._pieces[key[1]].rows, end - first, self._nodes[key[0]].width
+        return self._nodes[key[0]].output_shape(self._pieces[key[1]].rows, end - first)
 
     def put(self, key: Key, value: Tensor) -> None:
         """Take the output of a layer of another device."""
@@ -141,12 +143,12 @@ class DeviceWork:
             self._states[key] = state
             return
         with torch.set_grad_enabled(self._training):
-            within = ForwardPass.of(piece, self._step.randomness)
-            output, state_out = self._stack.layer(layer)(inputs, state, within)
+            context = ForwardContext.of(piece, self._step.randomness, self._step.loss_scale)
+            output, state_out = run_layer(self._stack.layer(layer), inputs, state, context)
             if layer == self._last:
                 output = self._loss(output, piece.labels)
                 self.losses.append(output.detach())
-                output = output * self._step.scale
+                output = output * self._step.loss_scale
         if self._training:
             last_chunk = chunk + 1 == self._tasks.chunks_of(layer)
             self._records[key] = _ForwardRecord(output, state, () if last_chunk else state_out)
@@ -181,8 +183,10 @@ class DeviceWork:
         """Another layer's output, as much of it as this chunk reads."""
         _, m, chunk = key
         if not self._tasks.whole(node.name, name):
-            if self._nodes[name].cut:
+            if self._nodes[name].chunkable:
                 return self._values[name, m, chunk]
+            if not self._nodes[name].has_steps:
+                return self._values[name, m, 0]
             first, end = self._steps(*key)
             return self._values[name, m, 0][:, first:end]
         chunks = self._tasks.chunks_of(name)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from nmt.model.batch import Batch
-from nmt.model.dropout import EVALUATION, ForwardPass, Randomness
+from nmt.model.context import EVALUATION, ForwardContext
+from nmt.model.dropout import Randomness
 from nmt.model.graph import LayerGraph, LayerStack
 from nmt.parallel.executor import Loss, OptimizerFactory, StepResult
 from nmt.parallel.state import load_local_state, local_state
@@ -71,7 +72,8 @@ class LocalExecutor:
         for i, piece in enumerate(batch.cut(self._micro_batches)):
             piece = piece.to(self._device)
             with self.recorder(0, "forward", f"forward {i}"):
-                logits = self._stack(piece, ForwardPass.of(piece, self._randomness))
+                context = ForwardContext.of(piece, self._randomness, 1 / tokens)
+                logits = self._stack(piece, context)
                 loss = self._loss(logits, piece.labels) / tokens
                 self.recorder.wait_for(self._device)
             with self.recorder(0, "backward", f"backward {i}"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from math import prod
 from statistics import median
 
 import torch
@@ -34,7 +35,7 @@ def layers_of(graph: LayerGraph) -> Layers:
         node.name: LayerInfo(
             tuple(name for name in node.inputs if not name.startswith(BATCH)),
             node.axis.value,
-            node.cut,
+            node.chunkable,
         )
         for node in graph.nodes
     }
@@ -84,7 +85,7 @@ def measure_profile(
                 inputs=list(info.inputs),
                 axis=info.axis,
                 cut=info.cut,
-                output_bytes=batch.rows * steps[info.axis] * node.width * dtype.itemsize,
+                output_bytes=dtype.itemsize * prod(node.output_shape(batch.rows, steps[info.axis])),
                 kept_bytes=kept[node.name] * batch.rows / (batch.rows // cuts[0][0]),
                 parameter_bytes=parameters[node.name],
                 draw_seconds=draws[node.name],

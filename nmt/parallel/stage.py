@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from nmt.model.batch import Batch
-from nmt.model.dropout import ForwardPass, Randomness
+from nmt.model.context import ForwardContext
+from nmt.model.dropout import Randomness
 from nmt.model.graph import LayerGraph
 
 StageMessage = tuple[Tensor, Tensor]  # packed outputs, header
@@ -41,6 +42,7 @@ class Stage(nn.Module):
         first = graph.names.index(names[0])
         self.stack = graph.build(names, seed, dtype)
         self.pieces: Sequence[Batch] = ()
+        self.loss_scale = 0.0  # see `ForwardContext`; set for each step
         self._received = graph.live_after(first)
         self._sent = graph.live_after(first + len(names))
         self._randomness = randomness
@@ -54,8 +56,11 @@ class Stage(nn.Module):
         else:
             index, outputs = unpack(self._received, message)
         piece = self.pieces[index]
-        within = ForwardPass.of(piece, self._randomness if self.training else None)
-        logits = self.stack.compute(outputs, piece, within)
+        randomness, loss_scale = (
+            (self._randomness, self.loss_scale) if self.training else (None, 0.0)
+        )
+        context = ForwardContext.of(piece, randomness, loss_scale)
+        logits = self.stack.compute(outputs, piece, context)
         return pack(index, {name: outputs[name] for name in self._sent}) if self._sent else logits
 
 

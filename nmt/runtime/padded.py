@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from nmt.model.dropout import EVALUATION
-from nmt.model.graph import BATCH, Layer, Node
+from nmt.model.context import EVALUATION
+from nmt.model.graph import BATCH, Node
+from nmt.model.layer import Layer
 from nmt.model.lstm import LstmLayer, in_one_block
 
 
@@ -35,5 +36,5 @@ class PaddedSource:
         outputs = {f"{BATCH}source": ids, f"{BATCH}source_lengths": lengths}
         for node in self._nodes:
             inputs = [outputs[name] for name in node.inputs]
-            outputs[node.name], _ = self._layers[node.name](inputs, (), EVALUATION)
+            outputs[node.name] = self._layers[node.name](inputs, (), EVALUATION).value
         return outputs

@@ -19,7 +19,8 @@ from torch import Tensor
 from nmt.model.attention import Attention, AttentionKeys
 from nmt.model.batch import EOS, pad
 from nmt.model.embedding import Embedding
-from nmt.model.graph import BATCH, Layer, LayerGraph, Node, canonical_name
+from nmt.model.graph import BATCH, LayerGraph, Node, canonical_name
+from nmt.model.layer import Layer
 from nmt.model.lstm import LstmLayer, ReversedLstmLayer
 from nmt.model.output import Output
 from nmt.model.shortlist import Shortlist

@@ -21,7 +21,7 @@ import torch
 from nmt import Translation, Translator
 from nmt.evaluation.bleu import score
 from nmt.model.batch import EOS, Batch
-from nmt.model.dropout import EVALUATION
+from nmt.model.context import EVALUATION
 from nmt.model.folder import read_weights
 from nmt.model.graph import LayerStack
 from tests.benchmarks.decode import decode_settings

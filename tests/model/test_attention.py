@@ -6,7 +6,7 @@ from torch import Tensor
 
 from nmt.model.attention import Attention, AttentionKeys
 from nmt.model.batch import length_mask
-from nmt.model.dropout import EVALUATION
+from nmt.model.context import EVALUATION
 
 B, S, T, H, A = 3, 5, 4, 6, 8
 LENGTHS = torch.tensor([5, 1, 3])
@@ -52,10 +52,10 @@ def slow_attention(
 def test_equals_a_loop_over_positions() -> None:
     keys, attention = layers()
     queries, memory = data()
-    key_values, state = keys([memory], (), EVALUATION)
+    key_values, state, _ = keys([memory], (), EVALUATION)
     assert key_values.shape == (B, S, A)
     assert state == ()
-    context, state = attention([queries, key_values, memory, LENGTHS], (), EVALUATION)
+    context, state, _ = attention([queries, key_values, memory, LENGTHS], (), EVALUATION)
     assert context.shape == (B, T, H)
     assert state == ()
     weights = attention.weights(queries, key_values, length_mask(LENGTHS, S))
@@ -68,7 +68,7 @@ def test_rows_sum_to_one_and_padding_gets_nothing() -> None:
     keys, attention = layers()
     queries, memory = data()
     mask = length_mask(LENGTHS, S)
-    weights = attention.weights(queries, keys([memory], (), EVALUATION)[0], mask)
+    weights = attention.weights(queries, keys([memory], (), EVALUATION).value, mask)
     assert weights.shape == (B, T, S)
     torch.testing.assert_close(weights.sum(-1), torch.ones(B, T).double())
     assert (weights[~mask[:, None, :].expand_as(weights)] == 0).all()
@@ -80,7 +80,7 @@ def test_noise_in_the_padding_changes_nothing() -> None:
     queries, memory = data()
     noisy = torch.where(length_mask(LENGTHS, S)[..., None], memory, 1e3)
     outputs = [
-        attention([queries, keys([m], (), EVALUATION)[0], m, LENGTHS], (), EVALUATION)[0]
+        attention([queries, keys([m], (), EVALUATION).value, m, LENGTHS], (), EVALUATION).value
         for m in (memory, noisy)
     ]
     torch.testing.assert_close(outputs[0], outputs[1])
@@ -90,10 +90,10 @@ def test_noise_in_the_padding_changes_nothing() -> None:
 def test_targets_are_attended_one_by_one(chunk: int) -> None:
     keys, attention = layers()
     queries, memory = data()
-    key_values, _ = keys([memory], (), EVALUATION)
-    whole, _ = attention([queries, key_values, memory, LENGTHS], (), EVALUATION)
+    key_values = keys([memory], (), EVALUATION).value
+    whole = attention([queries, key_values, memory, LENGTHS], (), EVALUATION).value
     pieces = [
-        attention([piece, key_values, memory, LENGTHS], (), EVALUATION)[0]
+        attention([piece, key_values, memory, LENGTHS], (), EVALUATION).value
         for piece in queries.split(chunk, 1)
     ]
     torch.testing.assert_close(torch.cat(pieces, 1), whole)
@@ -105,9 +105,9 @@ def test_weights_are_in_fp32_at_least() -> None:
     keys.bfloat16()
     attention.bfloat16()
     queries, memory = queries.bfloat16(), memory.bfloat16()
-    key_values, _ = keys([memory], (), EVALUATION)
+    key_values = keys([memory], (), EVALUATION).value
     weights = attention.weights(queries, key_values, length_mask(LENGTHS, S))
     assert weights.dtype == torch.float32
     torch.testing.assert_close(weights.sum(-1), torch.ones(B, T))
-    context, _ = attention([queries, key_values, memory, LENGTHS], (), EVALUATION)
+    context = attention([queries, key_values, memory, LENGTHS], (), EVALUATION).value
     assert context.dtype == torch.bfloat16

@@ -2,13 +2,14 @@ import pytest
 import torch
 
 from nmt.model.clip import LOGITS, Clip
-from nmt.model.dropout import EVALUATION, ForwardPass, Randomness
+from nmt.model.context import EVALUATION, ForwardContext
+from nmt.model.dropout import Randomness
 from nmt.model.lstm import LstmLayer, ReversedLstmLayer, bounded_lstm, usual_lstm
 from nmt.model.output import Output
 
 
-def at_step(step: int) -> ForwardPass:
-    return ForwardPass(0, (2, 3, 3), Randomness(1, step))
+def at_step(step: int) -> ForwardContext:
+    return ForwardContext(0, (2, 3, 3), Randomness(1, step))
 
 
 @pytest.mark.parametrize(
@@ -37,9 +38,9 @@ def test_a_layer_with_residual_connections_stays_within() -> None:
     layer = LstmLayer("layer", 4, 4, 0.0, 1, 1, clip)
     free = LstmLayer("layer", 4, 4, 0.0, 1, 1)
     free.load_state_dict(layer.state_dict())
-    expected, _ = free([x], (), EVALUATION)
-    for within, bound in ((EVALUATION, 0.7), (at_step(0), 5.0)):
-        output, _ = layer([x], (), within)
+    expected = free([x], (), EVALUATION).value
+    for context, bound in ((EVALUATION, 0.7), (at_step(0), 5.0)):
+        output = layer([x], (), context).value
         assert float(output.detach().abs().max()) == pytest.approx(
             min(bound, float(expected.detach().abs().max()))
         )
@@ -63,10 +64,10 @@ def test_cells_are_bounded_from_a_step_on(kind: type[LstmLayer]) -> None:
     layer = kind("layer", 4, 4, 0.0, 0, 1, Clip(bound=0.2, start=0.2, steps=0, cells_from=5))
     free = kind("layer", 4, 4, 0.0, 0, 1)
     free.load_state_dict(layer.state_dict())
-    expected, _ = free(inputs, (), EVALUATION)
+    expected = free(inputs, (), EVALUATION).value
     torch.testing.assert_close(layer(inputs, (), at_step(4))[0], expected)
-    for within in (at_step(5), EVALUATION):
-        output, _ = layer(inputs, (), within)
+    for context in (at_step(5), EVALUATION):
+        output = layer(inputs, (), context).value
         assert not torch.allclose(output, expected)
         # h is at most the output gate times tanh(0.2)
         assert float(output.detach().abs().max()) < 0.1974

@@ -6,9 +6,8 @@ import torch
 from nmt.config import ModelConfig
 from nmt.model.batch import Batch
 from nmt.model.build import build_graph
+from nmt.model.context import EVALUATION, ForwardContext
 from nmt.model.dropout import (
-    EVALUATION,
-    ForwardPass,
     Randomness,
     _uniform_int16,
     stable_seed,
@@ -87,16 +86,16 @@ def test_any_number_of_elements(count: int) -> None:
 def test_a_piece_drops_what_the_whole_drops(time: int) -> None:
     shape = (8, 5, 7)
     x = torch.ones(8, shape[time], 3)
-    whole = ForwardPass(0, shape, Randomness(1)).drop(x, "a", 0.5, time)
+    whole = ForwardContext(0, shape, Randomness(1)).drop(x, "a", 0.5, time)
     for first, rows, steps in [(0, 8, 5), (2, 3, 4), (7, 1, 1)]:
-        piece = ForwardPass(first, shape, Randomness(1))
+        piece = ForwardContext(first, shape, Randomness(1))
         dropped = piece.drop(x[first : first + rows, :steps], "a", 0.5, time)
         assert torch.equal(dropped, whole[first : first + rows, :steps])
 
 
 def test_whole_positions() -> None:
     x = torch.ones(8, 5, 3)
-    dropped = ForwardPass(0, (8, 5, 7), Randomness(1)).drop(x, "a", 0.5, 1, whole=True)
+    dropped = ForwardContext(0, (8, 5, 7), Randomness(1)).drop(x, "a", 0.5, 1, whole=True)
     assert (dropped == dropped[..., :1]).all()
     assert 0 < float((dropped == 0).float().mean()) < 1
 
@@ -104,7 +103,7 @@ def test_whole_positions() -> None:
 def test_nothing_is_dropped_outside_training_or_at_rate_0() -> None:
     x = torch.ones(2, 3, 4)
     assert EVALUATION.drop(x, "a", 0.5, 1) is x
-    assert ForwardPass(0, (2, 3, 3), Randomness(1)).drop(x, "a", 0.0, 1) is x
+    assert ForwardContext(0, (2, 3, 3), Randomness(1)).drop(x, "a", 0.0, 1) is x
 
 
 @pytest.mark.parametrize("pieces", [2, 4])
@@ -114,9 +113,9 @@ def test_a_cut_batch_has_the_logits_of_the_whole(
     graph = build_graph(model_config(dropout=0.3, embedding_dropout=0.2), 20)
     stack = graph.build(graph.names, seed=1, dtype=torch.float64)
     batch = random_batch()
-    whole = stack(batch, ForwardPass.of(batch, Randomness(5)))
+    whole = stack(batch, ForwardContext.of(batch, Randomness(5), 1.0))
     randomness = Randomness(5)
-    parts = [stack(part, ForwardPass.of(part, randomness)) for part in batch.cut(pieces)]
+    parts = [stack(part, ForwardContext.of(part, randomness, 1.0)) for part in batch.cut(pieces)]
     torch.testing.assert_close(torch.cat(parts), whole)
     assert not torch.allclose(stack(batch, EVALUATION), whole)
 
@@ -126,7 +125,7 @@ def test_each_layer_drops_with_a_mask_of_its_own(
 ) -> None:
     graph = build_graph(model_config(dropout=0.3, embedding_dropout=0.2), 20)
     batch, randomness = random_batch(), Randomness(5)
-    graph.build(graph.names, seed=1)(batch, ForwardPass.of(batch, randomness))
+    graph.build(graph.names, seed=1)(batch, ForwardContext.of(batch, randomness, 1.0))
     lstms = [name for name in graph.names if name.startswith(("encoder", "decoder"))]
     words = ["source_embedding/words", "target_embedding/words"]
     assert {key[0] for key in randomness._masks} == {*lstms, *words, "output"}

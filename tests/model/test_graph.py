@@ -10,10 +10,10 @@ from torch.nn import functional as F
 from nmt.config import ModelConfig, read
 from nmt.model.batch import EOS, Batch, length_mask
 from nmt.model.build import build_graph
-from nmt.model.dropout import EVALUATION
+from nmt.model.context import EVALUATION
 from nmt.model.embedding import Embedding
 from nmt.model.folder import expected_shapes
-from nmt.model.graph import Axis, LayerGraph, LayerStack, Node
+from nmt.model.graph import Axis, LayerGraph, LayerStack, Node, PerPosition
 from nmt.model.lstm import LstmLayer
 from nmt.model.output import Output
 
@@ -57,9 +57,9 @@ def test_names_in_the_order_of_computation(model_config: MakeModel) -> None:
         "decoder.2",
         "output",
     )
-    assert [node.name for node in graph.nodes if not node.cut] == ["encoder.0.right_to_left"]
-    assert graph.node("output").width == V
-    assert {node.width for node in graph.nodes[:-1]} == {6}
+    assert [node.name for node in graph.nodes if not node.chunkable] == ["encoder.0.right_to_left"]
+    assert graph.node("output").output_shape(2, 3) == (2, 3, V)
+    assert {node.output_shape(2, 3) for node in graph.nodes[:-1]} == {(2, 3, 6)}
 
 
 def test_what_lives_at_each_boundary(model_config: MakeModel) -> None:
@@ -91,7 +91,9 @@ def test_a_graph_out_of_order_is_our_mistake(model_config: MakeModel) -> None:
     with pytest.raises(AssertionError, match="source_embedding occurs twice"):
         LayerGraph("wrong", (nodes[0], nodes[0]))
     with pytest.raises(AssertionError, match="a reads later"):
-        LayerGraph("wrong", (Node("a", nodes[0].build, ("later",), Axis.SOURCE, 1, {}),))
+        LayerGraph(
+            "wrong", (Node("a", nodes[0].build, ("later",), Axis.SOURCE, PerPosition((1,)), {}),)
+        )
 
 
 def test_residual_connections_as_in_gnmt(model_config: MakeModel) -> None:

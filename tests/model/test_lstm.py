@@ -8,8 +8,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from nmt.kernels.lstm_cpu import wide_lstm
 from nmt.model.batch import length_mask
-from nmt.model.dropout import EVALUATION
-from nmt.model.graph import State
+from nmt.model.context import EVALUATION
+from nmt.model.layer import State
 from nmt.model.lstm import LstmLayer, ReversedLstmLayer, reversal_index, usual_lstm
 
 LENGTHS = torch.tensor([5, 2, 7, 1])
@@ -41,7 +41,7 @@ def slow_lstm(lstm: nn.LSTM, x: Tensor) -> Tensor:
 
 def test_equals_the_equations() -> None:
     forward, x = layer(LstmLayer), inputs()
-    output, (h, c) = forward([x], (), EVALUATION)
+    output, (h, c), _ = forward([x], (), EVALUATION)
     assert output.shape == (B, S, H)
     assert h.shape == c.shape == (B, H)
     assert torch.equal(h, output[:, -1])
@@ -51,17 +51,17 @@ def test_equals_the_equations() -> None:
 
 def test_several_inputs_stand_side_by_side() -> None:
     forward, x = layer(LstmLayer, 2 * H), inputs(2 * H)
-    both, _ = forward([x[..., :H], x[..., H:]], (), EVALUATION)
-    one, _ = forward([x], (), EVALUATION)
+    both = forward([x[..., :H], x[..., H:]], (), EVALUATION).value
+    one = forward([x], (), EVALUATION).value
     assert torch.equal(both, one)
 
 
 @pytest.mark.parametrize("residuals", [1, 2])
 def test_residuals_add_the_first_inputs_alone(residuals: int) -> None:
     halves = inputs(2 * H).split(H, -1)
-    plain, plain_state = layer(LstmLayer, 2 * H)(halves, (), EVALUATION)
+    plain, plain_state, _ = layer(LstmLayer, 2 * H)(halves, (), EVALUATION)
     with_residuals = layer(LstmLayer, 2 * H, residuals)
-    output, state = with_residuals(halves, (), EVALUATION)
+    output, state, _ = with_residuals(halves, (), EVALUATION)
     torch.testing.assert_close(output, plain + sum(halves[:residuals]))
     assert all(torch.equal(a, b) for a, b in zip(state, plain_state, strict=True))
 
@@ -72,11 +72,11 @@ def test_chunks_of_time_with_the_state_handed_on_equal_the_whole(
     bounds: tuple[int, ...], residuals: int
 ) -> None:
     forward, x = layer(LstmLayer, residuals=residuals), inputs()
-    whole, (h, c) = forward([x], (), EVALUATION)
+    whole, (h, c), _ = forward([x], (), EVALUATION)
     state: tuple[Tensor, ...] = ()
     chunks = []
     for first, end in itertools.pairwise(bounds):
-        chunk, state = forward([x[:, first:end]], state, EVALUATION)
+        chunk, state, _ = forward([x[:, first:end]], state, EVALUATION)
         chunks.append(chunk)
     torch.testing.assert_close(torch.cat(chunks, 1), whole)
     torch.testing.assert_close(state[0], h)
@@ -85,10 +85,10 @@ def test_chunks_of_time_with_the_state_handed_on_equal_the_whole(
 
 def test_gradients_flow_through_the_state() -> None:
     forward, x = layer(LstmLayer), inputs().requires_grad_()
-    forward([x], (), EVALUATION)[0][:, -1].sum().backward()
+    forward([x], (), EVALUATION).value[:, -1].sum().backward()
     whole, x.grad = x.grad, None
-    _, state = forward([x[:, :3]], (), EVALUATION)
-    forward([x[:, 3:]], state, EVALUATION)[0][:, -1].sum().backward()
+    state = forward([x[:, :3]], (), EVALUATION).state
+    forward([x[:, 3:]], state, EVALUATION).value[:, -1].sum().backward()
     assert whole is not None
     assert x.grad is not None
     torch.testing.assert_close(x.grad, whole)
@@ -103,7 +103,7 @@ def test_reversed_equals_a_packed_bidirectional_layer() -> None:
             getattr(reference, f"{name}_reverse").copy_(value)
     packed = pack_padded_sequence(x, LENGTHS, batch_first=True, enforce_sorted=False)
     expected, _ = pad_packed_sequence(reference(packed)[0], batch_first=True)
-    output, state = backward([x, LENGTHS], (), EVALUATION)
+    output, state, _ = backward([x, LENGTHS], (), EVALUATION)
     assert state == ()
     mask = length_mask(LENGTHS, S)
     torch.testing.assert_close(output[mask], expected[..., H:][mask])
@@ -111,7 +111,7 @@ def test_reversed_equals_a_packed_bidirectional_layer() -> None:
 
 def test_reversed_equals_the_equations_on_each_reversed_sentence() -> None:
     backward, x = layer(ReversedLstmLayer), inputs()
-    output, _ = backward([x, LENGTHS], (), EVALUATION)
+    output = backward([x, LENGTHS], (), EVALUATION).value
     for row, length in enumerate(LENGTHS.tolist()):
         expected = slow_lstm(backward.lstm, x[row, :length].flip(0)).flip(0)
         torch.testing.assert_close(output[row, :length], expected)

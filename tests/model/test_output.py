@@ -2,7 +2,7 @@ import torch
 from torch.nn import functional as F
 
 from nmt.model.batch import length_mask
-from nmt.model.dropout import EVALUATION
+from nmt.model.context import EVALUATION
 from nmt.model.embedding import Embedding
 from nmt.model.output import Output
 
@@ -22,7 +22,7 @@ def output_layer() -> Output:
 
 def test_logits_of_the_real_tokens_sentence_by_sentence() -> None:
     layer, x = output_layer(), torch.randn(B, T, H, generator=torch.manual_seed(1))
-    logits, state = layer([x, INDEX], (), EVALUATION)
+    logits, state, _ = layer([x, INDEX], (), EVALUATION)
     assert state == ()
     assert logits.shape == (7, V)
     places = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (1, 3), (2, 0)]
@@ -38,7 +38,7 @@ def test_logits_take_any_leading_shape() -> None:
 
 def test_padding_gets_no_gradient() -> None:
     layer, x = output_layer(), torch.randn(B, T, H, requires_grad=True)
-    layer([x, INDEX], (), EVALUATION)[0].sum().backward()
+    layer([x, INDEX], (), EVALUATION).value.sum().backward()
     assert x.grad is not None
     assert (x.grad[~length_mask(LENGTHS, T)] == 0).all()
 
@@ -47,7 +47,7 @@ def test_embeddings_are_rows_scaled_by_the_root_of_the_width() -> None:
     layer = Embedding("embedding", V, H, 0.0, 1)
     torch.nn.init.normal_(layer.weight)
     ids = torch.tensor([[4, 5, 0], [10, 4, 3]])
-    x, state = layer([ids], (), EVALUATION)
+    x, state, _ = layer([ids], (), EVALUATION)
     assert state == ()
     assert x.shape == (2, 3, H)
     torch.testing.assert_close(x, F.embedding(ids, layer.weight) * 6**0.5)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from nmt.parallel.launch import end_worker, world
 from nmt.parallel.local import LocalExecutor
 from nmt.placement.plan import Plan, contiguous, single_device
 from nmt.training.loss import SmoothedCrossEntropy
+from tests.toy_layers import with_mixtures
 
 VOCABULARY, HIDDEN, SEED = 60, 12, 3
 LOSS = SmoothedCrossEntropy(0.1)
@@ -46,6 +47,7 @@ class Case:
     clip_norm: float | None = 0.05  # below the norm, so that clipping matters
     zero: int = 0
     clip: float | None = None
+    mixed: bool = False  # with auxiliary losses and other shapes on several stages
 
 
 def graph_of(case: Case) -> LayerGraph:
@@ -63,7 +65,9 @@ def graph_of(case: Case) -> LayerGraph:
         }
     )
     clip = None if case.clip is None else Clip(case.clip, start=1.0, steps=2)
-    return gnmt(model, VOCABULARY, clip)
+    graph = gnmt(model, VOCABULARY, clip)
+    places = ("source_embedding", "encoder.1", "decoder.0", "decoder.2")
+    return with_mixtures(graph, places, HIDDEN) if case.mixed else graph
 
 
 def batch_of(seed: int, rows: int = 17) -> Batch:
@@ -177,6 +181,7 @@ def equality(stages: int) -> list[dict[str, Any]]:
         for tie in ("none", "all")
     ]
     cases += [Case(tie="target"), Case(clip_norm=None), Case(micro_batches=3, clip_norm=100.0)]
+    cases += [Case(mixed=True, micro_batches=m, clip_norm=None) for m in (1, 4)]
     cases += [Case(clip=0.01, steps=3), Case(clip=0.01, tie="none", steps=3, micro_batches=4)]
     cases += [
         Case(micro_batches=m, dtype=torch.float64, optimizer="adam", steps=3) for m in (1, 2, 8)
@@ -186,13 +191,19 @@ def equality(stages: int) -> list[dict[str, Any]]:
 
 def sharding(copies: int, stages: int) -> list[dict[str, Any]]:
     """Data parallel copies, with and without ZeRO."""
-    cases = [Case(), Case(zero=1), Case(zero=1, tie="none", steps=2, micro_batches=3)]
+    cases = [
+        Case(),
+        Case(mixed=True, micro_batches=3),
+        Case(zero=1),
+        Case(zero=1, tie="none", steps=2, micro_batches=3),
+    ]
     return [compare(case, copies, stages) for case in cases]
 
 
 def bf16(copies: int, stages: int) -> list[dict[str, Any]]:
     """bf16 with fp32 parameters behind it."""
-    return [compare(Case(dtype=torch.bfloat16, zero=copies - 1, steps=2), copies, stages)]
+    case = Case(dtype=torch.bfloat16, zero=copies - 1, steps=2)
+    return [compare(case, copies, stages), compare(replace(case, mixed=True), copies, stages)]
 
 
 def resumed(case: Case, copies: int, stages: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from nmt.model.attention import Attention, AttentionKeys
 from nmt.model.batch import Batch
 from nmt.model.clip import Clip
 from nmt.model.embedding import Embedding
-from nmt.model.graph import Axis, LayerGraph, Node
+from nmt.model.graph import Axis, LayerGraph, Node, PerPosition
 from nmt.model.lstm import LstmLayer, ReversedLstmLayer
 from nmt.model.output import Output
 from nmt.parallel.executor import OptimizerFactory
@@ -22,8 +22,10 @@ from nmt.parallel.local import LocalExecutor
 from nmt.parallel.wavefront import WavefrontExecutor
 from nmt.placement.plan import Plan
 from nmt.training.loss import SmoothedCrossEntropy
+from tests.toy_layers import with_mixtures
 
 VOCABULARY, H, SEED = 40, 6, 3
+VECTORS = PerPosition((H,))
 LOSS = SmoothedCrossEntropy(0.1)
 TIMES = {Axis.SOURCE: 1, Axis.TARGET: 2}
 
@@ -37,23 +39,23 @@ def random_graph(chance: random.Random, rates: Sequence[float] = (0.0, 0.3)) -> 
     def embedding(axis: Axis, field: str, shares: Mapping[str, str]) -> None:
         name = f"{axis.value}_embedding"
         build = partial(Embedding, name, VOCABULARY, H, rate, TIMES[axis])
-        nodes.append(Node(name, build, (f"batch.{field}",), axis, H, shares))
+        nodes.append(Node(name, build, (f"batch.{field}",), axis, VECTORS, shares))
 
     def lstm(name: str, axis: Axis) -> None:
         side = [node.name for node in nodes if node.axis is axis and node.name != "attention_keys"]
         inputs = [side[-1], *chance.sample(side[:-1], min(len(side) - 1, chance.randint(0, 1)))]
         residuals = chance.randint(0, len(inputs))
         build = partial(LstmLayer, name, H * len(inputs), H, rate, residuals, TIMES[axis], clip)
-        nodes.append(Node(name, build, tuple(inputs), axis, H, {}))
+        nodes.append(Node(name, build, tuple(inputs), axis, VECTORS, {}))
 
     def reversed_lstm(name: str) -> None:
         build = partial(ReversedLstmLayer, name, H, H, rate, 1, 1)
         inputs = (nodes[-1].name, "batch.source_lengths")
-        nodes.append(Node(name, build, inputs, Axis.SOURCE, H, {}, cut=False))
+        nodes.append(Node(name, build, inputs, Axis.SOURCE, VECTORS, {}, chunkable=False))
 
     def attention(name: str) -> None:
         inputs = (nodes[-1].name, "attention_keys", memory, "batch.source_lengths")
-        nodes.append(Node(name, partial(Attention, name, H, H), inputs, Axis.TARGET, H, {}))
+        nodes.append(Node(name, partial(Attention, name, H, H), inputs, Axis.TARGET, VECTORS, {}))
 
     embedding(Axis.SOURCE, "source", {})
     for i in range(chance.randint(1, 3)):
@@ -63,7 +65,7 @@ def random_graph(chance: random.Random, rates: Sequence[float] = (0.0, 0.3)) -> 
             lstm(f"encoder.{i}", Axis.SOURCE)
     memory = nodes[-1].name
     keys = partial(AttentionKeys, "attention_keys", H, H)
-    nodes.append(Node("attention_keys", keys, (memory,), Axis.SOURCE, H, {}))
+    nodes.append(Node("attention_keys", keys, (memory,), Axis.SOURCE, VECTORS, {}))
     shares = {"weight": "source_embedding.weight"}
     embedding(Axis.TARGET, "target_input", chance.choice([{}, shares]))
     layers = chance.randint(1, 3)
@@ -76,8 +78,13 @@ def random_graph(chance: random.Random, rates: Sequence[float] = (0.0, 0.3)) -> 
     last = nodes[-1].name
     tied = chance.choice([{}, shares])
     inputs = (last, "batch.target_index")
-    nodes.append(Node("output", build_output, inputs, Axis.TARGET, VOCABULARY, tied))
-    return LayerGraph("random", tuple(nodes))
+    nodes.append(
+        Node("output", build_output, inputs, Axis.TARGET, PerPosition((VOCABULARY,)), tied)
+    )
+    graph = LayerGraph("random", tuple(nodes))
+    places = [name for name in graph.names[:-1] if name != "attention_keys"]
+    some = chance.sample(places, chance.choice([0, 1, 2]))
+    return with_mixtures(graph, some, H) if some else graph
 
 
 def random_plan(chance: random.Random, graph: LayerGraph, devices: int, kind: str = "cpu") -> Plan:

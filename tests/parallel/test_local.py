@@ -10,7 +10,7 @@ from torch import Tensor
 from nmt.config import ModelConfig
 from nmt.model.batch import Batch
 from nmt.model.clip import Clip
-from nmt.model.dropout import EVALUATION
+from nmt.model.context import EVALUATION
 from nmt.model.gnmt import gnmt
 from nmt.parallel.local import LocalExecutor, clip
 from nmt.training.loss import SmoothedCrossEntropy

@@ -8,7 +8,8 @@ import torch
 
 from nmt.config import ModelConfig
 from nmt.model.batch import Batch
-from nmt.model.dropout import ForwardPass, Randomness
+from nmt.model.context import ForwardContext
+from nmt.model.dropout import Randomness
 from nmt.model.gnmt import gnmt
 from nmt.model.graph import LayerGraph
 from nmt.parallel.stage import Stage, pack, parameters_on_several, unpack
@@ -56,8 +57,8 @@ def test_packing_and_unpacking_keep_values_shapes_and_gradients() -> None:
 def test_any_two_cuts_compute_what_the_whole_graph_does(training: bool) -> None:
     graph, whole = graph_of(), batch()
     names, randomness = graph.names, Randomness(1)
-    within = ForwardPass.of(whole, randomness if training else None)
-    wanted = graph.build(names, seed=2)(whole, within)
+    context = ForwardContext.of(whole, randomness if training else None, 0.0)
+    wanted = graph.build(names, seed=2)(whole, context)
     for first in range(1, len(names) - 1):
         for second in {first + 1, len(names) - 1}:
             message = torch.tensor(0)
