@@ -7,7 +7,7 @@ B sentences, E experts, H units.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from nmt.model.batch import length_mask
 from nmt.model.context import ForwardContext
 from nmt.model.graph import Axis, LayerGraph, Node, PerPosition
+from nmt.model.initializers import Initializer, uniform
 from nmt.model.layer import Layer, LayerOutput, State
 
 EXPERTS = 3
@@ -34,6 +35,9 @@ class Experts(Layer):
     ) -> LayerOutput:
         return LayerOutput(torch.tanh(inputs[0][:, :, None] * self.weight))
 
+    def initial_values(self) -> Mapping[str, Initializer]:
+        return {"weight": uniform}
+
 
 class Summary(Layer):
     """(B, S, H) and lengths → (B, H): the mean over the source, without a time axis."""
@@ -48,6 +52,9 @@ class Summary(Layer):
         x, lengths = inputs
         tokens = length_mask(lengths, x.shape[1])[:, :, None].to(x.dtype)
         return LayerOutput((x * tokens).sum(1) / lengths[:, None] @ self.weight.t())
+
+    def initial_values(self) -> Mapping[str, Initializer]:
+        return {"weight": uniform}
 
 
 class Mixture(Layer):
@@ -70,6 +77,9 @@ class Mixture(Layer):
             "size": 0.5 * (scores.square() * tokens).sum(),
         }
         return LayerOutput(x + (gates[..., None] * experts).sum(2), losses=losses)
+
+    def initial_values(self) -> Mapping[str, Initializer]:
+        return {"weight": uniform}
 
 
 def with_mixtures(graph: LayerGraph, places: Sequence[str], width: int) -> LayerGraph:

@@ -8,7 +8,7 @@ B sentences, T target positions, S source positions, A attention units, H units 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from nmt.kernels import kernels_for
 from nmt.kernels.products import linear
 from nmt.model.batch import length_mask
 from nmt.model.context import ForwardContext
+from nmt.model.initializers import Initializer, uniform, zeros
 from nmt.model.layer import Layer, LayerOutput, State
 
 
@@ -36,6 +37,10 @@ class AttentionKeys(Layer):
     ) -> LayerOutput:
         """(memory (B, S, H),) → (B, S, A)."""
         return LayerOutput(linear(inputs[0], self.weight))
+
+    def initial_values(self) -> Mapping[str, Initializer]:
+        """See Layer."""
+        return {"weight": uniform}
 
 
 class Attention(Layer):
@@ -58,6 +63,10 @@ class Attention(Layer):
         queries, keys, memory, lengths = inputs
         weights = self.weights(queries, keys, length_mask(lengths, keys.shape[1]))
         return LayerOutput(torch.bmm(weights.to(memory.dtype), memory))
+
+    def initial_values(self) -> Mapping[str, Initializer]:
+        """See Layer."""
+        return {"query_weight": uniform, "bias": zeros, "score_weight": uniform}
 
     def weights(self, queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
         """(B, T, H), (B, S, A), mask (B, S) true at tokens → (B, T, S) in at least fp32, rows

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nmt.model.context import ForwardContext
+from nmt.model.initializers import Initializer, uniform
 from nmt.model.layer import Layer, LayerOutput, State
 
 
@@ -36,3 +37,7 @@ class Embedding(Layer):
         x = F.embedding(ids, self.weight) * self.weight.shape[1] ** 0.5
         name = f"{self.name}/words"
         return LayerOutput(context.drop(x, name, self.drop_words, self.time, whole=True))
+
+    def initial_values(self) -> Mapping[str, Initializer]:
+        """See Layer."""
+        return {"weight": uniform}

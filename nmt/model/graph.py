@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nmt.model.batch import Batch
 from nmt.model.context import ForwardContext
-from nmt.model.init import initialise
+from nmt.model.initializers import Initializer, initialise
 from nmt.model.layer import Layer, run_layer
 
 BATCH = "batch."
@@ -113,14 +113,22 @@ class LayerStack(nn.Module):
         self.nodes = tuple(nodes)
         self._layers: dict[str, Layer] = {}
         self._canonical: dict[str, nn.Parameter] = {}
+        initializers: dict[str, Initializer] = {}
         for node in self.nodes:
             layer = node.build().to(dtype)
             self._tie(node, layer)
+            values = layer.initial_values()
             for own_name, parameter in layer.named_parameters(remove_duplicate=False):
                 name = canonical_name(node, own_name)
+                assert own_name in values, (
+                    f"{type(layer).__name__} declares no initial values of {own_name}"
+                )
                 if name not in self._canonical:
-                    initialise(name, parameter, seed)
+                    initialise(parameter, values[own_name], name, seed)
                     self._canonical[name] = parameter
+                    initializers[name] = values[own_name]
+                # Whichever layer is built first initialises a parameter that they share.
+                assert initializers[name] is values[own_name], f"{name} has two initial values"
             self._layers[node.name] = layer
             # Registered so that .to(), .parameters() and the like reach it.
             self.add_module(node.name.replace(".", "/"), layer)

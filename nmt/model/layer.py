@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nmt.model.context import ForwardContext
+from nmt.model.initializers import Initializer
 
 State = tuple[Tensor, ...]
 NO_LOSSES: Mapping[str, Tensor] = MappingProxyType({})
@@ -42,6 +43,10 @@ class Layer(nn.Module):
     ) -> LayerOutput:
         """Inputs in the node's order, and the recurrent state to start from (empty: zeros)."""
         raise NotImplementedError
+
+    def initial_values(self) -> Mapping[str, Initializer]:
+        """Of every parameter, by its name within the layer."""
+        return {}
 
 
 def run_layer(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from nmt.kernels.lstm_cpu import wide_lstm
 from nmt.model.clip import Clip
 from nmt.model.context import ForwardContext
+from nmt.model.initializers import Initializer, open_forget_gate, uniform, zeros
 from nmt.model.layer import Layer, LayerOutput, State
 
 LSTM_MODE = 2  # cuDNN's number of it
@@ -62,6 +63,15 @@ class LstmLayer(Layer):
         if self.clip is not None:
             output = self.clip(output, context)
         return LayerOutput(output, state)
+
+    def initial_values(self) -> Mapping[str, Initializer]:
+        """See Layer."""
+        return {
+            "lstm.weight_ih_l0": uniform,
+            "lstm.weight_hh_l0": uniform,
+            "lstm.bias_ih_l0": open_forget_gate,
+            "lstm.bias_hh_l0": zeros,
+        }
 
     def _is_wide(self, x: Tensor) -> bool:
         """Whether `wide_lstm` is the faster way."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from nmt.kernels.products import linear
 from nmt.model.clip import LOGITS
 from nmt.model.context import ForwardContext
 from nmt.model.graph import total
+from nmt.model.initializers import Initializer, uniform, zeros
 from nmt.model.layer import Layer, LayerOutput, State
 
 
@@ -39,6 +40,10 @@ class Output(Layer):
         *vectors, index = inputs
         x = context.drop(total(vectors), self.name, self.dropout, 2)
         return LayerOutput(self.logits(x.flatten(0, 1).index_select(0, index)))
+
+    def initial_values(self) -> Mapping[str, Initializer]:
+        """See Layer."""
+        return {"weight": uniform, "bias": zeros}
 
     def logits(self, x: Tensor) -> Tensor:
         """(…, H) → (…, V)."""
