@@ -176,7 +176,7 @@ def test_a_device_that_is_not_there(
     for name in ("nonsense", "meta"):
         with pytest.raises(InputError, match=f"must be cpu, cuda or cuda:N, but is '{name}'"):
             Translator.load(tiny_model_folder, device=name)
-    with pytest.raises(PlanError, match="`cuda:3` is not"):
+    with pytest.raises(PlanError, match="`cuda:3` does not"):
         Translator.load(tiny_model_folder, plan=make_plan(tiny_model_folder, "cuda:3"))
 
 
