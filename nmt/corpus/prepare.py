@@ -52,6 +52,15 @@ class PreparedData:
         weights = {name: corpus.weight for name, corpus in self.config.train.items()}
         return BatchIterator(self.train, weights, self.config.batch, self.seed)
 
+    def contents(self) -> dict[str, str]:
+        """Digests of what was read, by setting: equal where training sees the same sentences."""
+        found = {"data.vocabulary": self.vocabulary.fingerprint}
+        found |= {f"data.train.{name}": store.folder.name for name, store in self.train.items()}
+        for name, one in self.valid.items():
+            lines = json.dumps([one.source, one.target]).encode()
+            found[f"data.valid.{name}"] = hashlib.sha256(lines).hexdigest()[:32]
+        return found
+
 
 def prepare(data: DataConfig, seed: int) -> PreparedData:
     """Check every file, then make or find the vocabulary and the token stores.
