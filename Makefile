@@ -5,8 +5,11 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 NAME   ?= demo
 RUN    := runs/$(NAME)
+DOCS_VENV  ?= .docs-venv
+DOCS_READY := $(DOCS_VENV)/.ready
+DOCS_NEEDS := sphinx myst-parser furo
 
-.PHONY: help setup demo test check format bench bench-peers serve wheel clean
+.PHONY: help setup demo test check format settings docs bench bench-peers serve wheel clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,14 +44,29 @@ SENTENCES = 'Tomorrow my brother will visit the museum.' \
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest
 
-check: $(READY)  ## formatting, lint, strict types
+check: $(READY)  ## formatting, lint, strict types, links of the documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.doc_links
 
 format: $(READY)  ## put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+settings: $(READY)  ## write docs/settings.md, the reference of all settings
+	$(BIN)/python -m nmt.config.reference > docs/settings.md.new
+	mv docs/settings.md.new docs/settings.md
+
+docs: $(DOCS_READY)  ## build the documentation as a site in build/docs
+	$(DOCS_VENV)/bin/sphinx-build --fail-on-warning --keep-going --quiet -c docs . build/docs
+	@echo "Open build/docs/index.html."
+
+# Sphinx has an environment of its own: it needs nothing of ours, and we need nothing of it.
+$(DOCS_READY): constraints.txt
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m pip install --quiet -c constraints.txt $(DOCS_NEEDS)
+	@touch $@
 
 bench: $(READY)  ## measure (only=train, pipeline, placement, decode, trained, server, gpu); writes runs/bench/bench.json
 	$(BIN)/python -m tests.benchmarks $(if $(only),only=$(only)) $(ARGUMENTS)
@@ -63,4 +81,4 @@ wheel: $(READY)  ## a wheel in dist/
 	$(BIN)/python -m build --wheel
 
 clean:  ## remove what was built; runs/ stays
-	rm -rf $(VENV) .bench-venv dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .bench-venv $(DOCS_VENV) dist build .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,87 @@
+"""What a setting's type allows, and its value, in words: for the reference of all settings."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic.fields import FieldInfo
+
+from nmt.config.direction import Direction
+from nmt.config.settings import Settings
+
+BOUNDS = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
+NAMES = {int: "integer", float: "number", str: "text", bool: "`true`, `false`"}
+
+
+def settings_in(annotation: Any) -> list[type[Settings]]:
+    """The classes of settings in an annotation: several where it is a union of them."""
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return [] if annotation is Direction else [annotation]
+    if get_origin(annotation) in (list, tuple, dict, Literal):
+        return []
+    return [kind for part in get_args(annotation) for kind in settings_in(part)]
+
+
+def items_in(annotation: Any) -> tuple[str, list[type[Settings]]]:
+    """Of a list or dictionary of settings: how a path names an item, and the items' classes."""
+    marks = {list: "[]", dict: ".NAME"}
+    if get_origin(annotation) in marks:
+        return marks[get_origin(annotation)], settings_in(get_args(annotation)[-1])
+    return "", []
+
+
+def allowed(annotation: Any, metadata: Sequence[Any] = ()) -> str:
+    """What a value may be, in words."""
+    if get_origin(annotation) is Annotated:
+        inner, *more = get_args(annotation)
+        return allowed(inner, [*more, *metadata])
+    if get_origin(annotation) in (Union, types.UnionType):
+        parts = get_args(annotation)
+        words = [allowed(part, metadata) for part in parts if part is not type(None)]
+        return " or ".join([*words, *(["null"] if type(None) in parts else [])])
+    if get_origin(annotation) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(annotation))
+    if get_origin(annotation) in (list, tuple):
+        words = [allowed(part) for part in get_args(annotation) if part is not Ellipsis]
+        return f"list of {words[0]}" if len(set(words)) == 1 else f"list: {', '.join(words)}"
+    if get_origin(annotation) is dict:
+        return f"by name: {allowed(get_args(annotation)[1])}"
+    if annotation is Direction:
+        return "direction (`en-de`)"
+    if settings_in(annotation):
+        return "settings"
+    return NAMES[annotation] + _bounds(metadata)
+
+
+def _bounds(metadata: Sequence[Any]) -> str:
+    """` ≥ 1` and the like, from what pydantic keeps beside a type."""
+    flat = [
+        part
+        for item in metadata
+        for part in (item.metadata if isinstance(item, FieldInfo) else [item])
+    ]
+    bounds = [
+        f"{sign} {getattr(part, name)}"
+        for part in flat
+        for kind, (sign, name) in BOUNDS.items()
+        if isinstance(part, kind)
+    ]
+    return f" {', '.join(bounds)}" if bounds else ""
+
+
+def shown(value: Any) -> str:
+    """A default as it would be written in YAML."""
+    if isinstance(value, str):
+        return f"`{value}`" if value else '`""`'
+    if isinstance(value, list | dict):
+        text = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
+        return f"`{text.strip()}`"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "null" if value is None else str(value)
