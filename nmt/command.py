@@ -9,20 +9,28 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Protocol, TypeVar
 
 from nmt.config import Settings, read
 from nmt.errors import ConfigurationError, NmtError
+from nmt.logs import start_logging
 from nmt.memory import keep_memory
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+logger = logging.getLogger(__name__)
 
 SomeSettings = TypeVar("SomeSettings", bound=Settings)
 
-# hydra would otherwise make a folder for each command and log everything twice. What a user gives
-# on the command line comes first.
+# hydra would otherwise make a folder for each command and log everything twice. The user's own
+# settings take precedence.
 QUIET_HYDRA = (
     "hydra.run.dir=.",
+    "hydra.sweep.subdir=.",
     "hydra.output_subdir=null",
     "hydra.job.chdir=false",
     "hydra/job_logging=none",
@@ -47,45 +55,62 @@ def configuration_folder() -> Path:
     )
 
 
+Job = tuple[Sequence[str], Any, Exception | None]  # of a sweep: its overrides, result and error
+
+
+class Sweep(NamedTuple):
+    """What a command does with hydra's sweeps (`-m`)."""
+
+    job_values: Callable[[Mapping[str, Any], Sequence[str]], dict[str, Any]]  # settings of a job
+    table: Callable[[Sequence[Job]], str]  # what is printed at the end
+    folder: str  # where hydra keeps the sweep's own settings; may refer to settings as ${name}
+
+
+class Result(Protocol):
+    """What a command may return, for sweepers that optimise it."""
+
+    @property
+    def objective(self) -> float | None:
+        """The value to optimise; None: there is none."""
+
+
 def run_command(
-    name: str, kind: type[SomeSettings], main: Callable[[SomeSettings], None], config_name: str
+    name: str,
+    kind: type[SomeSettings],
+    main: Callable[[SomeSettings], Result | None],
+    config_name: str,
+    sweep: Sweep | None = None,
 ) -> None:
     """Read `conf/<config_name>.yaml` and the overrides of the command line, and call `main`.
 
-    hydra's options (`--help`, `--cfg`, `--config-dir`, `-cn`, …) work as usual. What a user did
-    wrong is printed on stderr as `<name>: error: …`, and the process exits with 2.
+    hydra's options (`--help`, `--cfg`, `--config-dir`, `-cn`, `-m`, …) work as usual. What a user
+    did wrong is printed on stderr as `<name>: error: …`, and the process exits with 2. A job of a
+    sweep that fails does not end the others.
     """
     import hydra
     from hydra.errors import HydraException
-    from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
-    def task(values: DictConfig) -> None:
-        start_logging()
-        keep_memory()
-        try:
-            main(read(kind, plain_values(values)))
-        except NmtError as error:
-            _exit_with(name, str(error))
-        except BrokenPipeError:
-            _exit_quietly()
-        except OSError as error:
-            _exit_with(name, _system_error(error))
+    runner = _Runner(kind, main, sweep)
+
+    def task(values: DictConfig) -> float | None:
+        return runner(values)
 
     task.__module__ = name  # what hydra calls the application in its help
     before = os.environ.get(FULL_ERROR, "0")
     os.environ[FULL_ERROR] = "1"
-    given = {argument.lstrip("+~").partition("=")[0] for argument in sys.argv[1:]}
-    quiet = [setting for setting in QUIET_HYDRA if setting.partition("=")[0] not in given]
-    # Beside the user's own settings: hydra wants all of them in one place, before or after options.
-    own = [i for i, text in enumerate(sys.argv) if i and "=" in text and not text.startswith("-")]
-    place = own[0] if own else len(sys.argv)
-    sys.argv[place:place] = quiet
+    # hydra writes a file for each sweep; that of a command without sweeps of its own is removed.
+    scratch = tempfile.TemporaryDirectory()
+    _add_quiet_settings(sweep.folder if sweep else scratch.name)
     try:
         decorate = hydra.main(
             version_base="1.3", config_path=str(configuration_folder()), config_name=config_name
         )
-        decorate(task)()
+        try:
+            decorate(task)()
+        finally:
+            runner.report()
+        runner.finish()
         sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
@@ -95,10 +120,102 @@ def run_command(
         if before not in ("", "0"):
             raise
         _exit_with(name, _compact(str(error)))
-    except NmtError as error:
-        _exit_with(name, str(error))
+    except (NmtError, OSError) as error:
+        _exit_with(name, runner.failures() or _sentence(error))
     finally:
         os.environ[FULL_ERROR] = before
+        scratch.cleanup()
+
+
+class _Runner(Generic[SomeSettings]):
+    """The task that hydra calls, once or for each job of a sweep."""
+
+    def __init__(
+        self,
+        kind: type[SomeSettings],
+        main: Callable[[SomeSettings], Result | None],
+        sweep: Sweep | None,
+    ) -> None:
+        self._kind, self._main, self._sweep = kind, main, sweep
+        self._arguments = sys.argv[1:]
+        self._jobs: list[Job] = []
+        self._error: Exception | None = None  # outside of a sweep
+
+    def __call__(self, values: DictConfig) -> float | None:
+        """Run the command with hydra's values → its objective, if it has one."""
+        start_logging()
+        keep_memory()
+        swept = _swept_overrides(self._arguments)
+        if swept is None:
+            try:
+                return self._objective(self._main(read(self._kind, plain_values(values))))
+            except Exception as error:  # hydra would print a line of its own
+                self._error = error
+                return None
+        logger.info("job %d of the sweep: %s", len(self._jobs), " ".join(swept))
+        try:
+            plain = plain_values(values)
+            if self._sweep is not None:
+                plain = self._sweep.job_values(plain, swept)
+            result = self._main(read(self._kind, plain))
+        except Exception as error:
+            self._jobs.append((swept, None, error))
+            raise
+        self._jobs.append((swept, result, None))
+        return self._objective(result)
+
+    @staticmethod
+    def _objective(result: Result | None) -> float | None:
+        return None if result is None else result.objective
+
+    def finish(self) -> None:
+        """Raise what the command raised."""
+        if self._error is not None:
+            raise self._error
+
+    def report(self) -> None:
+        """Print a sweep's table, also of one that was interrupted."""
+        if self._sweep is not None and self._jobs:
+            print(self._sweep.table(self._jobs), flush=True)
+
+    def failures(self) -> str:
+        """A line or more for each job that failed."""
+        return "\n".join(
+            f"job {number} ({' '.join(swept)}): {line}"
+            for number, (swept, _, error) in enumerate(self._jobs)
+            if error is not None
+            for line in _sentence(error).splitlines()
+        )
+
+
+def _add_quiet_settings(sweep_folder: str) -> None:
+    """Beside the user's own settings: hydra wants all of them in one place, before or after its
+    options."""
+    given = {argument.lstrip("+~").partition("=")[0] for argument in sys.argv[1:]}
+    settings = (*QUIET_HYDRA, f"hydra.sweep.dir={sweep_folder}")
+    quiet = [setting for setting in settings if setting.partition("=")[0] not in given]
+    own = [i for i, text in enumerate(sys.argv) if i and "=" in text and not text.startswith("-")]
+    place = own[0] if own else len(sys.argv)
+    sys.argv[place:place] = quiet
+
+
+def _swept_overrides(arguments: Sequence[str]) -> list[str] | None:
+    """The overrides that set this job of a sweep apart from the others; None: it is no sweep.
+    Those that the command line gives for all jobs are left out."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.types import RunMode
+
+    settings = HydraConfig.get()
+    if settings.mode != RunMode.MULTIRUN:
+        return None
+    texts = [text for text in arguments if "=" in text and not text.startswith("-")]
+    common = {
+        f"{one.get_key_element()}={one.get_value_element_as_str()}"
+        for one in OverridesParser.create().parse_overrides(texts)
+        if not one.is_sweep_override()
+    }
+    return [text for text in settings.overrides.task if text not in common]
 
 
 def plain_values(values: Any) -> dict[str, Any]:
@@ -149,18 +266,10 @@ def _compact(message: str) -> str:
     return " ".join(message.partition("Config search path:")[0].split())
 
 
-def start_logging() -> None:
-    """Log to stderr: stdout belongs to a command's results."""
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s %(message)s",
-        datefmt="%H:%M:%S",
-    )
-
-
-def _system_error(error: OSError) -> str:
-    """A full disk, a missing permission and the like."""
+def _sentence(error: Exception) -> str:
+    """What an error says to the user: also a full disk, a missing permission and the like."""
+    if not isinstance(error, OSError):
+        return str(error)
     if error.errno is None:
         raise error  # not the system's; ours or a library's mistake
     where = f" `{error.filename}`" if error.filename is not None else ""

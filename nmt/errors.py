@@ -3,7 +3,8 @@ instead, and what to do; commands print it and exit with 2, the server answers w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class NmtError(Exception):
@@ -44,3 +45,20 @@ class WorkerError(NmtError):
 
 class InputError(NmtError):
     """Text, a file or a request that cannot be translated or scored."""
+
+
+def error_as_data(error: NmtError) -> dict[str, Any]:
+    """An error as plain values, to be sent to another process."""
+    messages = error.mistakes if isinstance(error, ConfigurationError) else [str(error)]
+    return {"type": type(error).__name__, "messages": messages}
+
+
+def error_from_data(data: Mapping[str, Any]) -> NmtError:
+    """The inverse of `error_as_data`."""
+    messages = [str(message) for message in data["messages"]]
+    kind = globals().get(data["type"], NmtError)
+    if kind is ConfigurationError:
+        return ConfigurationError(messages)
+    assert isinstance(kind, type), f"{kind} is not a class"
+    assert issubclass(kind, NmtError), f"{kind} is not an error of ours"
+    return kind("\n".join(messages))

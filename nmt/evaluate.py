@@ -68,7 +68,7 @@ def evaluate(config: EvaluateConfig) -> None:
 
 
 def check_quality(scores: Scores, minimum: float | None) -> None:
-    """For scripts that must not go on with a bad model.
+    """Fail for scripts that must not continue with a bad model.
 
     Raises:
         InputError: the score is too low.
@@ -82,16 +82,16 @@ def check_quality(scores: Scores, minimum: float | None) -> None:
 
 @dataclass(frozen=True)
 class ReadTestSet:
-    """What is translated, and what it is compared with, line by line."""
+    """A test set: source and reference, line by line."""
 
     name: str
-    files: dict[str, str]  # side → where it was read
+    files: dict[str, str]  # of the source and the reference
     source: Sequence[str] | None  # None if translations are scored without it
     reference: Sequence[str]
 
 
 def read_test_set(config: EvaluateConfig) -> ReadTestSet:
-    """The lines of the files that the configuration names, checked to be parallel."""
+    """Read the test set that the configuration names, checked to be parallel."""
     if config.data is not None and config.split is not None:
         name, corpus = f"{config.data.name}.{config.split}", config.data.splits[config.split]
         where = {"source": ", ".join(corpus.source), "reference": ", ".join(corpus.target)}
@@ -161,7 +161,7 @@ def find_test_direction(config: EvaluateConfig, translator: Translator) -> Direc
 def describe_model(
     chosen: TranslatorConfig, translator: Translator, direction: Direction
 ) -> dict[str, str]:
-    """The model's part of the report."""
+    """Facts about the model, for the report."""
     description = translator.description
     size = description.model
     return {
@@ -180,7 +180,7 @@ def describe_model(
 def make_segments(
     test_set: ReadTestSet, hypotheses: Sequence[str], translations: Sequence[Translation | None]
 ) -> list[Segment]:
-    """Every line of the test set with what is known of it."""
+    """A segment for each line of the test set."""
     nothing: list[str | None] = [None] * len(hypotheses)
     sources = nothing if test_set.source is None else test_set.source
     sentences = sentence_scores(hypotheses, test_set.reference)

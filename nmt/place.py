@@ -17,9 +17,8 @@ from nmt.config import PlaceConfig, TrainConfig, read
 from nmt.corpus.prepare import prepare
 from nmt.errors import PlanError
 from nmt.evaluation.plots import Bar, Line, gantt, lines, require_matplotlib
-from nmt.parallel.launch import cores
-from nmt.parallel.probe import probe
 from nmt.parallel.trace import COLOURS, Event, write_trace
+from nmt.parallel.world import cores
 from nmt.placement.cluster import Cluster
 from nmt.placement.compare import Compared, compare, table
 from nmt.placement.cost import Profile
@@ -30,7 +29,7 @@ from nmt.placement.schedule import Timeline
 from nmt.placement.shards import split_layers
 from nmt.placement.simulate import Simulator
 from nmt.precision.bf16 import require_bf16
-from nmt.run.tune import measure, measure_layers
+from nmt.run.measure import measure_layers, measure_link, measure_steps
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +166,7 @@ def _measure(config: PlaceConfig, plan: Plan) -> float:
     """Seconds of a real step, by running the plan's processes."""
     file = (Path(config.output) / "tried-plan.json").absolute()
     plan.model_copy(update={"tasks": []}).save(file)
-    found = measure(train_config(config, file), STEPS)
+    found = measure_steps(train_config(config, file), STEPS)
     seconds = sum(found.seconds) / len(found.seconds)
     logger.info("measured %.3f s, predicted %.3f s", seconds, plan.seconds)
     return seconds
@@ -274,7 +273,7 @@ def _line(one: Compared, evaluations: int) -> Line:
 
 def _probe(config: PlaceConfig) -> None:
     gpus = torch.cuda.device_count()
-    link = probe("nccl" if gpus > 1 else "gloo")
+    link = measure_link("nccl" if gpus > 1 else "gloo")
     kind = "cuda" if gpus > 1 else "cpu"
     count = gpus if gpus > 1 else 2
     found = {

@@ -15,7 +15,6 @@ from nmt.errors import ConfigurationError, PlanError
 from nmt.place import find_profile, place, train_config
 from nmt.placement.plan import Plan
 from nmt.run.executors import follow_plan
-from nmt.train import with_settings
 
 ROOT = Path(__file__).parents[1]
 SMALL = ("model.hidden_size=16", "data.vocabulary.size=400", "data.batch.tokens=200")
@@ -129,13 +128,6 @@ def test_what_does_not_go_together(tmp_path: Path) -> None:
         settings(tmp_path, "placement=exact", "placement.file=x.json")
     with pytest.raises(PlanError, match="must be a profile, but cannot be read"):
         place(settings(tmp_path, "profile=missing.json"))
-
-
-def test_workers_get_settings_beside_the_user_s() -> None:
-    """hydra refuses settings on both sides of its options."""
-    given = ["a=1", "b=2", "--config-dir", "mine"]
-    assert with_settings(given, ["c=3"]) == ["a=1", "b=2", "c=3", "--config-dir", "mine"]
-    assert with_settings(["--x=y", "a=1"], []) == ["--x=y", "a=1"]
 
 
 def test_a_plan_is_placed_by_the_names_of_its_devices(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The commands that use a trained model: conf/evaluate.yaml, translate.yaml, serve.yaml."""
+"""Commands that use trained models: conf/evaluate.yaml, translate.yaml, serve.yaml, export.yaml."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nmt.config.settings import (
 
 
 class EvaluateConfig(Settings):
-    """conf/evaluate.yaml: a model folder on a test set, or two plain files."""
+    """conf/evaluate.yaml: scoring a model on a test set, or a file of translations."""
 
     translator: TranslatorConfig | None = Field(
         description="The model to evaluate; null to score the file `hypothesis`."
@@ -29,11 +29,9 @@ class EvaluateConfig(Settings):
         description="A file of translations to score instead, plain or .gz."
     )
     data: DataConfig | None = Field(
-        description="A corpus of conf/data whose `split` is the test set; null: plain files."
+        description="A group of conf/data, one of whose sets is scored; null: plain files."
     )
-    split: Text | None = Field(
-        description="Which part of `data`: one of its test or validation sets by name."
-    )
+    split: Text | None = Field(description="Name of a validation or test set of `data`.")
     source: Text | None = Field(
         description="Source file, plain or .gz, when there is no `data`; needed with a model."
     )
@@ -48,8 +46,8 @@ class EvaluateConfig(Settings):
         description="Name of the test set in the report; null: from the corpus or the file."
     )
     output: Text = Field(
-        description="Folder of report.json, report.md and segments.jsonl, written over if it "
-        "exists; {name} stands for the test set's name."
+        description="Folder of report.json, report.md and segments.jsonl, which are overwritten; "
+        "{name} stands for the test set's name."
     )
     bootstrap: NonNegativeInt = Field(description="Resamples for the intervals; 0: none.")
     seed: NonNegativeInt = Field(description="Seed of the resamples.")
@@ -142,48 +140,53 @@ class TranslateConfig(Settings):
 
 
 class LimitsConfig(Settings):
-    """What one request may ask for, and how much may be on its way."""
+    """Limits of a request, and of what may wait or be translated at the same time."""
 
-    body_bytes: PositiveInt = Field(description="Largest request body.")
+    body_bytes: PositiveInt = Field(description="Largest request body, in bytes.")
     texts: PositiveInt = Field(description="Most texts in one request.")
-    sentences: PositiveInt = Field(description="Most sentences of all its texts.")
+    sentences: PositiveInt = Field(description="Most sentences of all texts of a request.")
     characters: PositiveInt = Field(description="Most characters of all texts of a request.")
-    alternatives: NonNegativeInt = Field(description="Most other translations of a text.")
+    alternatives: NonNegativeInt = Field(description="Most alternative translations of a text.")
     beam_size: PositiveInt = Field(description="Largest beam that a request may ask for.")
     segment_tokens: PositiveInt = Field(
-        description="Pieces of a sentence from which on it is cut in two, and translated so."
+        description="Longest sentence in pieces; a longer one is split and translated in parts."
     )
-    deadline_seconds: PositiveFloat = Field(description="The longest that a request may take.")
+    deadline_seconds: PositiveFloat = Field(description="Longest time that a request may take.")
     waiting_sentences: PositiveInt = Field(
-        description="Sentences that may wait; a request beyond gets 503."
+        description="Sentences that may wait in the queue; requests beyond get status 503."
     )
-    waiting_tokens: PositiveInt = Field(description="Pieces of all sentences that may wait.")
+    waiting_tokens: PositiveInt = Field(
+        description="Pieces of all sentences that may wait in the queue."
+    )
     requests_per_minute: PositiveInt | None = Field(
-        description="Of one client, a key or else an address; more get 429. null: any number."
+        description="Requests of a client (a key, or else an address); more get status "
+        "429; null: no limit."
     )
-    characters_per_minute: PositiveInt | None = Field(description="Likewise of its texts.")
+    characters_per_minute: PositiveInt | None = Field(
+        description="Characters of a client's texts, likewise; null: no limit."
+    )
 
 
 class ServeConfig(Settings):
     """conf/serve.yaml: the translation server."""
 
     models: list[Text] = Field(
-        min_length=1, description="Model folders, one for each pair of languages."
+        min_length=1, description="Model folders; no two may have the same direction."
     )
     translator: UseConfig
-    host: Text = Field(description="Address to listen on; loopback unless told otherwise.")
+    host: Text = Field(description="Address to listen on, such as 127.0.0.1 for this machine only.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(description="Port; 0: any free one.")
     keys: Text | None = Field(
         description="A file with a line `name key` for each client that may translate; null: all."
     )
     proxies: list[Text] = Field(
-        description="Addresses of proxies whose X-Forwarded-For is believed."
+        description="Addresses of proxies whose X-Forwarded-For header is trusted."
     )
-    log: Literal["text", "json"] = Field(description="Form of the log's lines.")
+    log: Literal["text", "json"] = Field(description="Format of log lines.")
     page: bool = Field(description="Serve the web page at /.")
     continuous: bool = Field(
         description="Sentences join the running batch at any step; false: only when it is empty, "
-        "to compare."
+        "for comparison."
     )
     limits: LimitsConfig
     decode: DecodeConfig
@@ -205,24 +208,24 @@ def _one_translation(decode: DecodeConfig, where: str) -> None:
 
 
 class ShortlistConfig(Settings):
-    """The `shortlist` part of conf/export.yaml: the pieces that a translation may have."""
+    """The `shortlist` part of conf/export.yaml: the pieces that a translation may consist of."""
 
     candidates: NonNegativeInt = Field(
-        description="Likely translations of each piece of the source; 0: no new shortlist."
+        description="Likely translations kept for each source piece; 0: no new shortlist."
     )
-    always: NonNegativeInt = Field(description="The most frequent target pieces, for any source.")
-    pairs: PositiveInt = Field(description="Sentence pairs of `data` that are read, at most.")
+    always: NonNegativeInt = Field(
+        description="Number of the most frequent target pieces that are always allowed."
+    )
+    pairs: PositiveInt = Field(description="Most sentence pairs of `data` to learn it from.")
 
 
 class ExportConfig(Settings):
     """conf/export.yaml: a smaller or faster model folder."""
 
     folder: Text = Field(description="A model folder, such as runs/demo/best.")
-    output: Text = Field(description="The folder to write, over what is there.")
+    output: Text = Field(description="Folder to write; a model folder in its place is replaced.")
     weights: Literal["fp32", "int8"] = Field(description="Format the weights are stored in.")
-    data: DataConfig | None = Field(
-        description="The corpora that a shortlist is learnt from; null: none."
-    )
+    data: DataConfig | None = Field(description="Corpora to learn a shortlist from; null: none.")
     shortlist: ShortlistConfig
 
     @model_validator(mode="after")

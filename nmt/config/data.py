@@ -1,4 +1,4 @@
-"""conf/data: the corpora and how they are prepared."""
+"""conf/data: corpora, their directions, and how they are prepared."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from nmt.config.direction import Direction
 from nmt.config.settings import PositiveFloat, PositiveInt, Settings, Text
 
+# Stands in for a direction that is itself a mistake, while the rest is validated.
 UNKNOWN = Direction(source="und", target="und")
 
 
@@ -19,10 +20,11 @@ class CorpusConfig(Settings):
     source: list[Text] = Field(min_length=1, description="Source files, plain or .gz.")
     target: list[Text] = Field(min_length=1, description="Target files, in the same order.")
     direction: Direction = Field(
-        description="Its two languages, such as en-de; those of the whole `data` if left out."
+        description="Its languages, such as en-de; if left out, those of `data.direction`."
     )
     weight: PositiveFloat = Field(
-        default=1.0, description="Share of this corpus in the training mix, before normalising."
+        default=1.0,
+        description="Weight of a training corpus in the mix; the weights need not sum to 1.",
     )
 
     @model_validator(mode="after")
@@ -46,7 +48,7 @@ class VocabularyConfig(Settings):
         description="Share of characters that get a piece; the rest falls back to bytes."
     )
     sample_lines: PositiveInt = Field(
-        description="At most so many lines, drawn evenly, are used to train it."
+        description="Most lines to train it on, sampled evenly from the training corpora."
     )
     model: str | None = Field(description="An existing SentencePiece model to use instead.")
 
@@ -54,26 +56,26 @@ class VocabularyConfig(Settings):
 class FilterConfig(Settings):
     """Which training pairs are left out. Validation and test sets are never filtered."""
 
-    max_tokens: PositiveInt = Field(description="Longest side, in pieces.")
+    max_tokens: PositiveInt = Field(description="Greatest length of either side, in pieces.")
     max_ratio: Annotated[float, Field(ge=1)] = Field(
-        description="Largest quotient of the two sides' lengths (for sides over 10 pieces)."
+        description="Largest ratio of the two lengths, where the longer side has over 10 pieces."
     )
     duplicates: bool = Field(description="Leave out pairs that were seen before.")
     copies: bool = Field(description="Leave out pairs whose two sides are the same.")
 
 
 class BatchConfig(Settings):
-    """How sentences are put into batches. A batch is what one optimizer step sees."""
+    """How sentence pairs are grouped into batches, one for each optimizer step."""
 
     tokens: PositiveInt | None = Field(
-        description="Budget of a batch: rows × longest row, the larger side, padding included."
+        description="Budget of a batch: rows × longest row of the longer side, padding included."
     )
-    sentences: PositiveInt | None = Field(description="Fixed number of sentences instead.")
+    sentences: PositiveInt | None = Field(description="Fixed number of sentence pairs instead.")
     multiple: PositiveInt = Field(
-        description="Rows of a batch are a multiple of this, so that it can be cut evenly."
+        description="Batches have a multiple of this many rows, so that they can be split evenly."
     )
     pool: PositiveInt = Field(
-        description="So many pairs are drawn at random, then sorted by length into batches."
+        description="Pairs that are drawn at random together, then sorted by length into batches."
     )
 
     @model_validator(mode="after")
@@ -103,12 +105,12 @@ class DataConfig(Settings):
 
     @property
     def splits(self) -> dict[str, CorpusConfig]:
-        """What can be evaluated, by name: the validation sets and the test sets."""
+        """The sets that can be evaluated, by name: validation sets, then test sets."""
         return {**self.valid, **self.test}
 
     @property
     def directions(self) -> list[Direction]:
-        """Those of all corpora, in order of appearance, each once."""
+        """The directions of all corpora, in order of appearance, without repetition."""
         corpora = [*self.train.values(), *self.splits.values()]
         return list(dict.fromkeys(corpus.direction for corpus in corpora))
 
@@ -122,7 +124,7 @@ class DataConfig(Settings):
     @field_validator("train", "valid", "test", mode="before")
     @classmethod
     def _share_direction(cls, corpora: Any, info: ValidationInfo) -> Any:
-        # Where `direction` itself is wrong, that is the one mistake to tell of: not each corpus'.
+        # A wrong `direction` is reported once, not again for each corpus that would inherit it.
         shared = info.data.get("direction", UNKNOWN)
         if shared is None or not isinstance(corpora, Mapping):
             return corpora

@@ -1,4 +1,4 @@
-"""What every command that translates needs: conf/decode, conf/precision, and the model."""
+"""Settings of all commands that translate: conf/decode, conf/precision, and loading a model."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class PrecisionConfig(Settings):
     """conf/precision: the number format of weights and activations."""
 
     name: Literal["auto", "fp32", "bf16", "int8"] = Field(
-        description="Format of weights and activations, to translate: int8 on CPUs; auto: the "
-        "fastest on this processor, int8 only with model folders of int8 weights."
+        description="Format of weights and activations: int8 is for CPUs; auto takes the fastest "
+        "on this processor, int8 only for model folders with int8 weights."
     )
     emulate: bool = Field(
-        description="Allow bf16 on a processor without bf16 instructions, where it is far slower."
+        description="Allow bf16 on a processor without bf16 instructions, where it is much slower."
     )
 
 
@@ -42,19 +42,19 @@ class DecodeConfig(Settings):
     coverage_penalty: NonNegativeFloat = Field(description="GNMT's beta.")
     n_best: PositiveInt = Field(description="Translations returned per sentence.")
     max_length_ratio: PositiveFloat = Field(
-        description="Longest translation, as a multiple of the source's pieces."
+        description="Longest translation, as a multiple of the source's length in pieces."
     )
     max_length_offset: NonNegativeInt = Field(
-        description="Pieces added to that, for short sentences."
+        description="Pieces added to that limit, for short sentences."
     )
     no_repeat_ngram: NonNegativeInt = Field(
-        description="No n-gram of so many pieces occurs more than `max_repeats` times; 0: off."
+        description="n-grams of this many pieces occur at most `max_repeats` times; 0: no limit."
     )
     max_repeats: PositiveInt = Field(description="How often an n-gram may occur.")
     batch_sentences: PositiveInt = Field(description="Sentences decoded together.")
     shortlist: bool = Field(
-        description="Only likely pieces are written, where the model folder has a shortlist and "
-        "the output layer is on a CPU."
+        description="Restrict translations to likely pieces, where the model folder has a "
+        "shortlist and the output layer runs on a CPU."
     )
 
     @model_validator(mode="after")
@@ -72,7 +72,7 @@ class UseConfig(Settings):
 
     device: Literal["auto", "cpu", "cuda"] = Field(description="Where the model runs.")
     plan: str | None = Field(
-        description="A plan.json that puts layers on several devices; null: all on `device`."
+        description="A plan.json that places layers on several devices; null: all on `device`."
     )
     precision: PrecisionConfig
     threads: PositiveInt | None = Field(description="CPU threads; null: PyTorch's choice.")
@@ -88,6 +88,6 @@ class UseConfig(Settings):
 
 
 class TranslatorConfig(UseConfig):
-    """What every command that translates needs to load a model."""
+    """How a command that translates with one model loads it."""
 
     folder: Text = Field(description="A model folder, such as runs/demo/best.")

@@ -161,7 +161,7 @@ class TrainConfig(Settings):
     runs: Text = Field(description="Folder of all runs.")
     seed: NonNegativeInt = Field(description="Seed of initial weights, shuffling and dropout.")
     resume: Literal["auto", "never", "must"] = Field(
-        description="auto: go on from the last checkpoint if there is one; never: start anew, "
+        description="auto: resume from the last checkpoint if there is one; never: start anew, "
         "an error if the run exists; must: an error if it does not."
     )
     distill: Text | None = Field(

@@ -1,8 +1,8 @@
-"""Batches of sentence pairs of similar length, drawn at random without end.
+"""Endless random batches of sentence pairs of similar length.
 
-Training pairs are drawn into a pool, sorted by length, cut into batches by a budget, and the
-batches are shuffled. Everything follows from the seed and the position, so that a run that was
-interrupted goes on with exactly the batch that would have come next.
+Training pairs are drawn into a pool, sorted by length and split into batches by a budget, and the
+batches are shuffled. All of it is determined by the seed and the position, so that an interrupted
+run resumes with exactly the batch that would have come next.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class PairBatch:
 
     source: list[np.ndarray]
     target: list[np.ndarray]
-    epoch: float  # passes over all the data, this batch included
+    epoch: float  # number of epochs at the end of this batch
 
 
 @dataclass(frozen=True)
 class OrderedBatch:
-    """Some of a list's pairs, with their places in it."""
+    """Pairs from lists of sentences, with their places in the lists."""
 
     places: list[int]
     source: list[np.ndarray]
@@ -41,7 +41,7 @@ class OrderedBatch:
 
 @dataclass(frozen=True)
 class _Pool:
-    """Pairs drawn together: `corpus[j]` and `row[j]` name pair j, `batches` are runs of them."""
+    """Pairs drawn together. Pair j is row `row[j]` of corpus `corpus[j]`; a batch: (first, end)."""
 
     corpus: Integers
     row: Integers
@@ -49,13 +49,13 @@ class _Pool:
 
 
 class BatchIterator:
-    """Training batches without end, from several corpora mixed by weight.
+    """Endless training batches from several corpora, mixed by weight.
 
-    Each corpus is passed through in a new random order every time, so that each of its pairs occurs
-    once per pass. Rows of a batch are a multiple of `config.multiple`; where a pool's size is not,
-    the one batch of its shortest pairs has the few rows more. The budget of `config.tokens` counts
-    rows × the longest row, EOS included, of the larger side. It is exceeded only where the least
-    number of rows is already too much.
+    Each epoch of a corpus has a new random order, and each of its pairs once. Batches have a
+    multiple of `config.multiple` rows; where the size of a pool is not a multiple, the batch of its
+    shortest pairs takes the few rows that remain. The budget `config.tokens` counts rows × the
+    longest row of the longer side, EOS included. It is exceeded only where the smallest number of
+    rows is already too much.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class BatchIterator:
         seed: int,
     ) -> None:
         assert stores.keys() == weights.keys(), "each corpus has one weight"
-        self._names = sorted(stores)  # the order in a file must not matter
+        self._names = sorted(stores)  # independent of the order in the configuration
         self._stores = [stores[name] for name in self._names]
         shares = np.array([weights[name] for name in self._names], dtype=np.float64)
         self._shares = shares / shares.sum()
@@ -75,12 +75,12 @@ class BatchIterator:
         self._pairs = sum(len(store) for store in self._stores)
         self._size = min(config.pool, self._pairs)
         self._check()
-        self._orders: dict[int, tuple[int, Integers]] = {}  # corpus → the pass and its order
+        self._orders: dict[int, tuple[int, Integers]] = {}  # corpus → its epoch and order
         self._start(0, np.zeros(len(self._stores), dtype=np.int64))
 
     @property
     def epoch(self) -> float:
-        """Passes over all the data so far."""
+        """Epochs over all corpora together so far."""
         return (self._number * self._size + self._rows) / self._pairs
 
     def __iter__(self) -> Iterator[PairBatch]:
@@ -107,7 +107,7 @@ class BatchIterator:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """The position, ready for JSON; together with the data it gives all that follows."""
+        """The position, as plain values for JSON; with the data it determines all that follows."""
         return {
             "pool": self._number,
             "drawn": self._drawn.tolist(),
@@ -116,11 +116,11 @@ class BatchIterator:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken. Raises CheckpointError if that was with other data."""
-        for what, here in self._identity().items():
-            if (there := state["data"][what]) != here:
+        """Resume at a position. Raises CheckpointError if it is one in other data."""
+        for what, value in self._identity().items():
+            if (saved := state["data"][what]) != value:
                 raise CheckpointError(
-                    f"The {what} must be as in the checkpoint ({there}), but is {here} instead; "
+                    f"The {what} must be as in the checkpoint ({saved}), but is {value} instead; "
                     "restore it, or start a new run."
                 )
         self._start(state["pool"], np.array(state["drawn"], dtype=np.int64))
@@ -161,7 +161,7 @@ class BatchIterator:
         }
 
     def _start(self, number: int, drawn: Integers) -> None:
-        """Draw pool `number`; `drawn` says how many pairs of each corpus came before it."""
+        """Draw pool `number`; `drawn`: how many pairs of each corpus earlier pools have."""
         self._number, self._drawn = number, drawn
         self._counts = share_out(self._size, self._shares, drawn)
         self._pool = self._draw()
@@ -172,18 +172,18 @@ class BatchIterator:
         source = [s.source_lengths[r] for s, r in zip(self._stores, rows, strict=True)]
         target = [s.target_lengths[r] for s, r in zip(self._stores, rows, strict=True)]
         source_lengths, target_lengths = np.concatenate(source), np.concatenate(target)
-        # A number that no corpus has keeps this stream apart from the corpora's orders.
-        chance = _generator(self._seed, len(self._stores), self._number)
-        tie = chance.permutation(self._size)
+        # A number that no corpus has makes this stream independent of the corpora's orders.
+        generator = _generator(self._seed, len(self._stores), self._number)
+        tie = generator.permutation(self._size)
         order = np.lexsort((tie, source_lengths, target_lengths))
         longest = np.maximum(source_lengths, target_lengths)[order] + 1
-        batches = cut(longest, self._config)
-        chance.shuffle(batches)
+        batches = split_into_batches(longest, self._config)
+        generator.shuffle(batches)
         corpus = np.repeat(np.arange(len(rows)), self._counts)
         return _Pool(corpus[order], np.concatenate(rows)[order], batches)
 
     def _next_rows(self, k: int, count: int) -> Integers:
-        """The `count` pairs of corpus k that follow those drawn, over as many passes as needed."""
+        """The next `count` pairs of corpus k, over as many epochs as they take."""
         size, place = len(self._stores[k]), int(self._drawn[k])
         parts = [np.zeros(0, dtype=np.int64)]
         while count:
@@ -202,8 +202,8 @@ class BatchIterator:
 
 
 def share_out(size: int, shares: NDArray[np.float64], drawn: Integers) -> Integers:
-    """How many of the next `size` pairs come from each corpus, so that the counts of all that was
-    drawn stay as near to `shares` as whole numbers can (largest remainder).
+    """How many of the next `size` pairs come from each corpus, so that the counts of all pairs
+    drawn stay as near to `shares` as whole numbers can (largest remainder method).
     """
     wanted = shares * (drawn.sum() + size) - drawn
     counts: Integers = np.maximum(np.floor(wanted), 0).astype(np.int64)
@@ -216,11 +216,11 @@ def share_out(size: int, shares: NDArray[np.float64], drawn: Integers) -> Intege
     return counts
 
 
-def cut(longest: NDArray[Any], config: BatchConfig) -> list[tuple[int, int]]:
-    """Cut sorted rows into batches, as (first, end). `longest` (rows,): each row's larger side.
+def split_into_batches(longest: NDArray[Any], config: BatchConfig) -> list[tuple[int, int]]:
+    """Split sorted rows into batches (first, end). `longest` (rows,): lengths of the longer sides.
 
-    The first batch takes what is left over from a multiple: it has the shortest rows, so that
-    a few more of them cost least.
+    The first batch takes the rows beyond a multiple: it has the shortest rows, of which a few more
+    cost least.
     """
     multiple, rows = config.multiple, len(longest)
     starts = np.arange(rows % multiple, rows, multiple)
@@ -240,15 +240,15 @@ def cut(longest: NDArray[Any], config: BatchConfig) -> list[tuple[int, int]]:
 def ordered_batches(
     source: Sequence[np.ndarray], target: Sequence[np.ndarray], sentences: int
 ) -> Iterator[OrderedBatch]:
-    """All pairs once, the longest first (what does not fit in memory shows at once), `sentences`
-    at a time, with their places in the lists. For validation.
+    """All pairs once, `sentences` at a time, the longest first, so that what does not fit in memory
+    fails at the start. For validation.
     """
     places = sorted(
         range(len(source)), key=lambda i: (len(target[i]), len(source[i])), reverse=True
     )
     for first in range(0, len(places), sentences):
-        some = places[first : first + sentences]
-        yield OrderedBatch(some, [source[i] for i in some], [target[i] for i in some])
+        chosen = places[first : first + sentences]
+        yield OrderedBatch(chosen, [source[i] for i in chosen], [target[i] for i in chosen])
 
 
 def _fits(rows: int, longest: int, config: BatchConfig) -> bool:

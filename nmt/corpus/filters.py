@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nmt.config import FilterConfig
 
-# Every reason to leave a pair out, in the order in which they are tried, with words for the log.
+# Reasons to leave a pair out, in the order in which they are checked, as verbs for the log.
 REASONS = {
     "empty": "have an empty side",
     "copies": "have two sides that are the same",
@@ -19,12 +19,12 @@ REASONS = {
     "length": "are too long",
     "ratio": "have sides of too different length",
 }
-RATIO_FROM = 10  # pieces: the ratio of shorter sides says nothing ("No." – "Das kommt nicht …")
-HASHES_AT_ONCE = 2_000_000  # 16 MB; bounds the memory of finding duplicates
+RATIO_FROM = 10  # pieces; between shorter sides any ratio is normal ("No." – "Das kommt nicht …")
+HASHES_AT_ONCE = 2_000_000  # 16 MB: the memory that finding duplicates takes
 
 
 def text_reason(source: str, target: str, seen: bool, config: FilterConfig) -> str | None:
-    """The reason to leave out a pair that its text gives, or None. `seen`: it is a duplicate."""
+    """Why a pair is left out because of its text, or None. `seen`: it is a duplicate."""
     source, target = source.strip(), target.strip()
     if not source or not target:
         return "empty"
@@ -36,10 +36,10 @@ def text_reason(source: str, target: str, seen: bool, config: FilterConfig) -> s
 
 
 def length_reason(source: int, target: int, config: FilterConfig) -> str | None:
-    """The reason to leave out a pair that its numbers of pieces give, or None."""
+    """Why a pair is left out because of its numbers of pieces, or None."""
     shorter, longer = sorted((source, target))
     if shorter == 0:
-        return "empty"  # nothing but characters that the normalisation removes
+        return "empty"  # it has only characters that normalisation removes
     if longer > config.max_tokens:
         return "length"
     if longer > RATIO_FROM and longer > config.max_ratio * shorter:
@@ -50,11 +50,11 @@ def length_reason(source: int, target: int, config: FilterConfig) -> str | None:
 def find_duplicates(
     pairs: Iterable[tuple[str, str]], scratch: Path, at_once: int = HASHES_AT_ONCE
 ) -> NDArray[np.bool_]:
-    """Mark every pair that occurred earlier: (pairs,), kept in a file of the folder `scratch`.
+    """Mark each pair that has occurred before: (pairs,), memory-mapped from a file in `scratch`.
 
-    The pairs' 64-bit hashes go to a file, which is then read once per range of hashes, each of
-    about `at_once`, so that memory does not grow with the corpus. (Two different pairs out of
-    forty million collide with a probability of 0.00005.)
+    The pairs' 64-bit hashes are written to a file, which is read once for each range of about
+    `at_once` hashes, so that memory use does not grow with the corpus. (The probability that any
+    two of forty million different pairs collide is 0.00005.)
     """
     count = _write_hashes(pairs, scratch / "hashes")
     if count == 0:

@@ -1,8 +1,8 @@
-"""Which pieces translate which: IBM model 1 (Brown et al. 1993), by expectation maximisation.
+"""Translation probabilities of pieces: IBM model 1 (Brown et al. 1993), learnt by EM.
 
-p(target | source) = mean over the source's pieces of t(target piece | source piece), for each piece
-of the target on its own. Every source has one more piece, the end of the sentence, which gets what
-no other explains.
+Each target piece has the probability p(target | source) = mean over the source's pieces of
+t(target piece | source piece), independently of the others. A source has the end of the sentence as
+one more piece, which accounts for target pieces that no other explains.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Pairs of pieces that occur together, by source piece and then the most probable first."""
+    """Pairs of pieces that occur together, ordered by source piece, then by falling probability."""
 
     sources: Ids  # (P,)
     targets: Ids  # (P,)
@@ -32,13 +32,13 @@ class Lexicon:
         end: int,
         iterations: int = 5,
     ) -> Lexicon:
-        """From sentence pairs' pieces without special ones; `end` is the source's last piece."""
+        """From the pieces of sentence pairs, without special ones; `end` closes every source."""
         keys, lengths = [], []
         for source, target in pairs:
             with_end = np.append(source.astype(np.int64), end)
             keys.append((with_end[None, :] * vocabulary + target[:, None]).ravel())
             lengths.append(np.full(len(target), len(with_end)))
-        # One entry for each target piece and each source piece it may come from.
+        # One entry for each target piece and each source piece that it may be a translation of.
         known, entries = np.unique(np.concatenate(keys), return_inverse=True)
         spans = np.concatenate(lengths)
         starts = np.cumsum(spans) - spans
@@ -53,6 +53,6 @@ class Lexicon:
         return cls(sources[order], targets[order], t[order])
 
     def best(self, source: int, count: int) -> Ids:
-        """The most probable translations of a piece, at most `count`."""
+        """The `count` most probable translations of a piece, or fewer, the most probable first."""
         first, last = np.searchsorted(self.sources, [source, source + 1])
         return self.targets[first : min(last, first + count)]

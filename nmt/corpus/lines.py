@@ -1,8 +1,8 @@
 """Parallel text files as pairs of lines: strict about everything that would misalign them.
 
-A line ends at "\\n" and nowhere else (U+2028, form feeds and the like are text), one "\\r" before
+A line ends at "\\n" and nowhere else (U+2028, form feeds and the like are text). One "\\r" before
 it belongs to the line end, and a byte order mark at the start of a file is dropped. Everything is
-streamed, so memory does not depend on the corpus.
+streamed, so that memory use does not depend on the size of the corpus.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class Survey:
-    """What a full check of a parallel corpus found."""
+    """Result of reading a whole parallel corpus."""
 
     pairs: int
-    digest: str  # SHA-256 of all lines of both sides, in order, however they are packed
+    digest: str  # SHA-256 of all lines of both sides, in order; compression makes no difference
 
 
 def read_lines(path: str | Path) -> Iterator[str]:
@@ -94,7 +94,7 @@ def read_pair(source: str, target: str) -> Iterator[tuple[str, str]]:
 def check(corpus: CorpusConfig, cache: Path | None = None) -> Survey:
     """Read a whole corpus and raise CorpusError at its first mistake.
 
-    With `cache`, files that have not been touched since an earlier check are not read again.
+    With `cache`, files that have not changed since an earlier check are not read again.
     """
     record = cache / "checked" / f"{_identity(corpus)}.json" if cache is not None else None
     if record is not None and record.exists():
@@ -106,7 +106,7 @@ def check(corpus: CorpusConfig, cache: Path | None = None) -> Survey:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that whoever looks sees either nothing or all of it."""
+    """Write a file so that readers see either the old state or all of the new content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as unfinished:
         unfinished.write_bytes(content)

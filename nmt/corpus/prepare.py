@@ -1,4 +1,4 @@
-"""From a data configuration to everything that training reads: checked, encoded, cached."""
+"""From a data configuration to all that training reads: checked, encoded and cached."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nmt.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
 
-RECIPE = 1  # raise it when vocabularies are trained differently, so that old ones are not re-used
+RECIPE = 1  # to be raised when vocabularies are trained in another way: cached ones are not reused
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,18 @@ class PreparedData:
     valid: dict[str, ValidationSet]
 
     def batches(self) -> BatchIterator:
-        """The training batches, from the first on."""
+        """An endless iterator over training batches, at its start."""
         weights = {name: corpus.weight for name, corpus in self.config.train.items()}
         return BatchIterator(self.train, weights, self.config.batch, self.seed)
+
+    def contents(self) -> dict[str, str]:
+        """Digests of what was read, by setting: equal where training sees the same sentences."""
+        found = {"data.vocabulary": self.vocabulary.fingerprint}
+        found |= {f"data.train.{name}": store.folder.name for name, store in self.train.items()}
+        for name, one in self.valid.items():
+            lines = json.dumps([one.source, one.target]).encode()
+            found[f"data.valid.{name}"] = hashlib.sha256(lines).hexdigest()[:32]
+        return found
 
 
 def prepare(data: DataConfig, seed: int) -> PreparedData:
@@ -82,8 +91,8 @@ def _validation_set(corpus: CorpusConfig, vocabulary: Vocabulary) -> ValidationS
 def check_files(data: DataConfig) -> None:
     """Read every file of a configuration once; raises CorpusError at the first mistake.
 
-    The test sets are included: they are needed only after training, which is late to learn that
-    one is missing.
+    Test sets are included although training does not need them: after hours of training would be
+    a bad time to learn that one is missing.
     """
     for corpus in [*data.train.values(), *data.splits.values()]:
         check(corpus, Path(data.cache))

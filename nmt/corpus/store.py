@@ -1,9 +1,9 @@
 """The token store: a filtered, encoded parallel corpus in memory-mapped files.
 
-It is built once, in memory that does not depend on the corpus, and found again by a fingerprint of
-all that went into it. A store is a folder:
+It is built once, with memory use that does not depend on the size of the corpus, and found again by
+a fingerprint of everything that it depends on. A store is a folder:
 
-    source.tokens   target.tokens    all pieces, one sentence after the other (see meta.json)
+    source.tokens   target.tokens    ids of all pieces, sentence after sentence (type: meta.json)
     source.offsets  target.offsets   int64, pairs + 1: where each sentence begins
     source.lengths  target.lengths   int32, pairs
     meta.json                        format, number type, statistics
@@ -42,7 +42,7 @@ SIDES = ("source", "target")
 
 @dataclass(frozen=True)
 class Statistics:
-    """What became of a corpus' pairs."""
+    """Counts of a corpus' pairs and pieces."""
 
     read: int
     kept: int
@@ -58,7 +58,7 @@ class TokenStore:
     target_lengths: NDArray[np.int32]
 
     def __init__(self, folder: Path) -> None:
-        """Open a finished store; raises CorpusError if its files are not what they should be."""
+        """Open a finished store; raises CorpusError if it is damaged."""
         self.folder = folder
         try:
             meta = json.loads((folder / "meta.json").read_text())
@@ -95,7 +95,7 @@ class TokenStore:
 def build_store(
     name: str, corpus: CorpusConfig, vocabulary: Vocabulary, filters: FilterConfig, cache: Path
 ) -> TokenStore:
-    """The token store of a training corpus, from `cache` if it was built before.
+    """The token store of a training corpus, from `cache` if it has been built before.
 
     `name` is the corpus' name, for the log and for errors.
     """
@@ -223,7 +223,7 @@ def _publish(building: Path, folder: Path) -> None:
     try:
         building.rename(folder)
     except OSError:
-        if not folder.exists():  # if it does, another process was faster and wrote the same
+        if not folder.exists():  # another process may have been faster, and has written the same
             raise
 
 

@@ -1,4 +1,4 @@
-"""The vocabulary: one SentencePiece model that both languages share."""
+"""The vocabulary: a SentencePiece model that all languages share."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from nmt.errors import CorpusError
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIAL = (PAD, UNK, BOS, EOS)
 
-# SentencePiece sums in floats, thread by thread: the number must not depend on the machine.
+# SentencePiece adds up floats thread by thread, so the number must not depend on the machine.
 THREADS = 4
 SAMPLE_SEED = 0
 ERRORS_ONLY = 2
 
 
 class Vocabulary:
-    """Text to ids of pieces and back. Ids 0 to 3 are pad, unk, bos, eos, in every vocabulary."""
+    """Converts text to ids of pieces and back. Ids 0 to 3 are always pad, unk, bos and eos."""
 
     def __init__(self, model: bytes, name: str = "the vocabulary") -> None:
         """`model` is the content of a SentencePiece model file; `name` is used in errors."""
@@ -35,7 +35,7 @@ class Vocabulary:
 
     @classmethod
     def train(cls, lines: Iterable[str], config: VocabularyConfig, model_file: Path) -> Vocabulary:
-        """Make a vocabulary of exactly `config.size` pieces and write it to `model_file`.
+        """Train a vocabulary of exactly `config.size` pieces and write it to `model_file`.
 
         The same lines give the same bytes. At most `config.sample_lines` lines are in memory.
         """
@@ -55,7 +55,7 @@ class Vocabulary:
             ) from None
 
     def save(self, path: str | Path) -> None:
-        """Write the SentencePiece model, whole or not at all."""
+        """Write the SentencePiece model atomically."""
         write_atomically(Path(path), self._model)
 
     def encode(self, text: str) -> list[int]:
@@ -73,8 +73,8 @@ class Vocabulary:
         return len(self.encode(text))
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of some ids. Special ones are left out, and the text is always one line:
-        a model may put out the byte piece of a line end, which would misalign a file.
+        """The text of ids, without special ones. It is always one line: a model may generate the
+        byte piece of a line end, which would misalign a file.
         """
         text: str = self._processor.decode([int(i) for i in ids if i not in SPECIAL])
         return text.replace("\n", " ").replace("\r", " ")
@@ -110,13 +110,13 @@ def _processor(model: bytes, name: str) -> sentencepiece.SentencePieceProcessor:
 
 
 def _sample(lines: Iterable[str], size: int) -> list[str]:
-    """`size` of the lines, each as likely as any other (reservoir sampling)."""
-    chance = random.Random(SAMPLE_SEED)
+    """`size` of the lines, all with the same probability (reservoir sampling)."""
+    generator = random.Random(SAMPLE_SEED)
     sample: list[str] = []
     for number, line in enumerate(lines):
         if number < size:
             sample.append(line)
-        elif (place := chance.randrange(number + 1)) < size:
+        elif (place := generator.randrange(number + 1)) < size:
             sample[place] = line
     return sample
 
@@ -141,8 +141,8 @@ def _train(lines: list[str], config: VocabularyConfig) -> bytes:
             eos_id=EOS,
             byte_fallback=True,  # no text is out of vocabulary: rare characters become bytes
             split_digits=True,  # numbers are copied digit by digit instead of learned one by one
-            # Folds full-width letters, ligatures and the many kinds of spaces. It acts on what the
-            # model reads and learns to write; references are scored as they stand in their file.
+            # Folds full-width letters, ligatures and the many kinds of spaces in what the model
+            # reads and learns to write. References are scored as they are in their file.
             normalization_rule_name="nmt_nfkc",
             num_threads=THREADS,
             minloglevel=ERRORS_ONLY,

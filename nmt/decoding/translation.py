@@ -1,4 +1,4 @@
-"""What a model's pieces come to as text: apart from its weights, which may be elsewhere."""
+"""Texts, pieces and translations of a model whose weights may be in another process."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from nmt.model.folder import VOCABULARY, ModelDescription
 from nmt.text.document import Splitter
 from nmt.text.reinsertion import AlignedText
 
-# Pieces of a segment when a text is split: far beyond a sentence that a model was trained on.
+# Most pieces of a segment when a text is split: far more than a sentence of the training data has.
 LONGEST = 200
 
 
 @dataclass(frozen=True)
 class Alternative:
-    """One more translation of the same text."""
+    """Another translation of the same text."""
 
     text: str
     score: float
@@ -36,15 +36,15 @@ class Translation:
     """The best translation of one text."""
 
     text: str
-    score: float  # log probability, corrected for length and coverage; more is better
+    score: float  # log probability with length and coverage penalties; higher is better
     log_probability: float
     tokens: list[str]  # pieces of the translation
     source_tokens: list[str]  # pieces of the source
-    # Where each of `tokens` looked in `source_tokens`, if asked for. Rows sum to at most 1: what is
-    # missing went to the end of the source.
+    # Attention of each of `tokens` to `source_tokens`, (T, S), if asked for. Rows sum to at most 1:
+    # the rest is attention to the end of the source.
     alignment: np.ndarray | None = field(compare=False)
     alternatives: list[Alternative]  # the next best of `n_best`, without this one
-    truncated: bool  # cut off at the longest length allowed
+    truncated: bool  # it reached the greatest length allowed
 
 
 class TextCodec:
@@ -66,10 +66,10 @@ class TextCodec:
         return Splitter(direction.source, self.vocabulary.count, longest)
 
     def translation(self, source: Sequence[int], hypotheses: list[Hypothesis]) -> Translation:
-        """What a source's hypotheses, the best first, come to.
+        """The translation of a source, from its hypotheses, the best first.
 
         Raises:
-            ModelFolderError: there is none: the model's weights are not finite.
+            ModelFolderError: there are none, since the model's weights are not finite.
         """
         if not hypotheses:
             raise ModelFolderError(
@@ -99,7 +99,7 @@ class TextCodec:
 
 
 def load_vocabulary(folder: Path, description: ModelDescription) -> Vocabulary:
-    """A model folder's.
+    """The vocabulary of a model folder.
 
     Raises:
         ModelFolderError: it is missing, or not for this model.
@@ -114,8 +114,8 @@ def load_vocabulary(folder: Path, description: ModelDescription) -> Vocabulary:
 
 
 def aligned_text(one: Translation | Alternative, best: Translation | None = None) -> AlignedText:
-    """What putting markup back needs to know of a translation. Of an alternative nothing is known
-    of where it looked: its words count as evenly spread over those of the `best` one's source."""
+    """A translation with what is needed to put markup back into it. Alternatives have no alignment:
+    their words count as spread evenly over the source of the `best` translation."""
     if isinstance(one, Translation):
         return AlignedText(one.text, one.tokens, one.source_tokens, one.alignment)
     assert best is not None, "an alternative is one of a translation"

@@ -1,4 +1,4 @@
-"""`Translator`: a model folder that turns text into text, for commands, server and Python alike."""
+"""`Translator`: a loaded model folder that translates, for the commands, the server and Python."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from nmt.precision.formats import Name, format_of, require
 from nmt.runtime.stepper import Stepper
 from nmt.text.markup import document_of
 
-# Used where no settings are given: those of conf/decode/beam5.yaml (a test compares them).
+# Used where no settings are given; the same as conf/decode/beam5.yaml (compared by a test).
 DEFAULT = DecodeConfig(
     beam_size=5,
     length_penalty=0.6,
@@ -38,14 +38,14 @@ DEFAULT = DecodeConfig(
     batch_sentences=64,
     shortlist=True,
 )
-# New sentences are encoded together: not before a quarter of the batch is free.
+# New sentences are encoded together, once a quarter of the batch is free.
 REFILL = 4
-# A batch of sentences longer than this has fewer of them, so that its memory is bounded.
+# Batches of sentences longer than this have fewer of them, to bound the memory.
 USUAL_LENGTH = 128
 
 
 class Translator(TextCodec):
-    """A loaded model. Not for use from several threads at a time."""
+    """A loaded model. Not thread-safe."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Translator(TextCodec):
         decode: DecodeConfig = DEFAULT,
         precision: Name = "fp32",
     ) -> None:
-        """See `load`. `precision` is what the stepper was made for."""
+        """Most callers want `load`. `precision` is the number format of the stepper."""
         super().__init__(description, vocabulary)
         self.precision = precision
         self.stepper = stepper
@@ -75,17 +75,17 @@ class Translator(TextCodec):
     ) -> Translator:
         """Read a model folder, such as runs/demo/best.
 
-        A `plan`, or the file of one, puts layers on several devices, all driven by this process;
-        without one all are on `device` ("auto": CUDA where there is one). `emulate` allows bf16 on
-        a CPU without instructions for it; the `precision` "auto" is the fastest that the first
-        device has, int8 among them for folders of int8 weights. `threads` sets the CPU threads of
-        the whole process.
+        A `plan`, or the file of one, places layers on several devices, all driven by this process;
+        without a plan all layers are on `device` ("auto": CUDA where there is one). `emulate`
+        allows bf16 on a CPU without bf16 instructions. `precision="auto"` takes the fastest format
+        of the first device, int8 only for model folders with int8 weights. `threads` sets the
+        number of CPU threads of the whole process.
 
         Raises:
             ModelFolderError: the folder is not complete, or its files do not fit each other.
             PlanError: the plan is not for this model.
-            InputError: a device that this machine does not have.
-            ConfigurationError: bf16 or int8 on a device without it.
+            InputError: the machine does not have the device.
+            ConfigurationError: the device does not support bf16 or int8.
         """
         folder = Path(folder)
         description = read_description(folder)
@@ -95,7 +95,7 @@ class Translator(TextCodec):
             torch.set_num_threads(threads)
         devices = sorted({device_of(layer) for layer in graph.names})
         if precision == "auto":
-            # int8 only for models that are meant for it: others may lose by it.
+            # int8 only for models that were exported for it; others may lose quality.
             formats: list[Name] = ["fp32", "bf16"]
             formats += ["int8"] if description.weights == "int8" else []
             precision = fastest(formats, devices[0], description.model.hidden_size)
@@ -109,11 +109,7 @@ class Translator(TextCodec):
 
     @classmethod
     def from_settings(cls, folder: str | Path, use: UseConfig, decode: DecodeConfig) -> Translator:
-        """`load` as a command's configuration says.
-
-        Raises:
-            As `load` does.
-        """
+        """`load` with the settings of a command; raises the same errors."""
         return cls.load(
             folder,
             plan=use.plan,
@@ -125,7 +121,7 @@ class Translator(TextCodec):
         )
 
     def engine(self, decode: DecodeConfig, alignments: bool) -> Engine:
-        """A running batch of its own for sentences that are searched for in this way."""
+        """A new running batch for sentences that are all searched with these settings."""
         return Engine(self.stepper, decode, alignments)
 
     def translate(
@@ -137,7 +133,7 @@ class Translator(TextCodec):
         target: str | None = None,
         alignments: bool = False,
     ) -> list[Translation]:
-        """Translate segments, in order. None of them is split; blank ones give a blank.
+        """Translate segments, in order. None of them is split; a blank one has a blank translation.
 
         `source` and `target` are language codes, such as `source="en", target="de"`. They may be
         left out where the model's `directions` leave no choice.
@@ -182,8 +178,8 @@ class Translator(TextCodec):
     ) -> dict[int, list[Hypothesis]]:
         """Hypotheses for each source that is not empty, by its place.
 
-        The longest come first, so that sentences of the batch have about one length, and what does
-        not fit in memory shows at once. The batch is kept full while there are any.
+        The longest sentences come first, so that those in the batch have similar lengths, and what
+        does not fit in memory fails at the start. The batch is refilled as sentences leave it.
         """
         engine = self.engine(decode, alignments)
         places = (place for place, source in enumerate(sources) if source)
@@ -195,8 +191,8 @@ class Translator(TextCodec):
                 most = min(decode.batch_sentences, _most(decode.batch_sentences, longest))
                 room = most - len(engine)
                 if room >= max(1, most // REFILL) or not len(engine):
-                    some = [waiting.popleft() for _ in range(min(room, len(waiting)))]
-                    engine.admit([Request(place, sources[place]) for place in some])
+                    chosen = [waiting.popleft() for _ in range(min(room, len(waiting)))]
+                    engine.admit([Request(place, sources[place]) for place in chosen])
             for finished in engine.step():
                 assert isinstance(finished.id, int), "places are the ids here"
                 found[finished.id] = finished.hypotheses
@@ -212,7 +208,7 @@ class Translator(TextCodec):
         target: str | None = None,
     ) -> list[str]:
         """Translate texts of any length, sentence by sentence. White space, markup, addresses and
-        placeholders stay. Languages as in `translate`.
+        placeholders are kept. `source` and `target` as in `translate`.
 
         Raises:
             InputError: the languages are none of the model's directions, or leave a choice.
@@ -234,14 +230,14 @@ def _blank(alignments: bool) -> Translation:
 
 
 def _most(sentences: int, longest: int) -> int:
-    """How many sentences of that length are decoded together."""
+    """How many sentences of this length are decoded together."""
     return max(1, sentences * USUAL_LENGTH // max(longest, USUAL_LENGTH))
 
 
 def _devices(
     graph: LayerGraph, plan: Plan | str | Path | None, device: str
 ) -> Callable[[str], str]:
-    """Layer → device, each checked to be there."""
+    """The device of each layer, all of them checked to exist."""
     if plan is None:
         device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         _check_device(device, InputError)
@@ -264,6 +260,6 @@ def _check_device(name: str, kind: type[InputError] | type[PlanError]) -> None:
         raise kind(f"A device must be cpu, cuda or cuda:N, but is {name!r} instead.")
     if (device.index or 0) >= here and device.type == "cuda":
         raise kind(
-            f"The device must be there, but `{name}` is not: this machine has {here} CUDA devices; "
+            f"The device must exist, but `{name}` does not: this machine has {here} CUDA devices; "
             "use `device=cpu`."
         )

@@ -20,8 +20,8 @@ Metric = BLEU | CHRF | TER
 
 METRICS: dict[str, Callable[[], Metric]] = {
     "bleu": lambda: BLEU(tokenize="13a"),
-    # What papers that lower-case and tokenise (Multi30k, IWSLT 2014) are nearest to. Their figures
-    # came from tokenised files and another script, so this is a neighbour of them, not the same.
+    # The closest to papers that lower-case and tokenise (Multi30k, IWSLT 2014). Their figures come
+    # from tokenised files and another script, and cannot be compared directly.
     "bleu_lowercase": lambda: BLEU(tokenize="13a", lowercase=True, force=True),
     "chrf": lambda: CHRF(),
     "ter": lambda: TER(),  # lower is better
@@ -32,11 +32,11 @@ ALL = tuple(METRICS)
 
 @dataclass(frozen=True)
 class Score:
-    """One metric over a whole test set, in percent."""
+    """A metric over a whole test set, in percent."""
 
     score: float
     interval: tuple[float, float] | None  # 95%, by bootstrap; None if there were no resamples
-    signature: str  # what sacreBLEU needs to give this number again
+    signature: str  # sacreBLEU's, which describes how to reproduce the number
 
 
 Scores = dict[str, Score]
@@ -44,7 +44,7 @@ Scores = dict[str, Score]
 
 @dataclass(frozen=True)
 class SentenceScore:
-    """One sentence's scores, in percent. BLEU is smoothed and by effective order."""
+    """Scores of a sentence, in percent. BLEU is smoothed, with effective order."""
 
     bleu: float
     chrf: float
@@ -60,9 +60,9 @@ def score(
 ) -> Scores:
     """Each of `metrics` (names of `METRICS`) over the corpus, by name.
 
-    With `bootstrap` > 0, so many resamples of the sentences give a 95% percentile interval. They
-    are the same for every metric, and the same that `sacrebleu -m … --confidence` draws with
-    `SACREBLEU_SEED` set to `seed`; sacreBLEU prints half the interval's width.
+    With `bootstrap` > 0, that many resamples of the sentences give a 95% percentile interval. They
+    are the same for all metrics, and the same that `sacrebleu -m … --confidence` draws with
+    `SACREBLEU_SEED` set to `seed`; sacreBLEU prints half the width of the interval.
 
     Raises:
         InputError: different numbers of lines, or none.
@@ -74,7 +74,7 @@ def score(
 
 
 def sentence_scores(hypotheses: Sequence[str], references: Sequence[str]) -> list[SentenceScore]:
-    """Scores of every sentence by itself: for finding examples, not for comparing systems."""
+    """Scores of each sentence: for finding examples, not for comparing systems."""
     check_lengths(len(hypotheses), len(references))
     bleu, chrf = BLEU(tokenize="13a", effective_order=True, force=True), CHRF()
     return [
@@ -108,8 +108,8 @@ def _score(
     bootstrap: int,
     seed: int,
 ) -> Score:
-    # sacreBLEU's own bootstrap holds resamples × sentences × statistics numbers at once (gigabytes
-    # for a large test set) and takes its seed from the environment only: so its parts are used.
+    # sacreBLEU's own bootstrap holds resamples × sentences × statistics numbers in memory, which is
+    # gigabytes for a large test set, and takes its seed only from the environment. So we use parts.
     statistics = metric._extract_corpus_statistics(hypotheses, [references])
     interval = None
     if bootstrap:

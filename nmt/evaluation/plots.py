@@ -1,4 +1,4 @@
-"""Plots. The only file that imports matplotlib, which is an extra (`report`)."""
+"""Plots. This is the only file that imports matplotlib, which the extra `report` installs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nmt.errors import ConfigurationError
 
 
 class Bar(NamedTuple):
-    """A piece of a row's time."""
+    """A span of time in a row of a Gantt chart."""
 
     row: int
     kind: str
@@ -19,7 +19,7 @@ class Bar(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A value that is the best so far, over the evaluations that were spent."""
+    """The best value so far, over the number of evaluations."""
 
     label: str
     points: list[tuple[float, float]]
@@ -46,7 +46,7 @@ def gantt(
     colours: Mapping[str, str],
     title: str,
 ) -> None:
-    """Draw a row for each device, with what it does in the colour of its kind, as PNG."""
+    """Draw a Gantt chart as PNG: a row for each device, with a colour for each kind of work."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
@@ -77,7 +77,7 @@ def gantt(
 
 
 def lines(file: Path, curves: Sequence[Line], x: str, y: str, title: str) -> None:
-    """Draw steps that hold until the next point, on a logarithmic axis of x, as PNG."""
+    """Draw step functions as PNG, with a logarithmic x axis."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,5 +1,5 @@
-"""The report of an evaluation: report.json for programs, report.md for people, segments.jsonl for
-whoever wants to see every sentence."""
+"""The report of an evaluation: report.json for programs, report.md for people, and segments.jsonl
+with every sentence."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EXAMPLES = 5  # segments shown in each table of examples
 
 @dataclass(frozen=True)
 class Segment:
-    """One line of the test set. What only a model can tell is None for a scored file."""
+    """A line of the test set. What only a model knows is None where a file is scored."""
 
     source: str | None
     reference: str
@@ -34,19 +34,19 @@ class Segment:
 
 @dataclass(frozen=True)
 class Translating:
-    """How the hypotheses were made, by which model."""
+    """How and by which model the hypotheses were made."""
 
     model: Mapping[str, str]  # folder, name, languages, precision and so on
     decode: DecodeConfig
-    seconds: float  # of translating, without loading the model
+    seconds: float  # of translation, without loading the model
     source_tokens: int
-    tokens: int  # written by the model
-    truncated: int  # sentences that were cut at the longest length
+    tokens: int  # of the hypotheses
+    truncated: int  # sentences that reached the greatest length allowed
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that the three files say."""
+    """The content of the three files."""
 
     name: str
     files: Mapping[str, str]  # source, reference, hypothesis → where they were read
@@ -56,7 +56,7 @@ class Report:
 
 
 def make_folder(folder: Path) -> None:
-    """Create the folder of a report; to be called before the work whose report it will hold.
+    """Create the folder of a report. To be called before the work, so that a mistake shows early.
 
     Raises:
         ConfigurationError: it cannot be a folder.
@@ -68,7 +68,7 @@ def make_folder(folder: Path) -> None:
 
 
 def write_report(folder: Path, report: Report) -> None:
-    """Write report.json, report.md and segments.jsonl, each whole or not at all, over old ones.
+    """Write report.json, report.md and segments.jsonl, each atomically, over earlier ones.
 
     Raises:
         ConfigurationError: the folder cannot be written to.
@@ -162,7 +162,7 @@ def _segment(number: int, segment: Segment) -> dict[str, Any]:
         "hypothesis": segment.hypothesis,
         "bleu": segment.sentence.bleu,
         "chrf": segment.sentence.chrf,
-        # JSON knows no infinity, which is the score of what a model holds impossible
+        # JSON has no infinity, the score of a hypothesis with probability 0
         "model_score": None if score is None or not math.isfinite(score) else float(score),
         "truncated": segment.truncated,
     }
@@ -199,7 +199,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _text(value: str) -> str:
-    """Text of a corpus in Markdown: on one line, and none of it taken as markup."""
+    """Text of a corpus for Markdown: on one line, with markup characters escaped."""
     return re.sub(r"([\\`*_|<\[\]])", r"\\\1", " ".join(value.split()))
 
 

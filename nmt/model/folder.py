@@ -1,9 +1,9 @@
-"""The model folder: all that translation needs, in one folder that can be copied anywhere.
+"""The model folder: all that translation needs, in a folder that can be copied anywhere.
 
-`model.safetensors` (weights under canonical names; in int8, a matrix has its rows' scales beside it
-as `<name>.scale`), `model.yaml` (a `ModelDescription`),
-`vocabulary.model` (SentencePiece) and `README.md` (the model card); with a shortlist of likely
-pieces also `shortlist.safetensors`. No pickle in it.
+It holds `model.safetensors` (weights under canonical names; an int8 matrix has the scales of its
+rows beside it as `<name>.scale`), `model.yaml` (a `ModelDescription`), `vocabulary.model`
+(SentencePiece), `README.md` (the model card) and, with a shortlist of likely pieces,
+`shortlist.safetensors`. There is no pickle in it.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ WEIGHTS, DESCRIPTION, VOCABULARY, CARD = (
 
 
 class ModelDescription(Settings):
-    """model.yaml: what the weights are."""
+    """model.yaml: what the weights belong to."""
 
     format: Literal[3] = Field(description="Version of this layout.")
     model: ModelConfig
     vocabulary_size: int = Field(ge=1, description="Pieces of the joint vocabulary.")
     directions: list[Direction] = Field(
-        min_length=1, description="What it translates: pairs of a source and a target language."
+        min_length=1, description="The directions that it translates in."
     )
     precision: Literal["fp32", "bf16"] = Field(description="Format the model was trained in.")
     weights: Literal["fp32", "int8"] = Field(description="Format the weights are stored in.")
     clip: PositiveFloat | None = Field(
         description="Largest absolute value of a layer's output; null: there is none."
     )
-    clip_cells: bool = Field(description="Whether it is that of LSTM cells, too.")
+    clip_cells: bool = Field(description="Whether it bounds LSTM cells, too.")
 
     def graph(self) -> LayerGraph:
-        """The graph of layers that the weights belong to."""
+        """The graph of layers that has these weights."""
         clip = None if self.clip is None else Clip.fixed(self.clip, self.clip_cells)
         return build_graph(self.model, self.vocabulary_size, clip)
 
@@ -68,8 +68,8 @@ def write_model_folder(
     card: str,
     shortlist: Shortlist | None = None,
 ) -> None:
-    """Write the folder whole or not at all: beside its place first, then renamed. `weights` are in
-    a floating format, whatever they are stored in."""
+    """Write the folder atomically: beside its place first, then renamed. `weights` are floats, in
+    whatever format they are stored."""
     new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
@@ -81,17 +81,17 @@ def write_model_folder(
     (new / CARD).write_text(card, encoding="utf-8")
     if shortlist is not None:
         shortlist.save(new)
-    # safetensors lets only the owner read its files; a model is for whoever may read the others.
+    # safetensors makes its files readable for the owner only; they get the mode of the others.
     for file in new.glob("*.safetensors"):
         shutil.copymode(new / DESCRIPTION, file)
     replace_folder(new, folder, old)
 
 
-def _stored(weights: Mapping[str, Tensor], form: str) -> dict[str, Tensor]:
+def _stored(weights: Mapping[str, Tensor], number_format: str) -> dict[str, Tensor]:
     """The tensors of model.safetensors."""
     tensors = {}
     for name, value in weights.items():
-        if form == "int8" and value.dim() == 2:
+        if number_format == "int8" and value.dim() == 2:
             tensors[name], tensors[name + SCALE] = quantise(value.float())
         else:
             tensors[name] = value.float().contiguous()
@@ -99,7 +99,7 @@ def _stored(weights: Mapping[str, Tensor], form: str) -> dict[str, Tensor]:
 
 
 def replace_folder(new: Path, folder: Path, old: Path) -> None:
-    """Put `new` in the place of `folder`. A stop between the two renames leaves `old` whole."""
+    """Replace `folder` by `new`. An interruption between the two renames leaves `old` complete."""
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.replace(old)
@@ -146,7 +146,7 @@ def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_weights(folder: Path, description: ModelDescription) -> dict[str, Tensor]:
-    """The weights by canonical name; int8 ones come back as fp32, with the values they stand for.
+    """The weights by canonical name; those that are stored in int8 are converted back to fp32.
 
     Raises:
         ModelFolderError: the file is damaged, or its names or shapes are not the model's.
@@ -175,7 +175,7 @@ def read_weights(folder: Path, description: ModelDescription) -> dict[str, Tenso
 
 
 def _restored(stored: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
-    """Matrices in fp32 from int8 and their rows' scales."""
+    """Convert int8 matrices back to fp32 with the scales of their rows."""
     weights = {}
     for name, value in stored.items():
         if name.endswith(SCALE):
@@ -198,6 +198,6 @@ def expected_shapes(graph: LayerGraph) -> dict[str, torch.Size]:
     for node in graph.nodes:
         with torch.device("meta"):
             layer = node.build()
-        for own_name, parameter in layer.named_parameters():
-            shapes[canonical_name(node, own_name)] = parameter.shape
+        for name, parameter in layer.named_parameters():
+            shapes[canonical_name(node, name)] = parameter.shape
     return shapes

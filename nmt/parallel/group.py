@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from nmt.errors import NmtError
-from nmt.parallel.launch import is_worker, world
+from nmt.parallel.world import is_worker, world
 
 Value = TypeVar("Value")
 

@@ -1,5 +1,4 @@
-"""Measuring the link between two processes: `python -m nmt.parallel.probe <backend> <output.json>`
-is one end of it.
+"""Measuring the link between two processes.
 
 Messages of several sizes go back and forth. The smallest gives the latency, the largest the
 bandwidth.
@@ -7,11 +6,8 @@ bandwidth.
 
 from __future__ import annotations
 
-import json
-import sys
-import tempfile
 import time
-from pathlib import Path
+from collections.abc import Mapping
 from statistics import median
 
 import torch
@@ -19,39 +15,24 @@ import torch.distributed as dist
 
 from nmt.config import LinkConfig
 from nmt.parallel import group
-from nmt.parallel.launch import end_worker, run_workers
 
 SIZES = (1 << 10, 1 << 16, 1 << 20, 1 << 23)  # bytes
 REPEATS = 15
+WARM_UP = 2
 
 
-def probe(backend: str) -> LinkConfig:
-    """The link between two processes of this machine.
-
-    Raises:
-        WorkerError: a process failed.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder) / "link.json"
-        run_workers([sys.executable, "-m", "nmt.parallel.probe", backend, str(output)], 2, 1)
-        seconds: dict[str, float] = json.loads(output.read_text(encoding="utf-8"))
-    latency, largest = seconds[str(SIZES[0])], seconds[str(SIZES[-1])]
-    return LinkConfig(bandwidth=SIZES[-1] / max(largest - latency, 1e-9) / 1e9, latency=latency)
-
-
-def worker() -> None:
-    """One end: seconds of one way, by size, into the file."""
-    backend, output = sys.argv[1], Path(sys.argv[2])
+def measure_link(backend: str) -> dict[int, float]:
+    """One end of a link, in each of two processes → bytes to seconds, one way."""
     group.join(backend)
-    place, device = dist.get_rank(), group.messenger()
+    rank, device = dist.get_rank(), group.messenger()
     found: dict[int, float] = {}
     for size in SIZES:
         message = torch.zeros(size // 4, device=device)
-        times = []
-        for _ in range(REPEATS + 2):
+        seconds = []
+        for _ in range(WARM_UP + REPEATS):
             dist.barrier()
             start = time.perf_counter()
-            if place:
+            if rank:
                 dist.recv(message, 0)
                 dist.send(message, 0)
             else:
@@ -59,13 +40,12 @@ def worker() -> None:
                 dist.recv(message, 1)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            times.append((time.perf_counter() - start) / 2)
-        found[size] = median(times[2:])
-    if place == 0:
-        output.write_text(json.dumps(found), encoding="utf-8")
-    group.leave()
+            seconds.append((time.perf_counter() - start) / 2)
+        found[size] = median(seconds[WARM_UP:])
+    return found
 
 
-if __name__ == "__main__":
-    worker()
-    end_worker()
+def link_of(seconds: Mapping[int, float]) -> LinkConfig:
+    """The link that `measure_link` has measured."""
+    latency, largest = seconds[SIZES[0]], seconds[SIZES[-1]]
+    return LinkConfig(bandwidth=SIZES[-1] / max(largest - latency, 1e-9) / 1e9, latency=latency)

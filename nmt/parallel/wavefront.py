@@ -22,11 +22,11 @@ from nmt.model.graph import LayerGraph, total
 from nmt.parallel import group
 from nmt.parallel.device_work import DeviceWork, Step
 from nmt.parallel.executor import Loss, OptimizerFactory, StepResult
-from nmt.parallel.launch import world
 from nmt.parallel.measure import layers_of, size_of
 from nmt.parallel.messages import BetweenProcesses, Exchange, Link, WithinProcess, traffic
 from nmt.parallel.state import load_local_state, local_state
 from nmt.parallel.trace import Event, Recorder
+from nmt.parallel.world import world
 from nmt.placement.plan import Plan
 from nmt.placement.tasks import Layers, Task, TaskGraph, amount_of_work, check_orders
 from nmt.precision.master_weights import MasterWeights

@@ -16,19 +16,19 @@ from nmt.model.clip import Clip
 from nmt.model.graph import LayerGraph
 from nmt.parallel import group
 from nmt.parallel.executor import Executor
-from nmt.parallel.launch import is_worker, world
 from nmt.parallel.local import LocalExecutor
 from nmt.parallel.measure import measure_profile
 from nmt.parallel.wavefront import WavefrontExecutor
+from nmt.parallel.world import is_worker, world
 from nmt.placement.cluster import equal_devices
 from nmt.placement.cost import Profile
 from nmt.placement.plan import Plan, single_device
 from nmt.placement.planners import plan_with
 from nmt.placement.problem import PlanSearch, Problem
 from nmt.placement.simulate import Simulator
+from nmt.training.checkpoint import find_checkpoint
 from nmt.training.loss import SmoothedCrossEntropy
 from nmt.training.optimizer import optimizer_factory
-from nmt.training.trainer import find_checkpoint
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""The model card: what a model folder's README.md says."""
+"""The model card: README.md of a model folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def model_card(
     progress: Progress,
     scores: Scores,
 ) -> str:
-    """Markdown, with every number taken from the run."""
+    """The card as Markdown, with all numbers taken from the run."""
     corpora = "\n".join(
         f"| {name} | {config.data.train[name].direction} "
         f"| {store.statistics.kept:,} of {store.statistics.read:,} "
@@ -64,7 +64,7 @@ loss is a target token's mean over the whole set.
 
 ## Limits
 
-Trained on sentences of at most {config.data.filter.max_tokens} pieces from the corpora above: text
-of another kind, longer text and other languages are translated badly. It can leave things out or
-make things up. The licences of the corpora may limit the use of the model.
+The model was trained on sentences of at most {config.data.filter.max_tokens} pieces from these
+corpora. It translates text of other domains, longer text and other languages badly, and it can omit
+things or make them up. The licences of the corpora may restrict its use.
 """

@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a run needs to go on, written whole or not at all.
+"""Checkpoints: everything that a run needs to resume, written atomically.
 
 `checkpoints/step-00001000/` holds `state.safetensors` (the executor's state, and the averaged
 weights if there are any) and `progress.json`. No pickle.
@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from nmt.config import TrainConfig
 from nmt.errors import CheckpointError
 
 STATE, PROGRESS = "state.safetensors", "progress.json"
@@ -27,7 +28,7 @@ class Progress:
     """Where a run is. JSON-serialisable."""
 
     step: int = 0  # optimizer steps done
-    epoch: float = 0.0  # passes over the data done
+    epoch: float = 0.0  # of the training data, done
     target_tokens: int = 0  # trained on, with repetition
     seconds: float = 0.0  # of all sessions together
     best_score: float | None = None
@@ -85,7 +86,7 @@ def read_progress(folder: Path) -> Progress:
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(
             f"`{file}` must be a checkpoint's progress, but cannot be read ({error}); "
-            f"delete `{folder}` to go on from the one before."
+            f"delete `{folder}` to resume from the one before."
         ) from None
 
 
@@ -97,6 +98,29 @@ def read_state(folder: Path) -> dict[str, Tensor]:
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"`{file}` must hold a checkpoint's tensors, but cannot be read ({error}); "
-            f"delete `{folder}` to go on from the one before."
+            f"delete `{folder}` to resume from the one before."
         ) from None
     return state
+
+
+def find_checkpoint(config: TrainConfig) -> Path | None:
+    """The checkpoint that the run resumes from; None where it starts anew.
+
+    Raises:
+        CheckpointError: `resume` asks for a checkpoint and there is none, or the other way round.
+    """
+    found = Checkpoints(config.folder / "checkpoints", config.training.keep_checkpoints).all()
+    begun = [
+        name for name in ("checkpoints", "best", "metrics.jsonl") if (config.folder / name).exists()
+    ]
+    if config.resume == "never" and begun:
+        raise CheckpointError(
+            f"`resume=never` needs a new run, but `{config.folder}` has `{begun[0]}`; "
+            "choose another `name`, or delete the folder."
+        )
+    if config.resume == "must" and not found:
+        raise CheckpointError(
+            f"`resume=must` needs a checkpoint in `{config.folder}`, but there is none; "
+            "start with `resume=auto`."
+        )
+    return found[-1] if found else None

@@ -1,8 +1,8 @@
-"""Students: training on what a larger model says instead of what people wrote.
+"""Sequence-level knowledge distillation (Kim & Rush 2016).
 
-Sequence-level knowledge distillation (Kim & Rush 2016): the teacher translates the source side of
-the training corpora by beam search, once, and the student learns from that. A teacher's
-translations vary less than people's, so that a small model can learn more of them.
+A larger model, the teacher, translates the source side of the training corpora once by beam search,
+and the student is trained on these translations instead of the corpora's targets. They vary less
+than what people write, and are easier to learn for a small model.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a run tells: metrics.jsonl, TensorBoard, a progress bar, and the log."""
+"""What a run reports: metrics.jsonl, TensorBoard, a progress bar, and the log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class Metrics:
-    """Writes a run's numbers as they come. Use as a context manager."""
+    """Writes a run's numbers as they come in. To be used as a context manager."""
 
     def __init__(self, folder: Path, first_step: int) -> None:
         # TensorBoard's import takes a second; only the process that writes pays for it.
@@ -58,20 +58,20 @@ class Metrics:
                 self._board.add_scalar(f"{kind}/{name}", value, step)
 
     def show(self, progress: float, loss: float, tokens_per_second: float) -> None:
-        """Move the progress bar. `progress` is the part of the run that is done."""
+        """Move the progress bar. `progress` is the fraction of the run that is done."""
         self._bar.n = min(100.0, round(100 * progress, 1))
-        if self._first is None:  # what earlier sessions have done tells nothing about the speed
+        if self._first is None:  # what earlier sessions did says nothing about the speed
             self._first = self._bar.initial = self._bar.n
         self._bar.set_postfix_str(f"loss {loss:.3f}, {tokens_per_second:,.0f} tokens/s")
 
     def say(self, text: str) -> None:
-        """A line in the log that does not break the progress bar."""
+        """Log a line without breaking the progress bar."""
         self._bar.clear()
         logger.info(text)
 
 
 def truncate_metrics(file: Path, last_step: int) -> None:
-    """Drop the lines after `last_step`, which a resumed run will write again."""
+    """Drop the lines after `last_step`, which the resumed run will write again."""
     if not file.exists():
         return
     kept = []

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from nmt.config import TrainConfig
 from nmt.corpus.prepare import PreparedData
-from nmt.errors import CheckpointError, TrainingError
+from nmt.errors import TrainingError
 from nmt.model.batch import Batch
 from nmt.model.folder import ModelDescription
 from nmt.parallel.executor import Executor, StepResult
 from nmt.training.average import RunningAverage, mean_of_checkpoints
-from nmt.training.checkpoint import Checkpoints, Progress, read_progress
+from nmt.training.checkpoint import Checkpoints, Progress, find_checkpoint
+from nmt.training.identity import run_identity
 from nmt.training.metrics import Metrics
 from nmt.training.optimizer import learning_rate_factor
 from nmt.training.scores import Scores
@@ -63,7 +61,8 @@ class Trainer:
             if self._settings.average.kind == "weights"
             else None
         )
-        self._progress = Progress()
+        self._identity = run_identity(config, data)
+        self._progress = Progress(identity=self._identity)
         self._saved_step = (
             -1
         )  # of the last checkpoint; not looked up, since only one process writes
@@ -132,7 +131,7 @@ class Trainer:
             raise TrainingError(
                 f"The loss and the gradient must be finite, but are {result.loss:g} and "
                 f"{result.gradient_norm:g} at step {progress.step}; use a lower "
-                "`optimizer.learning_rate` or `optimizer.clip_norm`. The run can go on from its "
+                "`optimizer.learning_rate` or `optimizer.clip_norm`. The run can resume from its "
                 "last checkpoint."
             )
         progress.recent_loss += result.loss * result.tokens
@@ -242,7 +241,7 @@ class Trainer:
         progress = Progress(**vars(self._progress))
         progress.seconds = self._seconds()
         progress.data = self._batches.state_dict()
-        progress.identity = run_identity(self._config, self._data)
+        progress.identity = self._identity
         average = self._average.state_dict() if self._average else {}
         self._checkpoints.write(progress, {**state, **average})
 
@@ -258,7 +257,7 @@ class Trainer:
             self._average.load_state_dict(state)
         self._progress = progress
         self._saved_step = progress.step
-        logger.info("going on from step %d (%s)", progress.step, folder)
+        logger.info("resuming from step %d (%s)", progress.step, folder)
 
     def _end(self) -> None:
         if self._tracing:
@@ -275,86 +274,5 @@ class Trainer:
             self._validate(mean_of_checkpoints(folders) if self._executor.is_main else {})
             progress.averaged_step = step
             self._checkpoint()  # once more, so that a continuation knows the best score
-        if self._executor.is_main:
-            progress.seconds = self._seconds()
-            self._started = time.monotonic()
-            write_summary(self._config, progress)
-
-
-def exists(config: TrainConfig, name: str) -> bool:
-    """Whether the run's folder has something of that name."""
-    return (config.folder / name).exists()
-
-
-def find_checkpoint(config: TrainConfig) -> Path | None:
-    """The checkpoint that the run goes on from; None where it starts anew.
-
-    Raises:
-        CheckpointError: `resume` asks for a checkpoint and there is none, or the other way round.
-    """
-    found = Checkpoints(config.folder / "checkpoints", config.training.keep_checkpoints).all()
-    begun = [name for name in ("checkpoints", "best", "metrics.jsonl") if exists(config, name)]
-    if config.resume == "never" and begun:
-        raise CheckpointError(
-            f"`resume=never` needs a new run, but `{config.folder}` has `{begun[0]}`; "
-            "choose another `name`, or delete the folder."
-        )
-    if config.resume == "must" and not found:
-        raise CheckpointError(
-            f"`resume=must` needs a checkpoint in `{config.folder}`, but there is none; "
-            "start with `resume=auto`."
-        )
-    return found[-1] if found else None
-
-
-def check_continuation(config: TrainConfig, data: PreparedData) -> None:
-    """A run goes on only with what it began with. Looks, and changes nothing.
-
-    Raises:
-        CheckpointError: naming the first thing that differs.
-    """
-    folder = find_checkpoint(config)
-    if folder is None:
-        return
-    progress = read_progress(folder)
-    before = progress.identity or {}
-    for name, value in run_identity(config, data).items():
-        if before.get(name) != value:
-            raise CheckpointError(
-                f"`{name}` must be {before.get(name)!r} to go on with the run in "
-                f"`{config.folder}`, but is {value!r} instead; choose another `name` for a new run."
-            )
-    data.batches().load_state_dict(progress.data or {})
-
-
-def run_identity(config: TrainConfig, data: PreparedData) -> dict[str, Any]:
-    """What must not change between a run and its continuation."""
-    return {
-        "model": config.model.model_dump(mode="json"),
-        "seed": config.seed,
-        "optimizer.name": config.optimizer.name,
-        "data.vocabulary": data.vocabulary.fingerprint,
-        "training.best_by": config.training.best_by,
-        "training.average.kind": config.training.average.kind,
-    }
-
-
-def write_summary(config: TrainConfig, progress: Progress) -> None:
-    """summary.json: how the run ended."""
-    summary = {
-        "name": config.name,
-        "steps": progress.step,
-        "epochs": progress.epoch,
-        "target_tokens": progress.target_tokens,
-        "seconds": progress.seconds,
-        "tokens_per_second": progress.target_tokens / max(progress.seconds, 1e-9),
-        "best_by": config.training.best_by,
-        "best_score": progress.best_score,
-        "best_step": progress.best_step,
-        "validation": progress.best_scores,
-        "best": str(config.folder / "best"),
-        "seed": config.seed,
-    }
-    new = config.folder / "summary.json.new"
-    new.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    new.replace(config.folder / "summary.json")
+        progress.seconds = self._seconds()
+        self._started = time.monotonic()

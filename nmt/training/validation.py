@@ -1,4 +1,4 @@
-"""Scoring a model while it is trained, exactly as its user will meet it: as a model folder."""
+"""Scoring a model during training exactly as its users will run it: from a model folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from nmt.training.checkpoint import Progress
 from nmt.training.loss import SmoothedCrossEntropy
 from nmt.training.scores import Scores, SetScores
 
-VALIDATION_ROWS = 64  # sentences of a batch for the validation loss
+VALIDATION_ROWS = 64  # sentence pairs in a batch for the validation loss
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Candidate:
 
     @property
     def folder(self) -> Path:
-        """Where it is until it is published or replaced by the next one."""
+        """Where it is until it is published or discarded."""
         return self.config.folder / "candidate"
 
 
@@ -103,7 +103,7 @@ def _losses_of(candidate: Candidate) -> dict[str, float]:
 
 
 def discard(candidate: Candidate) -> None:
-    """Another model stays the best."""
+    """Delete a candidate that is not the best model."""
     shutil.rmtree(candidate.folder)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from nmt.parallel.launch import cores
+from nmt.parallel.world import cores
 
 # Instruction sets that decide how fast matrix products are.
 TELLING = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")

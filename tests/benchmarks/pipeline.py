@@ -14,10 +14,10 @@ from nmt.config import TrainConfig
 from nmt.corpus.prepare import prepare
 from nmt.errors import NmtError
 from nmt.model.build import build_graph
-from nmt.parallel.launch import cores
+from nmt.parallel.world import cores
 from nmt.placement.plan import contiguous
 from nmt.precision.bf16 import require_bf16
-from nmt.run.tune import Measurement, measure
+from nmt.run.measure import Measurement, measure_steps
 from tests.benchmarks.options import Options
 from tests.benchmarks.ours import batches_of, training_config
 from tests.benchmarks.results import Report
@@ -92,7 +92,7 @@ def _compare(options: Options, report: Report, precision: str, M: int) -> None:
     for _ in range(options.repeats):
         for way in WAYS:
             config = _config(options, way, M, stock, f"precision={precision}")
-            found[way].append(measure(config, options.steps))
+            found[way].append(measure_steps(config, options.steps))
     losses = [sum(one.losses) for measured in found.values() for one in measured]
     if max(losses) - min(losses) > SAME_LOSS * min(losses):
         raise RuntimeError(f"The losses must be the same every time, but are {losses}.")

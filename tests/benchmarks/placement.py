@@ -23,15 +23,15 @@ from typing import Literal
 from nmt.config import PlannerName, TrainConfig
 from nmt.errors import PlanError
 from nmt.model.batch import Batch
-from nmt.parallel.launch import cores
 from nmt.parallel.measure import size_of
+from nmt.parallel.world import cores
 from nmt.placement.cluster import equal_devices
 from nmt.placement.cost import Profile
 from nmt.placement.planners import plan_with
 from nmt.placement.problem import Choice, PlanSearch, Problem
 from nmt.placement.schedule import Rule
 from nmt.placement.simulate import Simulator
-from nmt.run.tune import measure, measure_layers
+from nmt.run.measure import measure_layers, measure_steps
 from tests.benchmarks.options import Options
 from tests.benchmarks.ours import batches_of, prepared, training_config
 from tests.benchmarks.results import Report
@@ -168,7 +168,7 @@ class Case:
                     "placement=file",
                     f"placement.file={one.file}",
                 )
-                one.measured.append(measure(config, self._options.steps).seconds)
+                one.measured.append(measure_steps(config, self._options.steps).seconds)
         simulator = self._simulator_now()
         for one in self.candidates:
             one.predicted = self._predict(simulator, one)

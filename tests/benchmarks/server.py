@@ -24,7 +24,7 @@ from nmt.config import DecodeConfig
 from nmt.decoding import Translator
 from nmt.errors import NmtError
 from nmt.memory import keep_memory
-from nmt.parallel.launch import cores
+from nmt.parallel.world import cores
 from tests.benchmarks.load import Address, Answers, Request, closed, opened, request_of
 from tests.benchmarks.options import Options
 from tests.benchmarks.ours import in_new_process, test2016

@@ -12,7 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nmt.config import BatchConfig
-from nmt.corpus.batching import BatchIterator, PairBatch, cut, ordered_batches, share_out
+from nmt.corpus.batching import (
+    BatchIterator,
+    PairBatch,
+    ordered_batches,
+    share_out,
+    split_into_batches,
+)
 from nmt.corpus.store import SIDES, Statistics, TokenStore
 from nmt.errors import CheckpointError, ConfigurationError, CorpusError
 
@@ -102,7 +108,7 @@ def test_a_pass_in_pools_has_each_pair_once(make: Make) -> None:
 )
 def test_budget_and_multiple_are_kept(lengths: list[int], multiple: int, budget: int) -> None:
     longest = np.sort(np.array(lengths))
-    batches = cut(longest, config(budget, None, multiple))
+    batches = split_into_batches(longest, config(budget, None, multiple))
     assert batches[0][0] == 0
     assert batches[-1][1] == len(longest)
     assert all(a[1] == b[0] for a, b in pairwise(batches))

@@ -171,12 +171,12 @@ def test_a_device_that_is_not_there(
     tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(InputError, match="`cuda` is not: this machine has 0 CUDA devices"):
+    with pytest.raises(InputError, match="`cuda` does not: this machine has 0 CUDA devices"):
         Translator.load(tiny_model_folder, device="cuda")
     for name in ("nonsense", "meta"):
         with pytest.raises(InputError, match=f"must be cpu, cuda or cuda:N, but is '{name}'"):
             Translator.load(tiny_model_folder, device=name)
-    with pytest.raises(PlanError, match="`cuda:3` is not"):
+    with pytest.raises(PlanError, match="`cuda:3` does not"):
         Translator.load(tiny_model_folder, plan=make_plan(tiny_model_folder, "cuda:3"))
 
 

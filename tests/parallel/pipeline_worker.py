@@ -26,9 +26,10 @@ from nmt.model.gnmt import gnmt
 from nmt.model.graph import LayerGraph
 from nmt.parallel import deepspeed
 from nmt.parallel.executor import Executor, OptimizerFactory
-from nmt.parallel.launch import end_worker, world
 from nmt.parallel.local import LocalExecutor
+from nmt.parallel.world import world
 from nmt.placement.plan import Plan, contiguous, single_device
+from nmt.run.processes import end_worker
 from nmt.training.loss import SmoothedCrossEntropy
 from tests.toy_layers import with_mixtures
 

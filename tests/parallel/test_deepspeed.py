@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from nmt.parallel.launch import run_workers
+from nmt.run.processes import run_workers
 
 pytestmark = pytest.mark.timeout(900)  # a minute alone on two cores; many where others work too
 

@@ -18,10 +18,10 @@ from nmt.config import ModelConfig
 from nmt.errors import PlanError, WorkerError
 from nmt.model.gnmt import gnmt
 from nmt.model.graph import LayerGraph
-from nmt.parallel.launch import run_workers
 from nmt.parallel.measure import layers_of
 from nmt.placement.expert import folded
 from nmt.placement.plan import Plan, contiguous_runs
+from nmt.run.processes import run_workers
 from tests.parallel.random_plans import (
     VOCABULARY,
     adam,

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from nmt.parallel import group
-from nmt.parallel.launch import end_worker
+from nmt.run.processes import end_worker
 from tests.parallel.random_plans import (
     adam,
     copied,

@@ -7,7 +7,8 @@ import pytest
 from nmt.config import TrainConfig, read
 from nmt.placement.plan import Plan, single_device
 from nmt.run import tune
-from nmt.run.tune import Measurement, measure, measure_layers, overrides, tuned
+from nmt.run.measure import Measurement
+from nmt.run.tune import tuned
 from tests.training.conftest import MakeConfig
 
 Speeds = dict[tuple[str, int, int], float]
@@ -30,8 +31,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> tuple[list[tuple[str, int, int]], 
         calls.append(key(config))
         return Measurement([1.0] * steps, [int(speeds.get(key(config), 1))] * steps, [], "")
 
-    monkeypatch.setattr(tune, "measure", measuring)
-    monkeypatch.setattr(tune, "_speeds", {})
+    monkeypatch.setattr(tune, "measure_steps", measuring)
     return calls, speeds
 
 
@@ -62,11 +62,7 @@ def test_one_process_where_it_is_faster(
     small: MakeConfig, asked: tuple[list[tuple[str, int, int]], Speeds]
 ) -> None:
     asked[1][("local", 1, 1)] = 9
-    chosen = tuned(small("parallel=auto"))
-    assert key(chosen) == ("local", 1, 1)
-    assert 'parallel.executor="local"' in overrides(chosen)
-    assert "parallel.schedule=null" in overrides(chosen)
-    assert "parallel.micro_batches=1" in overrides(chosen)
+    assert key(tuned(small("parallel=auto"))) == ("local", 1, 1)
 
 
 def test_a_run_goes_on_as_it_began(
@@ -88,23 +84,3 @@ def test_a_run_goes_on_as_it_began(
     cut.save(config.folder / "plan.json")
     assert key(tuned(config)) == ("wavefront", 8, 2)
     assert asked[0] == []
-
-
-@pytest.mark.parametrize("name", ["local", "wavefront"])
-def test_measuring(small: MakeConfig, name: str) -> None:
-    config = small(f"parallel={name}", "parallel.device=cpu", "parallel.threads=1")
-    found = measure(config, 2)
-    assert len(found.seconds) == len(found.tokens) == len(found.losses) == 2
-    assert found.tokens_per_second > 0
-    assert "cpu" in found.plan
-    assert not config.folder.exists(), "nothing is left behind"
-
-
-def test_layers_are_measured_at_work(small: MakeConfig) -> None:
-    config = small("parallel=wavefront", "parallel.device=cpu", "parallel.threads=1")
-    cuts = [(2, 1), (4, 2)]
-    profile = measure_layers(config, cuts, 2)
-    assert [(cut.micro_batches, cut.chunks) for cut in profile.cuts] == cuts
-    for cut in profile.cuts:
-        assert set(cut.forward) == set(cut.backward) == set(profile.layers)
-        assert all(seconds > 0 for seconds in [*cut.forward.values(), *cut.backward.values()])

@@ -115,7 +115,7 @@ def test_damaged_progress(checkpoints: Checkpoints, content: bytes | None) -> No
         file.write_bytes(content)
     message = read_message(checkpoints, folder)
     assert message.startswith(f"`{file}` must be a checkpoint's progress, but cannot be read (")
-    assert message.endswith(f"); delete `{folder}` to go on from the one before.")
+    assert message.endswith(f"); delete `{folder}` to resume from the one before.")
 
 
 @pytest.mark.parametrize("size", [None, 0, 100])
@@ -129,4 +129,4 @@ def test_damaged_state(checkpoints: Checkpoints, size: int | None) -> None:
         file.write_bytes(content[:size])
     message = read_message(checkpoints, folder)
     assert message.startswith(f"`{file}` must hold a checkpoint's tensors, but cannot be read (")
-    assert message.endswith(f"); delete `{folder}` to go on from the one before.")
+    assert message.endswith(f"); delete `{folder}` to resume from the one before.")

@@ -75,8 +75,8 @@ def test_two_devices(small: MakeConfig, tmp_path: Path, executor: str, schedule:
         # Adam makes steps of noise where a gradient is next to zero.
         torch.testing.assert_close(value, expected_best[name], rtol=0, atol=2e-3, msg=name)
 
-    # Killed, and gone on with: by the plan it began with, since measuring the layers again might
-    # give another one.
+    # Killed and resumed, by the plan that it began with: measuring the layers again might give
+    # another one.
     plan_file = whole.folder / "plan.json"
     killed = small("name=killed", *stages, "placement.planner=file", f"placement.file={plan_file}")
     command = train_command(killed, tmp_path)
@@ -85,7 +85,7 @@ def test_two_devices(small: MakeConfig, tmp_path: Path, executor: str, schedule:
         _, message = process.communicate()
     assert process.returncode == -signal.SIGKILL, message
     said = run(train_command(small("name=killed", *stages), tmp_path))
-    assert "going on from step 6 " in said
+    assert "resuming from step 6 " in said
     assert Plan.load(killed.folder / "plan.json") == plan
     ours, theirs = (load_file(config.folder / LAST) for config in (killed, whole))
     assert ours.keys() == theirs.keys()

@@ -21,7 +21,9 @@ from nmt.model.folder import read_description
 from nmt.parallel.executor import StepResult
 from nmt.parallel.local import LocalExecutor, mean_loss
 from nmt.placement.plan import Plan
-from nmt.train import lock, train
+from nmt.run.folder import lock
+from nmt.run.result import RunResult
+from nmt.train import train
 from nmt.training import trainer as trainer_module
 from nmt.training.checkpoint import Checkpoints, Progress
 from nmt.training.loss import SmoothedCrossEntropy
@@ -67,7 +69,9 @@ def outcome(config: TrainConfig) -> dict[str, Any]:
     return {
         "progress": {k: v for k, v in vars(progress).items() if k not in CLOCK},
         "metrics": [{k: v for k, v in line.items() if k not in CLOCK} for line in metrics(config)],
-        "summary": {k: v for k, v in summary(config).items() if k not in {*CLOCK, "name", "best"}},
+        "summary": {
+            k: v for k, v in summary(config).items() if k not in {*CLOCK, "name", "folder", "best"}
+        },
         "checkpoints": steps(config),
     }
 
@@ -110,6 +114,7 @@ def test_a_run_folder(through: TrainConfig) -> None:
         "config.yaml",
         "metrics.jsonl",
         "plan.json",
+        "run.json",
         "summary.json",
         "tensorboard",
         "train.log",
@@ -139,7 +144,7 @@ def test_a_run_folder(through: TrainConfig) -> None:
     assert found["steps"] == 24
     assert found["target_tokens"] == tokens[-1]
     assert found["epochs"] == pytest.approx(24 * 16 / 3000, abs=1e-3)
-    assert found["best_score"] == max(-line["loss"] for line in validations)
+    assert found["best_score"] == min(line["loss"] for line in validations)
     best = max(validations, key=lambda line: -line["loss"])
     assert found["validation"] == {
         "valid": {
@@ -213,7 +218,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(
         ("publish", True),
         ("publish", False),
         ("discard", False),
-        ("write_summary", True),
+        ("save", True),
     ],
 )
 def test_interrupted_while_validating(
@@ -228,7 +233,8 @@ def test_interrupted_while_validating(
         change = ["training.best_by=bleu", "optimizer.learning_rate=1.0e-30"]
         through, broken = (small(f"name={name}", *change) for name in "ab")
         train(through)
-    original: Callable[..., object] = getattr(trainer_module, what)
+    place: Any = RunResult if what == "save" else trainer_module
+    original: Callable[..., object] = getattr(place, what)
 
     def stopping(*arguments: object) -> None:
         if not before:
@@ -236,7 +242,7 @@ def test_interrupted_while_validating(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer_module, what, stopping)
+        patch.setattr(place, what, stopping)
         with pytest.raises(KeyboardInterrupt):
             train(broken)
     train(broken)
@@ -371,10 +377,11 @@ def test_must_on_a_run_that_exists(small: MakeConfig, started: TrainConfig) -> N
 @pytest.mark.parametrize(
     ("change", "before", "now"),
     [
-        ("model.hidden_size=16", "`model` must be {", "but is {"),
+        ("model.hidden_size=16", "`model.hidden_size` must be 8 ", "but is 16 instead"),
+        ("optimizer.learning_rate=0.5", "`optimizer.learning_rate` must be ", "but is 0.5 instead"),
         ("seed=2", "`seed` must be 1 ", "but is 2 instead"),
         ("optimizer=sgd", "`optimizer.name` must be 'adam' ", "but is 'sgd' instead"),
-        ("data.vocabulary.size=320", "`data.vocabulary` must be '", "but is '"),
+        ("data.vocabulary.size=320", "`data.vocabulary.size` must be 330 ", "but is 320 instead"),
         (
             "training.average.kind=none",
             "`training.average.kind` must be 'weights' ",
@@ -387,22 +394,21 @@ def test_another_run_s_checkpoint(
 ) -> None:
     message = refused(small(change))
     assert message.startswith(before)
-    assert f"to go on with the run in `{started.folder}`, {now}" in message
+    assert f"to resume the run in `{started.folder}`, {now}" in message
     assert message.endswith("; choose another `name` for a new run.")
 
 
 @pytest.mark.usefixtures("started")
-def test_other_data(small: MakeConfig) -> None:
+def test_other_batches(small: MakeConfig) -> None:
     message = refused(small("data.batch.sentences=8"))
-    assert message.startswith("The setting of `data.batch` must be as in the checkpoint (")
-    assert message.endswith("; restore it, or start a new run.")
+    assert message.startswith("`data.batch.sentences` must be 16 to resume the run in ")
 
 
 @pytest.mark.parametrize("name", ["progress.json", "state.safetensors"])
 def test_a_damaged_checkpoint(small: MakeConfig, started: TrainConfig, name: str) -> None:
     (folder,) = [path for path in checkpoints(started).all() if path.name == "step-00000006"]
     (folder / name).write_bytes(b"{")
-    with pytest.raises(CheckpointError, match=f"delete `{folder}` to go on from the one before"):
+    with pytest.raises(CheckpointError, match=f"delete `{folder}` to resume from the one before"):
         train(small())
     for file in folder.iterdir():
         file.unlink()
@@ -467,7 +473,7 @@ def test_several_validation_sets(small: MakeConfig) -> None:
             assert line[metric] == pytest.approx(sum(each) / 2)
     assert lines[0]["dev.loss"] != lines[0]["held.out.loss"]
     found = summary(config)
-    assert found["best_score"] == max(-line["held.out.loss"] for line in lines)
+    assert found["best_score"] == min(line["held.out.loss"] for line in lines)
     assert list(found["validation"]) == ["dev", "held.out"]
     card = (config.folder / "best" / "README.md").read_text(encoding="utf-8")
     for name, scores in found["validation"].items():
@@ -534,7 +540,7 @@ def test_one_command_at_a_time(small: MakeConfig) -> None:
     config.folder.mkdir(parents=True)
     with lock(config.folder), pytest.raises(CheckpointError, match="by one command at a time"):
         train(config)
-    assert {path.name for path in config.folder.iterdir()} <= {"plan.json"}
+    assert {path.name for path in config.folder.iterdir()} <= {"plan.json", "run.json"}
     train(config)
 
 

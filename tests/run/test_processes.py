@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from nmt.errors import WorkerError
-from nmt.parallel import launch
-from nmt.parallel.launch import World, is_worker, run_workers, world
+from nmt.parallel.world import LINUX, cores
+from nmt.run import processes
+from nmt.run.processes import run_workers
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,7 +62,7 @@ text = " ".join(os.environ[name] for name in names)
 pathlib.Path(sys.argv[1], os.environ["RANK"]).write_text(text)
 """
     run_workers(python(code, tmp_path), 2, threads=None)
-    share = max(1, launch.cores() // 2)
+    share = max(1, cores() // 2)
     assert (tmp_path / "0").read_text() == f"0 2 2 127.0.0.1 {share}"
     assert (tmp_path / "1").read_text() == f"1 2 2 127.0.0.1 {share}"
     run_workers(python(code, tmp_path), 1, threads=7)
@@ -95,7 +96,7 @@ def test_when_a_worker_fails_the_others_are_stopped(tmp_path: Path) -> None:
 def test_a_killed_worker_is_named_and_stubborn_ones_are_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch, "GRACE", 0.3)
+    monkeypatch.setattr(processes, "GRACE", 0.3)
     code = """
 import os, pathlib, signal, sys, time
 if os.environ["RANK"] == "0":
@@ -113,14 +114,14 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
     ("number", "code"),
     [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)],
 )
-@pytest.mark.skipif(not launch.LINUX, reason="the kernel of Linux stops the workers")
+@pytest.mark.skipif(not LINUX, reason="the kernel of Linux stops the workers")
 def test_workers_end_with_their_parent(number: signal.Signals, code: int, tmp_path: Path) -> None:
     parent = subprocess.Popen(
         [
             sys.executable,
             "-c",
             "import sys\n"
-            "from nmt.parallel.launch import run_workers\n"
+            "from nmt.run.processes import run_workers\n"
             "try:\n"
             "    run_workers(sys.argv[1:], 2, None)\n"
             "except KeyboardInterrupt:\n"
@@ -133,21 +134,3 @@ def test_workers_end_with_their_parent(number: signal.Signals, code: int, tmp_pa
     parent.send_signal(number)
     assert parent.wait(timeout=60) == code
     assert all(ended(worker) for worker in workers)
-
-
-def test_a_lone_process_is_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "LOCAL_SIZE"):
-        monkeypatch.delenv(name, raising=False)
-    assert not is_worker()
-    assert world() == World(rank=0, local_rank=0, size=1, local_size=1)
-
-
-def test_the_place_is_that_of_torchrun_and_of_deepspeed(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    monkeypatch.setenv("LOCAL_SIZE", "4")  # deepspeed's name
-    assert is_worker()
-    assert world() == World(5, 1, 8, 4)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # torchrun's
-    assert world() == World(5, 1, 8, 2)

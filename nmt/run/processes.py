@@ -13,16 +13,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from nmt.errors import WorkerError
+from nmt.parallel.world import LINUX, cores
 
 GRACE = 5.0  # seconds between asking a worker to end and killing it
-LAUNCHED = "NMT_LAUNCHED"  # in a worker's environment
-LINUX = sys.platform.startswith("linux")
 
-# Runs before the worker in its process: when the parent dies, whatever the reason, the kernel kills
-# the worker. (A preexec_fn would do the same, but may deadlock in a parent that has threads.)
+# Runs in the worker's process before it: when the parent dies, for whatever reason, the kernel
+# kills the worker. (A preexec_fn would do the same, but may deadlock in a parent that has threads.)
 GUARD = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; kept over exec
@@ -31,57 +30,20 @@ if os.getppid() == int(sys.argv[1]):
 """
 
 
-class World(NamedTuple):
-    """This process among the workers."""
-
-    rank: int
-    local_rank: int  # among those on this machine
-    size: int
-    local_size: int
-
-
-def is_worker() -> bool:
-    """Whether this process was started by `run_workers`, torchrun or the deepspeed launcher."""
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
-
-
-def parent_start() -> float | None:
-    """When the command began that has started this process by `run_workers`, in seconds of
-    `time.monotonic`; None where there is none."""
-    value = os.environ.get(LAUNCHED)
-    return None if value is None else float(value)
-
-
-def world() -> World:
-    """This process's place; that of a lone process where it is no worker."""
-    if not is_worker():
-        return World(0, 0, 1, 1)
-    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    local_size = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or size
-    return World(rank, int(os.environ.get("LOCAL_RANK", rank)), size, int(local_size))
-
-
 def end_worker() -> NoReturn:
-    """End a worker that has done all its work, without the interpreter's own end: there, threads
-    that libraries have left behind (gloo's among them) abort the process now and then."""
+    """End a worker that has finished its work, skipping the interpreter's shutdown: threads that
+    libraries leave behind (gloo's among them) occasionally abort the process there."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
 
 
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if LINUX else os.cpu_count() or 1
-
-
-def run_workers(
-    command: Sequence[str], processes: int, threads: int | None, started: float | None = None
-) -> None:
-    """Run `processes` copies of `command` as ranks of one group and wait until all are done.
+def run_workers(command: Sequence[str], processes: int, threads: int | None) -> None:
+    """Run `command` in `processes` processes as the ranks of one group, and wait for all of them.
 
     They inherit stdout and stderr. Each gets `threads` CPU threads, or else its share of the cores.
-    SIGINT and SIGTERM stop the workers first. They are told when the command `started`.
+    SIGINT and SIGTERM stop the workers first.
 
     Raises:
         WorkerError: a worker failed; the others have been stopped.
@@ -99,7 +61,6 @@ def run_workers(
         "MASTER_PORT": str(store.port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         "OMP_NUM_THREADS": own_threads,
-        LAUNCHED: str(time.monotonic() if started is None else started),
     }
     workers: list[subprocess.Popen[bytes]] = []
     with _signals() as received:
@@ -125,7 +86,7 @@ def _start(command: Sequence[str], environment: dict[str, str]) -> subprocess.Po
 
 
 def _wait(workers: Sequence[subprocess.Popen[bytes]], received: Sequence[int]) -> None:
-    """Wait for all, or for the first that fails, or for a signal."""
+    """Wait until all have ended, one has failed, or a signal arrives."""
     ended: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
 
     def watch(rank: int) -> None:
@@ -144,7 +105,7 @@ def _wait(workers: Sequence[subprocess.Popen[bytes]], received: Sequence[int]) -
         running -= 1
         if code:
             raise WorkerError(
-                f"All {len(workers)} workers must end well, but worker {rank} {_how(code)}; "
+                f"All {len(workers)} workers must finish, but worker {rank} {_how(code)}; "
                 "the others were stopped. Its own message is above."
             )
 
@@ -161,7 +122,8 @@ def _how(code: int) -> str:
 
 
 def _stop(workers: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End the workers that still run: politely, then by force, with whatever they started."""
+    """Terminate the workers that are still running, and kill what does not end within GRACE, with
+    everything that they started."""
     running = [worker for worker in workers if worker.poll() is None]
     for worker in running:
         _kill(worker, signal.SIGTERM)
@@ -201,7 +163,7 @@ def _signals() -> Iterator[list[int]]:
 
 
 def _pass_on(number: int) -> None:
-    """Have the usual effect of a signal after all."""
+    """Let a signal that was held back have its usual effect."""
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     os.kill(os.getpid(), number)

@@ -1,0 +1,16 @@
+"""Logging of commands and their worker processes."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+
+def start_logging() -> None:
+    """Log to stderr: stdout belongs to a command's results."""
+    logging.basicConfig(
+        level=logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s %(message)s",
+        datefmt="%H:%M:%S",
+    )

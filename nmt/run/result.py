@@ -1,0 +1,90 @@
+"""The result of a run: what summary.json holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from nmt.config import Settings, TrainConfig, read
+from nmt.errors import CheckpointError, ConfigurationError
+from nmt.files import replacing
+from nmt.training.checkpoint import Progress
+
+SUMMARY = "summary.json"
+
+
+class RunResult(Settings):
+    """How a run ended. Written to its folder, and read there by whoever started it."""
+
+    name: str
+    folder: str
+    steps: int = Field(description="Optimizer steps.")
+    epochs: float = Field(description="Epochs of the training data.")
+    target_tokens: int = Field(description="Target tokens trained on, repetitions included.")
+    seconds: float = Field(description="Of all sessions together.")
+    tokens_per_second: float
+    best_by: str = Field(description="The metric that decides which model is the best.")
+    best_score: float | None = Field(description="Its best value; a loss is better when lower.")
+    best_step: int
+    validation: dict[str, Any] = Field(description="The best model's scores by validation set.")
+    best: str = Field(description="The best model's folder.")
+    seed: int
+    identity: str = Field(description="Digest of what the run must have in common on resume.")
+
+    @property
+    def objective(self) -> float | None:
+        """What a sweep optimises: the best score as it is reported. To be maximised, but for a
+        loss."""
+        return self.best_score
+
+    @classmethod
+    def of(cls, config: TrainConfig, progress: Progress) -> RunResult:
+        """The result of a run that has just ended."""
+        return cls(
+            name=config.name,
+            folder=str(config.folder),
+            steps=progress.step,
+            epochs=progress.epoch,
+            target_tokens=progress.target_tokens,
+            seconds=progress.seconds,
+            tokens_per_second=progress.target_tokens / max(progress.seconds, 1e-9),
+            best_by=config.training.best_by,
+            best_score=_as_reported(config.training.best_by, progress.best_score),
+            best_step=progress.best_step,
+            validation=progress.best_scores,
+            best=str(config.folder / "best"),
+            seed=config.seed,
+            identity=(progress.identity or {}).get("digest", ""),
+        )
+
+    def save(self) -> None:
+        """Write summary.json into the run's folder."""
+        with replacing(Path(self.folder) / SUMMARY) as unfinished:
+            unfinished.write_text(
+                json.dumps(self.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8"
+            )
+
+    @classmethod
+    def load(cls, folder: Path) -> RunResult:
+        """Read a run's summary.json.
+
+        Raises:
+            CheckpointError: it is missing or damaged.
+        """
+        file = folder / SUMMARY
+        try:
+            return read(cls, json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, ConfigurationError) as error:
+            raise CheckpointError(
+                f"`{file}` must hold a run's result, but cannot be read: {error}; "
+                "run the same command again to write it."
+            ) from None
+
+
+def _as_reported(best_by: str, quality: float | None) -> float | None:
+    """A run keeps scores so that more is better, which for a loss is its negative."""
+    is_loss = best_by.rpartition(".")[2] == "loss"
+    return quality if quality is None or not is_loss else -quality

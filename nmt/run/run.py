@@ -1,0 +1,154 @@
+"""A run is a value: a resolved configuration, a folder and a result. `start` is its one entry.
+
+Commands, sweeps and schedulers call `start`. It checks everything that can be checked at once,
+prepares the data, decides how the run is executed, and executes it: in this process, or in worker
+processes that read the decision from `run.json` in the run's folder. Where another launcher
+(torchrun, deepspeed) has started several processes, each of them calls `start`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
+
+from nmt.config import TrainConfig
+from nmt.corpus.prepare import PreparedData, prepare
+from nmt.errors import PlanError
+from nmt.evaluation.plots import require_matplotlib
+from nmt.model.folder import ModelDescription
+from nmt.parallel.world import is_worker, world
+from nmt.precision.bf16 import require_bf16
+from nmt.run.executors import (
+    find_device,
+    follow_plan,
+    make_executor,
+    number_of_processes,
+    training_graph,
+)
+from nmt.run.folder import writing_to
+from nmt.run.job import JOB, TrainJob, now, run_job, save_job
+from nmt.run.result import RunResult
+from nmt.run.tune import planned, tuned
+from nmt.training.checkpoint import find_checkpoint
+from nmt.training.distill import distilled
+from nmt.training.identity import check_resumable
+from nmt.training.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+
+def start(config: TrainConfig) -> RunResult:
+    """Train as the configuration says, resuming the run if it has begun.
+
+    Raises:
+        NmtError: the configuration cannot be run, or the run failed; see the types in nmt.errors.
+    """
+    started = now()
+    config = follow_plan(config)
+    find_checkpoint(config)  # at once, since preparing the data may take long
+    check_possible(config)
+    config = distilled(config, wait=world().rank > 0)
+    if is_worker():
+        _check_launched(config)
+        if world().rank > 0:
+            logging.getLogger().setLevel(logging.WARNING)  # the first process reports for all
+        return train_here(config, started)
+    data = prepare(config.data, config.seed)
+    check_resumable(config, data)
+    if config.placement.planner == "auto" and config.parallel.executor == "wavefront":
+        config = planned(config, data)
+    if config.parallel.tune:
+        config = tuned(config)
+    job, file = TrainJob(config=config, started=started), config.folder / JOB
+    processes = number_of_processes(config)
+    if processes > 1:
+        run_job(job, file, processes, config.parallel.threads)
+        return RunResult.load(config.folder)
+    save_job(job, file)
+    return train_here(config, started, data)
+
+
+def check_possible(config: TrainConfig) -> None:
+    """Check what this machine must have.
+
+    Raises:
+        ConfigurationError: it cannot compute in bf16, or draw plots.
+        PlanError: there are fewer GPUs than asked for.
+    """
+    if config.precision.name == "bf16":
+        require_bf16(find_device(config), config.precision.emulate)
+    if config.parallel.trace:
+        require_matplotlib()
+
+
+def _check_launched(config: TrainConfig) -> None:
+    """Check that processes which another launcher has started can execute the configuration.
+
+    Raises:
+        PlanError: they would have to be measured first, or are not as many as it needs.
+    """
+    if config.parallel.tune:
+        raise PlanError(
+            "`parallel.tune` must be false in processes that another program has started; "
+            "run `nmt-train` alone once, and give what it has chosen."
+        )
+    if config.placement.planner == "auto":
+        raise PlanError(
+            "`placement` must not be auto in processes that another program has started; run "
+            "`nmt-place` first, and give its plan with `placement=file`."
+        )
+    processes = number_of_processes(config)
+    if world().size != processes:
+        raise PlanError(
+            f"`parallel.stages` × `parallel.copies` ({processes}) must be the number of processes, "
+            f"but {world().size} were started; set them, with `parallel=wavefront`."
+        )
+
+
+def train_here(config: TrainConfig, started: float, data: PreparedData | None = None) -> RunResult:
+    """Execute this process's part of a run that began at `started` (of `time.monotonic`)."""
+    with _threads(config.parallel.threads):
+        device = find_device(config)
+        if data is None:
+            data = prepare(config.data, config.seed)
+            check_resumable(config, data)  # before the first file is written
+        executor = make_executor(config, training_graph(config, len(data.vocabulary)), data, device)
+        try:
+            with writing_to(config) if executor.is_main else nullcontext():
+                trainer = Trainer(config, data, executor, describe_model(config, data), started)
+                result = RunResult.of(config, trainer.run())
+                if executor.is_main:
+                    result.save()
+                logger.info("best model (step %d): %s", result.best_step, result.best)
+                return result
+        finally:
+            executor.close()
+
+
+def describe_model(config: TrainConfig, data: PreparedData) -> ModelDescription:
+    """model.yaml of the run's models."""
+    return ModelDescription(
+        format=3,
+        model=config.model,
+        vocabulary_size=len(data.vocabulary),
+        directions=config.data.directions,
+        precision=config.precision.name,
+        weights="fp32",
+        clip=config.precision.clip,
+        clip_cells=config.precision.clip_cells_from is not None,
+    )
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Use so many CPU threads; afterwards as many as before, for the next run of this process."""
+    before = torch.get_num_threads()
+    if count:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,98 @@
+"""The one entry of worker processes: `python -m nmt.run.worker <run.json>`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nmt.config import TrainConfig
+from nmt.errors import NmtError, error_as_data
+from nmt.logs import start_logging
+from nmt.memory import keep_memory
+from nmt.parallel import group
+from nmt.parallel.probe import measure_link
+from nmt.parallel.world import world
+from nmt.run.job import (
+    Job,
+    LayersJob,
+    LinkJob,
+    StepsJob,
+    TrainJob,
+    error_file,
+    load_job,
+    result_file,
+)
+from nmt.run.measure import layers_in_group, steps_in_group
+from nmt.run.processes import end_worker
+from nmt.run.run import train_here
+
+FAILED = 2
+
+
+def main() -> None:
+    """Execute the job as one process of its group."""
+    file = Path(sys.argv[1])
+    start_logging()
+    keep_memory()
+    try:
+        execute(load_job(file), file)
+    except NmtError as error:
+        _leave_error(error, file)
+        sys.exit(FAILED)
+    end_worker()
+
+
+def execute(job: Job, file: Path) -> None:
+    """Execute a job; a measurement's result goes to a file beside the job's.
+
+    Raises:
+        NmtError: it cannot be executed.
+    """
+    if isinstance(job, TrainJob):
+        _quieten()
+        train_here(job.config, job.started)
+        return
+    logging.disable(logging.INFO)
+    result = _measure(job)
+    if world().rank == 0:
+        result_file(file).write_text(json.dumps(result), encoding="utf-8")
+    group.leave()
+
+
+def _measure(job: StepsJob | LayersJob | LinkJob) -> Any:
+    if isinstance(job, LinkJob):
+        return measure_link(job.backend)
+    _use_threads(job.config)
+    if isinstance(job, StepsJob):
+        return steps_in_group(job.config, job.steps)._asdict()
+    cuts = [(micro_batches, chunks) for micro_batches, chunks in job.cuts]
+    return layers_in_group(job.config, cuts).model_dump(mode="json")
+
+
+def _use_threads(config: TrainConfig) -> None:
+    if config.parallel.threads:
+        torch.set_num_threads(config.parallel.threads)
+
+
+def _quieten() -> None:
+    """The first worker reports for all of them, and the parent has reported on the data."""
+    if world().rank > 0:
+        logging.getLogger().setLevel(logging.WARNING)
+    else:
+        logging.getLogger("nmt.corpus").setLevel(logging.WARNING)
+
+
+def _leave_error(error: NmtError, file: Path) -> None:
+    """For the parent, which raises it again: the first error, since others follow from it."""
+    with suppress(FileExistsError), error_file(file).open("x", encoding="utf-8") as out:
+        json.dump(error_as_data(error), out)
+
+
+if __name__ == "__main__":
+    main()
