@@ -1,1 +1,1 @@
-"""Corpora: reading, filtering, batching, and the sample that the project makes itself."""
+"""Corpora: reading, filtering, encoding and batching parallel text."""

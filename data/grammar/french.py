@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from nmt.corpus.sample_grammar.french_forms import (
+from data.grammar.french_forms import (
     AVOIR,
     CLITIC_ORDER,
     FUTURE,
@@ -21,7 +21,7 @@ from nmt.corpus.sample_grammar.french_forms import (
     starts_with_vowel,
     with_preposition,
 )
-from nmt.corpus.sample_grammar.meaning import (
+from data.grammar.meaning import (
     Both,
     Clause,
     Command,

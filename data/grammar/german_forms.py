@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nmt.corpus.sample_grammar.meaning import Case
+from data.grammar.meaning import Case
 
 # Each row: masculine, feminine, neuter, plural.
 Rows = dict[Case, tuple[str, str, str, str]]

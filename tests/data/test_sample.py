@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nmt.corpus.sample import LANGUAGES, Corpus, generate, main, write
-from nmt.corpus.sample_grammar.nouns import of_kinds
+from data.grammar.corpus import LANGUAGES, Corpus, generate, main, write
+from data.grammar.nouns import of_kinds
 
 FOLDER = Path(__file__).parents[2] / "data" / "sample"
 SIZES = {"train": 6000, "valid": 300, "test": 300}
@@ -109,7 +109,7 @@ def test_same_seed_same_corpus() -> None:
 
 def test_command_without_a_folder_says_how_to_call_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
-    assert capsys.readouterr().err == "usage: python -m nmt.corpus.sample FOLDER\n"
+    assert capsys.readouterr().err == "usage: python -m data.grammar FOLDER\n"
 
 
 def test_tables_name_only_nouns_that_exist() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from nmt.corpus.sample_grammar.german_forms import (
+from data.grammar.german_forms import (
     COLUMN,
     CONTRACTIONS,
     DEFINITE,
@@ -25,7 +25,7 @@ from nmt.corpus.sample_grammar.german_forms import (
     WEAK,
     Rows,
 )
-from nmt.corpus.sample_grammar.meaning import (
+from data.grammar.meaning import (
     Both,
     Case,
     Clause,
@@ -47,7 +47,7 @@ from nmt.corpus.sample_grammar.meaning import (
     Where,
     is_asked,
 )
-from nmt.corpus.sample_grammar.verbs import german_stem
+from data.grammar.verbs import german_stem
 
 
 def say(sentence: Sentence) -> str:

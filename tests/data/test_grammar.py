@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from nmt.corpus.sample import LANGUAGES
-from nmt.corpus.sample_grammar import words
-from nmt.corpus.sample_grammar.meaning import (
+from data.grammar import words
+from data.grammar.corpus import LANGUAGES
+from data.grammar.meaning import (
     Both,
     Clause,
     Command,
@@ -29,8 +29,8 @@ from nmt.corpus.sample_grammar.meaning import (
     Where,
     combinations,
 )
-from nmt.corpus.sample_grammar.nouns import AT, FROM, NOUNS, TO
-from nmt.corpus.sample_grammar.verbs import AGES, SPECIAL, VERBS
+from data.grammar.nouns import AT, FROM, NOUNS, TO
+from data.grammar.verbs import AGES, SPECIAL, VERBS
 
 ME, WE, HE, SHE, THEY = (Pronoun(word) for word in ("I", "we", "he", "she", "they"))
 IT, WHO, WHAT = Pronoun("it"), Pronoun("who"), Pronoun("what")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from nmt.corpus.sample_grammar.meaning import (
+from data.grammar.meaning import (
     Both,
     Clause,
     Command,
@@ -22,7 +22,7 @@ from nmt.corpus.sample_grammar.meaning import (
     Where,
     is_asked,
 )
-from nmt.corpus.sample_grammar.verbs import doubled
+from data.grammar.verbs import doubled
 
 _OBJECT_FORMS = {"I": "me", "we": "us", "he": "him", "she": "her", "they": "them"}
 _POSSESSIVES = {"I": "my", "we": "our", "he": "his", "she": "her", "they": "their", "it": "its"}

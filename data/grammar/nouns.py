@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
-from nmt.corpus.sample_grammar.meaning import Case, Gender, Noun, Preposition
-from nmt.corpus.sample_grammar.tables import forms, table
+from data.grammar.meaning import Case, Gender, Noun, Preposition
+from data.grammar.tables import forms, table
 
 _ALWAYS_DATIVE = {"zu", "nach", "aus", "von", "mit"}
 

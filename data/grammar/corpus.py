@@ -1,9 +1,9 @@
 """The sample corpus: English, German and French sentences that mean the same.
 
 Sentences are made up as meanings and then said in each language by a small grammar
-(`sample_grammar/`). The files are the same on every machine:
+(this folder). The files are the same on every machine:
 
-    python -m nmt.corpus.sample data/sample
+    python -m data.grammar data/sample
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from nmt.corpus.sample_grammar import english, french, german, joined, nested, simple
-from nmt.corpus.sample_grammar.meaning import Sentence, combinations
-from nmt.corpus.sample_grammar.phrases import Author
+from data.grammar import english, french, german, joined, nested, simple
+from data.grammar.meaning import Sentence, combinations
+from data.grammar.phrases import Author
 
 Corpus = dict[str, dict[str, list[str]]]
 Translations = dict[str, str]
@@ -140,11 +140,7 @@ def _is_held_out(combination: str) -> bool:
 def main(arguments: list[str]) -> int:
     """Write the corpus into the folder named; 2 if none is named."""
     if len(arguments) != 1:
-        sys.stderr.write("usage: python -m nmt.corpus.sample FOLDER\n")
+        sys.stderr.write("usage: python -m data.grammar FOLDER\n")
         return 2
     write(Path(arguments[0]))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nmt.corpus.sample_grammar.meaning import (
+from data.grammar.meaning import (
     Clause,
     Command,
     Existence,
@@ -21,10 +21,10 @@ from nmt.corpus.sample_grammar.meaning import (
     Verb,
     Where,
 )
-from nmt.corpus.sample_grammar.nouns import AT, NOUNS, of_kinds
-from nmt.corpus.sample_grammar.phrases import PREDICATES, Author, can_be_negated, known, nouns_of
-from nmt.corpus.sample_grammar.verbs import AGES, SPECIAL, VERBS
-from nmt.corpus.sample_grammar.words import (
+from data.grammar.nouns import AT, NOUNS, of_kinds
+from data.grammar.phrases import PREDICATES, Author, can_be_negated, known, nouns_of
+from data.grammar.verbs import AGES, SPECIAL, VERBS
+from data.grammar.words import (
     ADJECTIVES,
     ALREADY,
     BEHIND,

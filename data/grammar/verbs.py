@@ -9,15 +9,15 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from nmt.corpus.sample_grammar.meaning import (
+from data.grammar.meaning import (
     Case,
     EnglishVerb,
     FrenchVerb,
     GermanVerb,
     Verb,
 )
-from nmt.corpus.sample_grammar.nouns import NOUNS, of_kinds
-from nmt.corpus.sample_grammar.tables import table
+from data.grammar.nouns import NOUNS, of_kinds
+from data.grammar.tables import table
 
 _INSEPARABLE = ("be", "er", "ver", "ent", "ge", "zer")
 

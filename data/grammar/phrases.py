@@ -8,7 +8,7 @@ from dataclasses import replace
 from random import Random
 from typing import TypeVar
 
-from nmt.corpus.sample_grammar.meaning import (
+from data.grammar.meaning import (
     Adjective,
     Both,
     Clause,
@@ -22,9 +22,9 @@ from nmt.corpus.sample_grammar.meaning import (
     Where,
     name_of,
 )
-from nmt.corpus.sample_grammar.nouns import AT, FROM, NOUNS, TO, of_kinds
-from nmt.corpus.sample_grammar.verbs import VERBS
-from nmt.corpus.sample_grammar.words import (
+from data.grammar.nouns import AT, FROM, NOUNS, TO, of_kinds
+from data.grammar.verbs import VERBS
+from data.grammar.words import (
     ADJECTIVES,
     CAN,
     CLOCK,

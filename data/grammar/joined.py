@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nmt.corpus.sample_grammar.meaning import (
+from data.grammar.meaning import (
     Both,
     Clause,
     Joined,
@@ -16,11 +16,11 @@ from nmt.corpus.sample_grammar.meaning import (
     Thing,
     Verb,
 )
-from nmt.corpus.sample_grammar.nouns import NOUNS, of_kinds
-from nmt.corpus.sample_grammar.phrases import PREDICATES, Author, can_be_negated, known, tenses_of
-from nmt.corpus.sample_grammar.simple import named, quality
-from nmt.corpus.sample_grammar.verbs import SPECIAL
-from nmt.corpus.sample_grammar.words import (
+from data.grammar.nouns import NOUNS, of_kinds
+from data.grammar.phrases import PREDICATES, Author, can_be_negated, known, tenses_of
+from data.grammar.simple import named, quality
+from data.grammar.verbs import SPECIAL
+from data.grammar.words import (
     ADJECTIVES,
     BECAUSE,
     BUT,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nmt.corpus.sample_grammar.meaning import (
+from data.grammar.meaning import (
     Adjective,
     Adverb,
     Case,
@@ -13,7 +13,7 @@ from nmt.corpus.sample_grammar.meaning import (
     Tense,
     Time,
 )
-from nmt.corpus.sample_grammar.tables import table
+from data.grammar.tables import table
 
 
 def _adjective(row: list[str]) -> Adjective:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nmt.corpus.sample_grammar.meaning import (
+from data.grammar.meaning import (
     Clause,
     Infinitive,
     Noun,
@@ -18,11 +18,11 @@ from nmt.corpus.sample_grammar.meaning import (
     Where,
     name_of,
 )
-from nmt.corpus.sample_grammar.nouns import of_kinds
-from nmt.corpus.sample_grammar.phrases import PREDICATES, Author, tenses_of
-from nmt.corpus.sample_grammar.simple import describe_thing, named
-from nmt.corpus.sample_grammar.verbs import SPECIAL, VERBS
-from nmt.corpus.sample_grammar.words import (
+from data.grammar.nouns import of_kinds
+from data.grammar.phrases import PREDICATES, Author, tenses_of
+from data.grammar.simple import describe_thing, named
+from data.grammar.verbs import SPECIAL, VERBS
+from data.grammar.words import (
     MUST,
     WANT,
 )
