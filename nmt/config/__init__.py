@@ -1,9 +1,9 @@
-"""Every setting of `conf/`, as strict dataclasses: one class for one configuration group.
+"""All settings of `conf/` as strict classes: one class for each group of settings.
 
-YAML becomes one of these classes once, at the door (`read`), and the rest of the code takes typed,
-validated values. An unknown key, a wrong type and a value out of range are all reported together,
-each in one sentence with its path. Defaults live in `conf/*.yaml` alone, so that what a user reads
-there is what happens; the classes have none, except where a group may be left out.
+YAML is turned into one of these classes once (`read`), and all other code takes typed, validated
+values. Unknown keys, wrong types and values out of range are reported together, each in a sentence
+with its path. Defaults are in `conf/*.yaml` alone, so that what users read there is what happens;
+the classes have none, except where a group is one of several in a list.
 """
 
 from nmt.config.commands import (
