@@ -317,6 +317,13 @@ def test_a_validation_set_without_a_name() -> None:
     assert mistakes(with_changes(data__valid={})) == ["`data.valid` must not be empty."]
 
 
+@pytest.mark.parametrize("group", ["valid", "test"])
+def test_only_training_corpora_have_a_weight(group: str) -> None:
+    assert mistakes(with_changes(**{f"data__{group}": {"a": {**FILES, "weight": 2.0}}})) == [
+        "In `data`, `weight` must be left out of `a`, which is not trained on, but is 2 instead."
+    ]
+
+
 def test_a_set_for_validation_and_for_tests() -> None:
     assert mistakes(with_changes(data__test={"valid": FILES})) == [
         "In `data`, `valid` and `test` must have different names, but both have `valid`; rename "

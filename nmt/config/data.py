@@ -139,6 +139,16 @@ class DataConfig(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _weights_have_effect(self) -> DataConfig:
+        for name, corpus in self.splits.items():
+            if corpus.weight != 1.0:
+                raise ValueError(
+                    f"`weight` must be left out of `{name}`, which is not trained on, but is "
+                    f"{corpus.weight:g} instead."
+                )
+        return self
+
 
 def _with_direction(corpus: Any, direction: Direction) -> Any:
     if isinstance(corpus, Mapping) and corpus.get("direction") is None:

@@ -19,7 +19,7 @@ EN_DE = Direction(source="en", target="de")
 SYLLABLES = "ein zwei drei vier on tw thr ee fou do hu nd ca t ka tze".split()  # noqa: SIM905
 
 
-def write(folder: Path, name: str, count: int) -> CorpusConfig:
+def write(folder: Path, name: str, count: int, weight: float = 1.0) -> CorpusConfig:
     chance = random.Random(name)
     for side in ("en", "de"):
         words = ("".join(chance.choices(SYLLABLES, k=3)) for _ in range(6 * count))
@@ -29,7 +29,7 @@ def write(folder: Path, name: str, count: int) -> CorpusConfig:
         source=[str(folder / f"{name}.en")],
         target=[str(folder / f"{name}.de")],
         direction=EN_DE,
-        weight=2.0,
+        weight=weight,
     )
 
 
@@ -38,7 +38,7 @@ def data(tmp_path: Path) -> DataConfig:
     return DataConfig(
         name="tiny",
         direction=EN_DE,
-        train={"one": write(tmp_path, "one", 80), "two": write(tmp_path, "two", 40)},
+        train={"one": write(tmp_path, "one", 80, 2.0), "two": write(tmp_path, "two", 40, 2.0)},
         valid={"valid": write(tmp_path, "valid", 10), "more": write(tmp_path, "more", 5)},
         test={"test": write(tmp_path, "test", 10)},
         vocabulary=VocabularyConfig(
