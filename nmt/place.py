@@ -24,7 +24,7 @@ from nmt.placement.compare import Compared, compare, table
 from nmt.placement.cost import Profile
 from nmt.placement.plan import Plan
 from nmt.placement.planners import plan_with
-from nmt.placement.problem import Choice, PlanSearch, Problem
+from nmt.placement.problem import Candidate, PlanSearch, Problem
 from nmt.placement.schedule import Timeline
 from nmt.placement.shards import split_layers
 from nmt.placement.simulate import Simulator
@@ -53,31 +53,33 @@ def place(config: PlaceConfig) -> None:
         _probe(config)
         return
     require_matplotlib()
-    # The least cut first: it stands for one device alone.
-    cuts = sorted({(m, c) for m in config.micro_batches for c in config.chunks})
+    # The coarsest first: it stands for one device alone.
+    granularities = sorted({(m, c) for m in config.micro_batches for c in config.chunks})
     if config.mode == "pretrain":
-        _pretrain(config, cuts)
+        _pretrain(config, granularities)
         return
-    profile = find_profile(config, cuts)
+    profile = find_profile(config, granularities)
     if config.mode == "profile":
         print(cost_table(profile))
         return
-    problem = _problem(config, cuts, profile)
+    problem = _problem(config, granularities, profile)
     if config.mode == "compare":
         _compare(config, problem)
     else:
         _plan(config, problem)
 
 
-def _problem(config: PlaceConfig, cuts: Sequence[tuple[int, int]], profile: Profile) -> Problem:
+def _problem(
+    config: PlaceConfig, granularities: Sequence[tuple[int, int]], profile: Profile
+) -> Problem:
     if config.shards:
         profile = split_layers(profile, config.shards)
     run = (lambda plan: _measure(config, plan)) if config.measured else None
     simulator = Simulator(profile, Cluster(config.cluster))
-    return Problem(simulator, cuts, config.schedule, config.objective, run)
+    return Problem(simulator, granularities, config.schedule, config.objective, run)
 
 
-def _pretrain(config: PlaceConfig, cuts: Sequence[tuple[int, int]]) -> None:
+def _pretrain(config: PlaceConfig, granularities: Sequence[tuple[int, int]]) -> None:
     """A policy that has learned from models of several depths, saved."""
     from nmt.placement.policy import pretrain, save_policy  # torch's optimizers take a second
 
@@ -85,7 +87,7 @@ def _pretrain(config: PlaceConfig, cuts: Sequence[tuple[int, int]]) -> None:
     for layers in config.pretrain.layers:
         depth = {"encoder_layers": layers, "decoder_layers": layers, "name": f"{layers} layers"}
         one = config.changed(model=depth)
-        problems.append(_problem(one, cuts, find_profile(one, cuts)))
+        problems.append(_problem(one, granularities, find_profile(one, granularities)))
     placement, updates = config.placement, config.pretrain.updates
     policy = pretrain(problems, updates, config.seed, placement.learning)
     file = Path(config.output) / "policy.safetensors"
@@ -94,7 +96,7 @@ def _pretrain(config: PlaceConfig, cuts: Sequence[tuple[int, int]]) -> None:
     print(f"Written: {file}; ask it with `placement=policy placement.policy={file}`.")
 
 
-def find_profile(config: PlaceConfig, cuts: Sequence[tuple[int, int]]) -> Profile:
+def find_profile(config: PlaceConfig, granularities: Sequence[tuple[int, int]]) -> Profile:
     """Read from the file that is named; or measured, unless the same has been measured before."""
     if config.profile is not None:
         return Profile.load(Path(config.profile))
@@ -115,8 +117,8 @@ def find_profile(config: PlaceConfig, cuts: Sequence[tuple[int, int]]) -> Profil
             kind,
             config.threads,
             together,
-            "at work, with messages",  # not as those that were kept before
-            cuts,
+            "profile of version 0.2",  # not as those that were kept before
+            granularities,
             torch.__version__,
             _processor(),
         ],
@@ -127,8 +129,12 @@ def find_profile(config: PlaceConfig, cuts: Sequence[tuple[int, int]]) -> Profil
         logger.info("profile: %s, measured before", cached)
         profile = Profile.load(cached)
     else:
-        logger.info("measuring the layers for %d cuts, %d devices at once", len(cuts), together)
-        profile = measure_layers(settings, cuts, together)
+        logger.info(
+            "measuring the layers for %d granularities, %d devices at once",
+            len(granularities),
+            together,
+        )
+        profile = measure_layers(settings, granularities, together)
         profile.save(cached)
     profile.save(Path(config.output) / "profile.json")
     return profile
@@ -194,18 +200,18 @@ def _plan(config: PlaceConfig, problem: Problem) -> None:
     print(f"Written: {folder / 'plan.json'}, {folder / 'predicted.html'}")
 
 
-def _given(config: PlaceConfig, problem: Problem, plan: Plan) -> tuple[Problem, Choice]:
+def _given(config: PlaceConfig, problem: Problem, plan: Plan) -> tuple[Problem, Candidate]:
     """A plan as a choice, layer by layer.
 
     Raises:
-        PlanError: it is for another graph, other devices, or another cut.
+        PlanError: it is for another graph, other devices, or another granularity.
     """
     plan.validate_against(problem.profile.graph, list(problem.profile.layers))
-    file, cut = config.placement.file, (plan.micro_batches, plan.chunks)
-    if cut not in problem.cuts:
+    file, granularity = config.placement.file, (plan.micro_batches, plan.chunks)
+    if granularity not in problem.granularities:
         raise PlanError(
-            f"`micro_batches` and `chunks` must have {cut[0]} and {cut[1]} among them, as "
-            f"`{file}`, but do not."
+            f"`micro_batches` and `chunks` must have {granularity[0]} and {granularity[1]} among "
+            f"them, as `{file}`, but do not."
         )
     left = list(enumerate(problem.cluster.names))
     where = []
@@ -220,10 +226,10 @@ def _given(config: PlaceConfig, problem: Problem, plan: Plan) -> tuple[Problem, 
         where.append(found[0])
     groups = [[name] for name in problem.profile.layers]
     single = Problem(
-        problem.simulator, problem.cuts, problem.rule, problem.objective, groups=groups
+        problem.simulator, problem.granularities, problem.rule, problem.objective, groups=groups
     )
     devices = tuple(where[plan.placement[name]] for name in problem.profile.layers)
-    return single, Choice(devices, problem.cuts.index(cut))
+    return single, Candidate(devices, problem.granularities.index(granularity))
 
 
 def _draw(folder: Path, problem: Problem, timeline: Timeline) -> None:
@@ -293,7 +299,7 @@ def _probe(config: PlaceConfig) -> None:
 
 def cost_table(profile: Profile) -> str:
     """What every layer costs, as Markdown."""
-    first, total = profile.cuts[0], sum(profile.whole().values())
+    first, total = profile.measurements[0], sum(profile.whole().values())
     lines_ = [
         f"{profile.graph} on {profile.device}, {profile.precision}, batch {profile.batch}",
         "",
@@ -308,8 +314,8 @@ def cost_table(profile: Profile) -> str:
             f"{profile.whole()[name] / total:.1%} | {layer.output_bytes / 1e6:.2f} | "
             f"{layer.kept_bytes / 1e6:.2f} | {layer.parameter_bytes / 1e6:.2f} |"
         )
-    if profile.handling:
-        lines_ += ["", f"Each MB sent or received: {1e9 * profile.handling:.3f} ms"]
+    if profile.message_overhead:
+        lines_ += ["", f"Each MB sent or received: {1e9 * profile.message_overhead:.3f} ms"]
     return "\n".join(lines_)
 
 

@@ -97,7 +97,7 @@ class PlacementConfig(Settings):
 
     planner: PlannerName = Field(
         description="How a plan is found; expert: the best of contiguous runs and GNMT's fold; "
-        "auto: annealing from there, cuts included; file: it is read, cuts included."
+        "auto: annealing from there, micro-batches and chunks included; file: all of it is read."
     )
     file: Text | None = Field(description="The plan.json of the planner `file`.")
     policy: Text | None = Field(

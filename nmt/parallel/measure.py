@@ -1,6 +1,6 @@
 """How long each layer takes, and what it keeps: the profile that plans are made from.
 
-Every kind of task is measured alone, at the size that it has for each way to cut the batch, so that
+Every kind of task is measured alone, at the size that it has for each granularity, so that
 the price of small pieces is in the figures.
 """
 
@@ -20,7 +20,7 @@ from nmt.model.dropout import Randomness
 from nmt.model.graph import BATCH, Axis, LayerGraph, LayerStack
 from nmt.parallel.device_work import DeviceWork, Step
 from nmt.parallel.executor import Loss, OptimizerFactory
-from nmt.placement.cost import CutCost, LayerCost, Profile
+from nmt.placement.cost import LayerCost, Profile, TaskCosts
 from nmt.placement.tasks import SENTENCES, LayerInfo, Layers, TaskGraph, amount_of_work
 from nmt.precision.master_weights import MasterWeights
 
@@ -53,7 +53,7 @@ def size_of(piece: Batch) -> dict[str, int]:
 def measure_profile(
     graph: LayerGraph,
     batch: Batch,
-    cuts: Sequence[tuple[int, int]],
+    granularities: Sequence[tuple[int, int]],
     loss: Loss,
     device: str,
     dtype: torch.dtype,
@@ -64,7 +64,7 @@ def measure_profile(
     stack = graph.build(graph.names, seed=0).to(device=torch.device(device), dtype=dtype)
     work = DeviceWork(graph, stack, loss, torch.device(device), dtype)
     updates = {name: _update_seconds(graph, name, optimizer, device, dtype) for name in graph.names}
-    kept = _kept_bytes(graph, stack, work, batch.cut(cuts[0][0])[cuts[0][0] // 2])
+    kept = _kept_bytes(graph, stack, work, batch.cut(granularities[0][0])[granularities[0][0] // 2])
     shape = f"{batch.rows} × {batch.source.shape[1]} + {batch.target_input.shape[1]}"
     steps = {"source": batch.source.shape[1], "target": batch.target_input.shape[1]}
     # bf16: rounded copies beside fp32 parameters, gradients and Adam's moments, 18 bytes in all.
@@ -72,7 +72,7 @@ def measure_profile(
     parameters = {
         name: size * sum(p.numel() for p in stack.layer(name).parameters()) for name in graph.names
     }
-    measured = [_cut_cost(graph, work, batch, M, C, device, repeats) for M, C in cuts]
+    measured = [_task_costs(graph, work, batch, M, C, device, repeats) for M, C in granularities]
     draws = _draw_seconds(graph, work, batch, measured[0], device, repeats)
     return Profile(
         graph=graph.name,
@@ -84,9 +84,9 @@ def measure_profile(
                 kind=type(stack.layer(node.name)).__name__,
                 inputs=list(info.inputs),
                 axis=info.axis,
-                cut=info.cut,
+                chunkable=info.chunkable,
                 output_bytes=dtype.itemsize * prod(node.output_shape(batch.rows, steps[info.axis])),
-                kept_bytes=kept[node.name] * batch.rows / (batch.rows // cuts[0][0]),
+                kept_bytes=kept[node.name] * batch.rows / (batch.rows // granularities[0][0]),
                 parameter_bytes=parameters[node.name],
                 draw_seconds=draws[node.name],
                 update_seconds=updates[node.name],
@@ -99,11 +99,11 @@ def measure_profile(
             )
             for node, info in zip(graph.nodes, layers_of(graph).values(), strict=True)
         },
-        cuts=measured,
+        measurements=measured,
     )
 
 
-def _cut_cost(
+def _task_costs(
     graph: LayerGraph,
     work: DeviceWork,
     batch: Batch,
@@ -111,7 +111,7 @@ def _cut_cost(
     chunks: int,
     device: str,
     repeats: int,
-) -> CutCost:
+) -> TaskCosts:
     """Medians over the chunks and repetitions of micro-batches of usual length. Some are on their
     way at one time, as in a pipeline: what one has kept is out of the caches when it goes back."""
     layers, most = layers_of(graph), min(micro_batches, ON_THEIR_WAY)
@@ -134,7 +134,7 @@ def _cut_cost(
             if repetition:
                 part = works[task.micro_batch][task.layer] / unit[task.layer]
                 seconds[task.layer, task.backward].append((_now(device) - start) / part)
-    return CutCost(
+    return TaskCosts(
         micro_batches=micro_batches,
         chunks=chunks,
         forward={name: median(seconds[name, False]) for name in graph.names},
@@ -144,11 +144,11 @@ def _cut_cost(
 
 
 def _draw_seconds(
-    graph: LayerGraph, work: DeviceWork, batch: Batch, cut: CutCost, device: str, repeats: int
+    graph: LayerGraph, work: DeviceWork, batch: Batch, costs: TaskCosts, device: str, repeats: int
 ) -> dict[str, float]:
     """How much longer the forward tasks take that draw masks for the whole batch."""
     tasks = TaskGraph(layers_of(graph), 1, 1)
-    piece = batch.cut(cut.micro_batches)[cut.micro_batches // 2]
+    piece = batch.cut(costs.micro_batches)[costs.micro_batches // 2]
     seconds: dict[tuple[str, bool], list[float]] = defaultdict(list)
     randomness = Randomness(1)
     for repetition in range(2 * repeats):

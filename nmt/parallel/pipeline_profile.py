@@ -1,8 +1,8 @@
 """What the layers cost while a pipeline works, measured in steps of one.
 
 A layer that is measured alone does better than at work: in a pipeline, tasks of different layers
-follow one another through the same caches, and messages travel on the same cores. So each way to
-cut a batch is rehearsed, with the layers in contiguous stages, and every task is timed. What
+follow one another through the same caches, and messages travel on the same cores. So each
+granularity is run, with the layers in contiguous stages, and every task is timed. What
 messages cost those cores is what the same tasks take longer where layers alternate between devices.
 """
 
@@ -15,8 +15,8 @@ from nmt.model.batch import Batch
 from nmt.parallel.measure import size_of
 from nmt.parallel.trace import Event
 from nmt.parallel.wavefront import WavefrontExecutor
-from nmt.placement.cost import CutCost, Profile
-from nmt.placement.plan import Plan, contiguous_runs
+from nmt.placement.cost import Profile, TaskCosts
+from nmt.placement.plan import Plan, contiguous_stages
 from nmt.placement.tasks import Task, amount_of_work
 
 WARM_UP, STEPS = 1, 2
@@ -25,7 +25,7 @@ LEAST = 1e-6  # seconds of a task, where noise or messages seem to have been all
 
 def profile_in_pipeline(
     profile: Profile,
-    cuts: Sequence[tuple[int, int]],
+    granularities: Sequence[tuple[int, int]],
     batch: Batch,
     devices: Sequence[str],
     make: Callable[[Plan], WavefrontExecutor],
@@ -38,10 +38,10 @@ def profile_in_pipeline(
     executor of a plan; no weights change, as nothing is learned.
     """
     costs, count = profile.whole(), len(devices)
-    contiguous = contiguous_runs(costs, count)
+    contiguous = contiguous_stages(costs, count)
     alternating = {name: place % count for place, name in enumerate(profile.layers)}
 
-    def measured(placement: Mapping[str, int], micro_batches: int, chunks: int) -> CutCost | None:
+    def measured(placement: Mapping[str, int], micro_batches: int, chunks: int) -> TaskCosts | None:
         plan = Plan(
             graph=profile.graph,
             devices=list(devices),
@@ -60,13 +60,13 @@ def profile_in_pipeline(
         if not executor.is_main:
             return None
         sizes = [size_of(piece) for piece in batch.cut(micro_batches)]
-        return _cut_cost(profile, events, micro_batches, chunks, sizes)
+        return _task_costs(profile, events, micro_batches, chunks, sizes)
 
     found, more_seconds, more_bytes = [], 0.0, 0.0
-    for cut in cuts:
-        together = measured(contiguous, *cut)
+    for granularity in granularities:
+        together = measured(contiguous, *granularity)
         # Time in chunks has the same messages, in more pieces.
-        apart = measured(alternating, *cut) if cut[1] == 1 and count > 1 else None
+        apart = measured(alternating, *granularity) if granularity[1] == 1 and count > 1 else None
         if together is not None:
             found.append(together)
         if together is not None and apart is not None:
@@ -74,44 +74,46 @@ def profile_in_pipeline(
             more_bytes += _carried(profile, alternating) - _carried(profile, contiguous)
     if not found:  # in another process than the main one
         return profile
-    handling = max(0.0, more_seconds / more_bytes) if more_bytes > 0 else 0.0
-    profile = profile.model_copy(update={"handling": handling})
-    found = [_without_messages(profile, cut, contiguous) for cut in found]
-    return profile.model_copy(update={"cuts": found})
+    message_overhead = max(0.0, more_seconds / more_bytes) if more_bytes > 0 else 0.0
+    profile = profile.model_copy(update={"message_overhead": message_overhead})
+    found = [_without_messages(profile, one, contiguous) for one in found]
+    return profile.model_copy(update={"measurements": found})
 
 
-def _seconds(profile: Profile, cut: CutCost) -> float:
+def _seconds(profile: Profile, costs: TaskCosts) -> float:
     """Of all tasks of a step."""
     return sum(
-        (cut.forward[name] + cut.backward[name])
-        * (cut.micro_batches * (cut.chunks if layer.cut else 1))
+        (costs.forward[name] + costs.backward[name])
+        * (costs.micro_batches * (costs.chunks if layer.chunkable else 1))
         for name, layer in profile.layers.items()
     )
 
 
 def _carried(profile: Profile, placement: Mapping[str, int]) -> float:
     """Bytes that all devices send and receive in a step, forward and backward."""
-    return 2 * sum(profile.handled_bytes(placement).values())
+    return 2 * sum(profile.carried_bytes(placement).values())
 
 
-def _without_messages(profile: Profile, cut: CutCost, placement: Mapping[str, int]) -> CutCost:
+def _without_messages(
+    profile: Profile, costs: TaskCosts, placement: Mapping[str, int]
+) -> TaskCosts:
     """What tasks take that neither send nor receive."""
-    more = profile.handling_seconds(placement, cut.micro_batches, cut.chunks)
-    return cut.model_copy(
+    more = profile.message_seconds(placement, costs.micro_batches, costs.chunks)
+    return costs.model_copy(
         update={
-            "forward": {name: max(LEAST, cut.forward[name] - more[name]) for name in more},
-            "backward": {name: max(LEAST, cut.backward[name] - more[name]) for name in more},
+            "forward": {name: max(LEAST, costs.forward[name] - more[name]) for name in more},
+            "backward": {name: max(LEAST, costs.backward[name] - more[name]) for name in more},
         }
     )
 
 
-def _cut_cost(
+def _task_costs(
     profile: Profile,
     events: Sequence[Event],
     micro_batches: int,
     chunks: int,
     sizes: Sequence[Mapping[str, int]],
-) -> CutCost:
+) -> TaskCosts:
     """Means, each layer's seconds by its work: a step is the sum of its tasks."""
     usual = sizes[len(sizes) // 2]
     works = [amount_of_work(profile.infos, size) for size in sizes]
@@ -127,7 +129,7 @@ def _cut_cost(
         if not (task.backward or task.micro_batch or task.chunk):  # masks: not a part of its work
             seconds[key] -= profile.layers[task.layer].draw_seconds
         work[key] += works[task.micro_batch][task.layer] / unit[task.layer]
-    return CutCost(
+    return TaskCosts(
         micro_batches=micro_batches,
         chunks=chunks,
         forward={name: max(LEAST, seconds[name, False] / work[name, False]) for name in unit},

@@ -23,7 +23,7 @@ class Attempt:
     elapsed: float  # seconds that the search took
     history: list[tuple[int, float]]  # evaluations, best seconds so far
     found: tuple[int, ...]  # device of each group
-    cut: tuple[int, int]  # micro-batches, chunks
+    granularity: tuple[int, int]  # micro-batches, chunks
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _attempts(
                 search.elapsed,
                 search.history,
                 search.best.devices if search.best else (),
-                problem.cuts[search.best.cut if search.best else 0],
+                problem.granularities[search.best.granularity if search.best else 0],
             )
         )
     nothing = all(attempt.best == inf for attempt in attempts)
@@ -103,6 +103,7 @@ def table(problem: Problem, compared: Sequence[Compared]) -> str:
         lines.append(
             f"| {one.planner} | {1e3 * one.best:.1f} | {problem.alone / one.best:.3f} | "
             f"{one.spread:.1%} | {len(one.attempts)} | {best.evaluations} | "
-            f"{median(a.elapsed for a in one.attempts):.1f} | {best.cut[0]} × {best.cut[1]} |"
+            f"{median(a.elapsed for a in one.attempts):.1f} | "
+            f"{' × '.join(map(str, best.granularity))} |"
         )
     return "\n".join(lines + reasons)

@@ -1,7 +1,7 @@
 """What every layer costs: seconds, bytes, and what it waits for. Data, measured or read.
 
 Two sources: `nmt-place mode=profile` measures the layers of a graph on the present device, for each
-cut of the batch and of time, and PipeDream's format (`graph.txt`) holds a profile of others.
+granularity (micro-batches and chunks), and PipeDream's format (`graph.txt`) has profiles of others.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ MILLISECONDS = 1e-3
 
 
 class LayerCost(Settings):
-    """What of a layer does not depend on the cut. Bytes are those of a whole batch."""
+    """What of a layer does not depend on the granularity. Bytes are those of a whole batch."""
 
     kind: Text = Field(description="Type of the layer, such as LSTM.")
     inputs: list[str] = Field(description="The layers that it reads.")
     axis: Text = Field(description="Time axis of its output.")
-    cut: bool = Field(description="Whether it can be cut into chunks along it.")
-    output_bytes: NonNegativeFloat = Field(description="Of its output: what a message carries.")
+    chunkable: bool = Field(description="Whether it can run chunk by chunk along that axis.")
+    output_bytes: NonNegativeFloat = Field(description="Of its output, which a message carries.")
     kept_bytes: NonNegativeFloat = Field(
         description="What it keeps for its backward pass, inputs too."
     )
@@ -48,8 +48,8 @@ class LayerCost(Settings):
     )
 
 
-class CutCost(Settings):
-    """Measured seconds of one task of each layer, for one way to cut a batch."""
+class TaskCosts(Settings):
+    """Measured seconds of one task of each layer, at one granularity (micro-batches and chunks)."""
 
     micro_batches: PositiveInt
     chunks: PositiveInt
@@ -69,25 +69,27 @@ class Profile(Settings):
     precision: Text = Field(description="Number format of weights and activations.")
     batch: Text = Field(description="Shape of the batch, for people.")
     layers: dict[str, LayerCost] = Field(min_length=1)
-    cuts: list[CutCost] = Field(min_length=1, description="The first is the least cut.")
-    handling: NonNegativeFloat = Field(
+    measurements: list[TaskCosts] = Field(
+        min_length=1, description="By granularity; the first is the coarsest."
+    )
+    message_overhead: NonNegativeFloat = Field(
         default=0.0,
-        description="Seconds for which each byte sent or received holds up a device's work.",
+        description="Seconds that each byte sent or received takes from a device's work.",
     )
 
     @property
     def infos(self) -> Layers:
         """What tasks depend on."""
         return {
-            name: LayerInfo(tuple(layer.inputs), layer.axis, layer.cut)
+            name: LayerInfo(tuple(layer.inputs), layer.axis, layer.chunkable)
             for name, layer in self.layers.items()
         }
 
-    def seconds(self, micro_batches: int, chunks: int) -> CutCost:
-        """Of one task of each layer. A cut that was not measured is taken from the nearest one, as
-        if small pieces were computed as efficiently as large ones."""
+    def seconds(self, micro_batches: int, chunks: int) -> TaskCosts:
+        """Of one task of each layer. A granularity that was not measured is derived from the
+        nearest one, as if small tasks were computed as efficiently as large ones."""
         nearest = min(
-            self.cuts,
+            self.measurements,
             key=lambda one: (
                 abs(one.micro_batches - micro_batches),
                 abs(one.chunks - chunks),
@@ -98,10 +100,10 @@ class Profile(Settings):
         factors = {
             name: nearest.micro_batches
             / micro_batches
-            * (nearest.chunks / chunks if layer.cut else 1.0)
+            * (nearest.chunks / chunks if layer.chunkable else 1.0)
             for name, layer in self.layers.items()
         }
-        return CutCost(
+        return TaskCosts(
             micro_batches=micro_batches,
             chunks=chunks,
             forward={name: nearest.forward[name] * factors[name] for name in self.layers},
@@ -109,18 +111,20 @@ class Profile(Settings):
         )
 
     def whole(self) -> dict[str, float]:
-        """Seconds of each layer for a whole batch, forward and backward, from the first cut."""
-        forward, backward = self.whole_forward(), self.cuts[0].backward
+        """Seconds of each layer for a whole batch, both directions, from the first measurement."""
+        forward, backward = self.whole_forward(), self.measurements[0].backward
         return {name: forward[name] + backward[name] * self._tasks(name) for name in forward}
 
     def whole_forward(self) -> dict[str, float]:
-        """The forward part of it."""
-        return {name: self.cuts[0].forward[name] * self._tasks(name) for name in self.layers}
+        """The forward part of `whole`."""
+        return {
+            name: self.measurements[0].forward[name] * self._tasks(name) for name in self.layers
+        }
 
-    def handled_bytes(self, placement: Mapping[str, int]) -> dict[str, float]:
-        """What the tasks of each layer send to and receive from other devices for a whole batch,
-        forward; backward, gradients go the other way. A device gets an output once, for the first
-        layer that reads it."""
+    def carried_bytes(self, placement: Mapping[str, int]) -> dict[str, float]:
+        """Bytes that each layer's tasks send to and receive from other devices for a whole batch,
+        forward; backward, gradients go the other way. A device receives an output once, for the
+        first layer that reads it."""
         found = dict.fromkeys(self.layers, 0.0)
         sent: set[tuple[str, int]] = set()
         for name, layer in self.layers.items():
@@ -133,28 +137,40 @@ class Profile(Settings):
                     found[name] += size
         return found
 
-    def handling_seconds(
+    def message_seconds(
         self, placement: Mapping[str, int], micro_batches: int, chunks: int
     ) -> dict[str, float]:
-        """How much longer messages make each task of a layer, forward or backward."""
-        sizes = self.handled_bytes(placement)
+        """Seconds that messages add to each task of a layer, forward or backward."""
+        sizes = self.carried_bytes(placement)
         return {
-            name: self.handling * sizes[name] / (micro_batches * (chunks if layer.cut else 1))
+            name: self.message_overhead
+            * sizes[name]
+            / (micro_batches * (chunks if layer.chunkable else 1))
             for name, layer in self.layers.items()
         }
 
     def _tasks(self, layer: str) -> int:
-        """Forward tasks of a layer in a step that is cut in the first way."""
-        first = self.cuts[0]
-        return first.micro_batches * (first.chunks if self.layers[layer].cut else 1)
+        """Forward tasks of a layer in a step of the first measurement's granularity."""
+        first = self.measurements[0]
+        return first.micro_batches * (first.chunks if self.layers[layer].chunkable else 1)
 
     def factors(
-        self, micro_batches: int, chunks: int, pieces: Sequence[Mapping[str, int]]
+        self, micro_batches: int, chunks: int, sizes: Sequence[Mapping[str, int]]
     ) -> list[dict[str, float]]:
-        """Of other micro-batches of these sizes: how much more work each is for each layer than the
-        one that was measured."""
-        usual = amount_of_work(self.infos, self.seconds(micro_batches, chunks).size)
-        works = [amount_of_work(self.infos, piece) for piece in pieces]
+        """For micro-batches of these sizes: each layer's work, relative to that on the micro-batch
+        that was measured.
+
+        Raises:
+            PlanError: the profile does not have the size of what it measured.
+        """
+        measured = self.seconds(micro_batches, chunks).size
+        if not measured:
+            raise PlanError(
+                f"A profile must have been measured with {micro_batches} micro-batches and "
+                f"{chunks} chunks to compare micro-batches by their sizes, but this one was not."
+            )
+        usual = amount_of_work(self.infos, measured)
+        works = [amount_of_work(self.infos, size) for size in sizes]
         return [{name: one[name] / usual[name] for name in usual} for one in works]
 
     def save(self, file: Path) -> None:
@@ -231,15 +247,15 @@ def from_pipedream(text: str, name: str) -> Profile:
                 kind=found[node][0].split("(")[0],
                 inputs=inputs.get(node, []),
                 axis="whole",
-                cut=False,
+                chunkable=False,
                 output_bytes=found[node][3],
                 kept_bytes=found[node][3] + sum(found[n][3] for n in inputs.get(node, [])),
                 parameter_bytes=found[node][4],
             )
             for node in order
         },
-        cuts=[
-            CutCost(
+        measurements=[
+            TaskCosts(
                 micro_batches=1,
                 chunks=1,
                 forward={node: found[node][1] * MILLISECONDS for node in order},

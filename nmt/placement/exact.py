@@ -1,8 +1,8 @@
-"""The best contiguous cut, exactly: one run of groups of layers for each device.
+"""The best contiguous partition, exactly: one run of groups of layers for each device.
 
 Dynamic programming over (groups done, devices used), with messages and memory. What it makes least
 is the busiest device's time for a whole batch, messages included, which is what a full pipeline
-needs for each batch; of the ways to cut a batch, the simulation decides. Where the budget suffices
+needs for each batch; of the granularities, the simulation decides. Where the budget suffices
 for all contiguous plans, they are simulated, so that the step itself is the shortest there is.
 """
 
@@ -14,8 +14,8 @@ from math import comb, inf, perm
 
 from nmt.errors import PlanError
 from nmt.placement.cost import STATE
-from nmt.placement.problem import Choice, PlanSearch, Problem
-from nmt.placement.runs import divisions
+from nmt.placement.partitions import best_partitions
+from nmt.placement.problem import Candidate, PlanSearch, Problem
 
 MOST_UNEQUAL = 12  # devices whose order is searched too
 
@@ -23,9 +23,9 @@ MOST_UNEQUAL = 12  # devices whose order is searched too
 def exact(search: PlanSearch) -> None:
     """Spend the search on contiguous plans."""
     problem = search.problem
-    for cut in range(len(problem.cuts)):
-        if search.left and (bounds := bottleneck(problem, cut)):
-            search.value(Choice(bounds, cut))
+    for granularity in range(len(problem.granularities)):
+        if search.left and (bounds := bottleneck(problem, granularity)):
+            search.value(Candidate(bounds, granularity))
     if problem.objective == "bottleneck":
         return
     if number_of_contiguous(problem) <= search.evaluations - search.used:
@@ -38,13 +38,13 @@ def exact(search: PlanSearch) -> None:
 def number_of_contiguous(problem: Problem) -> int:
     """How many contiguous plans there are; orders of devices count where they are not alike."""
     groups, devices = len(problem.groups), problem.devices
-    return len(problem.cuts) * sum(
+    return len(problem.granularities) * sum(
         comb(groups - 1, k - 1) * (1 if problem.cluster.uniform else perm(devices, k))
         for k in range(1, min(groups, devices) + 1)
     )
 
 
-def all_contiguous(problem: Problem) -> Iterator[Choice]:
+def all_contiguous(problem: Problem) -> Iterator[Candidate]:
     """Every contiguous plan."""
     groups, devices = len(problem.groups), problem.devices
     for k in range(min(groups, devices), 0, -1):
@@ -53,30 +53,30 @@ def all_contiguous(problem: Problem) -> Iterator[Choice]:
             for inner in itertools.combinations(range(1, groups), k - 1):
                 bounds = [0, *inner, groups]
                 runs = [d for i, d in enumerate(order) for _ in range(bounds[i + 1] - bounds[i])]
-                for cut in range(len(problem.cuts)):
-                    yield Choice(tuple(runs), cut)
+                for granularity in range(len(problem.granularities)):
+                    yield Candidate(tuple(runs), granularity)
 
 
-def bottleneck(problem: Problem, cut: int) -> tuple[int, ...] | None:
+def bottleneck(problem: Problem, granularity: int) -> tuple[int, ...] | None:
     """The device of each group; None where nothing fits into memory.
 
     Raises:
         PlanError: too many devices that are not alike.
     """
     if problem.cluster.uniform:
-        return _in_order(problem, cut)
+        return _in_order(problem, granularity)
     if problem.devices > MOST_UNEQUAL:
         raise PlanError(
             f"The exact planner takes at most {MOST_UNEQUAL} unequal devices, but there are "
             f"{problem.devices}; use `placement=annealing`."
         )
-    return _any_order(problem, cut)
+    return _any_order(problem, granularity)
 
 
 class _Runs:
     """What runs of groups cost. `time(i, j, device)`: groups i to before j."""
 
-    def __init__(self, problem: Problem, cut: int) -> None:
+    def __init__(self, problem: Problem, granularity: int) -> None:
         self._problem = problem
         self._sums = [0.0, *itertools.accumulate(problem.loads)]
         profile = problem.profile
@@ -88,7 +88,7 @@ class _Runs:
         self._parameters = [0.0, *itertools.accumulate(parameters)]
         self._ties = _ties(problem, place)
         self._kept = [0.0, *itertools.accumulate(kept)]
-        self._micro_batches = problem.cuts[cut][0]
+        self._micro_batches = problem.granularities[granularity][0]
         # Bytes that cross the boundary before group i: of all outputs that are read behind it.
         last_read = {name: place[name] for name in profile.layers}
         for name, layer in profile.layers.items():
@@ -145,10 +145,10 @@ def _ties(problem: Problem, place: Mapping[str, int]) -> list[list[tuple[int, fl
     return list(found.values())
 
 
-def _in_order(problem: Problem, cut: int) -> tuple[int, ...] | None:
+def _in_order(problem: Problem, granularity: int) -> tuple[int, ...] | None:
     groups = len(problem.groups)
     most = min(groups, problem.devices)
-    found = divisions(groups, most, _Runs(problem, cut).time)
+    found = best_partitions(groups, most, _Runs(problem, granularity).time)
     # Fewer devices only where they do as well, unless all must have something.
     best = found[-1] if problem.use_all else min(reversed(found), key=lambda one: one.largest)
     if best.largest == inf:
@@ -157,9 +157,9 @@ def _in_order(problem: Problem, cut: int) -> tuple[int, ...] | None:
     return tuple(device for device, (i, j) in enumerate(runs) for _ in range(i, j))
 
 
-def _any_order(problem: Problem, cut: int) -> tuple[int, ...] | None:
+def _any_order(problem: Problem, granularity: int) -> tuple[int, ...] | None:
     """Over sets of devices: best[set][j], when the first j groups are on the devices of the set."""
-    runs, groups, devices = _Runs(problem, cut), len(problem.groups), problem.devices
+    runs, groups, devices = _Runs(problem, granularity), len(problem.groups), problem.devices
     sets = 1 << devices
     best = [[inf] * (groups + 1) for _ in range(sets)]
     came: list[list[tuple[int, int]]] = [[(0, 0)] * (groups + 1) for _ in range(sets)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from nmt.errors import PlanError
-from nmt.placement.plan import contiguous_runs
+from nmt.placement.plan import contiguous_stages
 from nmt.placement.tasks import Layers
 
 HEAVY = 0.01  # part of the whole time from which on a layer counts
@@ -21,7 +21,7 @@ def folded(layers: Layers, costs: Mapping[str, float], devices: int) -> dict[str
     """
     sides = _sides(layers, costs)
     return {
-        name: device for side in sides for name, device in contiguous_runs(side, devices).items()
+        name: device for side in sides for name, device in contiguous_stages(side, devices).items()
     }
 
 
@@ -32,7 +32,7 @@ def equal_layers(costs: Mapping[str, float], devices: int) -> dict[str, int]:
         PlanError: fewer layers than devices.
     """
     least = HEAVY * sum(costs.values())
-    return contiguous_runs({name: float(cost >= least) for name, cost in costs.items()}, devices)
+    return contiguous_stages({name: float(cost >= least) for name, cost in costs.items()}, devices)
 
 
 def split(layers: Layers, costs: Mapping[str, float], devices: int) -> dict[str, int]:
@@ -51,8 +51,8 @@ def split(layers: Layers, costs: Mapping[str, float], devices: int) -> dict[str,
     source, target = sides
     half = devices // 2
     return {
-        **contiguous_runs(source, half),
-        **{name: half + d for name, d in contiguous_runs(target, devices - half).items()},
+        **contiguous_stages(source, half),
+        **{name: half + d for name, d in contiguous_stages(target, devices - half).items()},
     }
 
 

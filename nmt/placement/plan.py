@@ -1,4 +1,4 @@
-"""A plan: which layer runs on which device, and how a batch is cut. Plain data, saved as JSON."""
+"""A plan: which layer runs on which device, and how a batch is split. Plain data, saved as JSON."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from pydantic import Field
 
 from nmt.config import Settings, read
 from nmt.errors import ConfigurationError, PlanError
-from nmt.placement.runs import divisions
+from nmt.placement.partitions import best_partitions
 from nmt.placement.schedule import Costs, schedule
 from nmt.placement.tasks import Layers, Task, TaskGraph
 
 
 class Plan(Settings):
-    """Layer → device, and the cuts of a batch."""
+    """Layer → device, and the granularity of its tasks."""
 
     graph: str = Field(description="Name of the graph of layers that this plan is for.")
     devices: list[str] = Field(min_length=1, description="Devices, such as cpu or cuda:0.")
     placement: dict[str, int] = Field(description="Layer → position in `devices`.")
-    micro_batches: int = Field(default=1, ge=1, description="Pieces that a batch is cut into.")
-    chunks: int = Field(default=1, ge=1, description="Pieces that time is cut into.")
+    micro_batches: int = Field(
+        default=1, ge=1, description="Micro-batches that a batch is split into."
+    )
+    chunks: int = Field(default=1, ge=1, description="Chunks that time is split into.")
     schedule: Literal["sequential", "gpipe", "1f1b", "wavefront"] = Field(
         default="sequential", description="Rule of the order of work, see nmt.placement.schedule."
     )
@@ -201,14 +203,14 @@ def contiguous(
     return Plan(
         graph=graph,
         devices=list(devices),
-        placement=contiguous_runs(costs, len(devices)),
+        placement=contiguous_stages(costs, len(devices)),
         micro_batches=micro_batches,
         schedule="1f1b" if len(devices) > 1 else "sequential",
         costs=dict(costs),
     )
 
 
-def contiguous_runs(costs: Mapping[str, float], devices: int) -> dict[str, int]:
+def contiguous_stages(costs: Mapping[str, float], devices: int) -> dict[str, int]:
     """Layer → device: one run of layers for each device, the costliest as cheap as possible.
 
     Raises:
@@ -235,4 +237,4 @@ def balanced_bounds(costs: Sequence[float], parts: int) -> list[int]:
             f"`parallel.stages` must be at most {n}, the number of layers, but is {parts} instead."
         )
     sums = [0.0, *itertools.accumulate(costs)]
-    return divisions(n, parts, lambda i, j, _: sums[j] - sums[i])[-1].bounds
+    return best_partitions(n, parts, lambda i, j, _: sums[j] - sums[i])[-1].bounds

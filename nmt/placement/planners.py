@@ -11,7 +11,7 @@ from nmt.errors import PlanError
 from nmt.placement import expert
 from nmt.placement.annealing import annealing, random_search
 from nmt.placement.exact import exact
-from nmt.placement.plan import contiguous_runs
+from nmt.placement.plan import contiguous_stages
 from nmt.placement.problem import PlanSearch, Problem
 
 DRAWING = ("random", "annealing", "reinforce", "policy")  # those whose result depends on the seed
@@ -58,10 +58,10 @@ def plan_with(
 
 
 def _try(search: PlanSearch, placement: Mapping[str, int]) -> None:
-    """A placement with each way to cut the batch."""
-    for cut in range(len(search.problem.cuts)):
+    """A placement with each granularity."""
+    for granularity in range(len(search.problem.granularities)):
         if search.left:
-            search.value(search.problem.choice(placement, cut))
+            search.value(search.problem.choice(placement, granularity))
 
 
 def _single(problem: Problem) -> dict[str, int]:
@@ -83,10 +83,10 @@ def _folded(problem: Problem) -> dict[str, int]:
 
 def _parameters(problem: Problem) -> dict[str, int]:
     sizes = {name: layer.parameter_bytes for name, layer in problem.profile.layers.items()}
-    return contiguous_runs(sizes, problem.devices)
+    return contiguous_stages(sizes, problem.devices)
 
 
-# Layer → device, whatever the cut of the batch.
+# Layer → device, whatever the granularity.
 EXPERTS: Mapping[str, Callable[[Problem], dict[str, int]]] = {
     "single": _single,
     "equal_layers": _equal_layers,

@@ -4,9 +4,10 @@ An encoder reads the graph: each group of layers with its type, costs and sizes,
 over some rounds of message passing. A decoder then goes through the groups in order, looks at all
 of them by attention, and gives each a device. A device is not a number to the policy but a list of
 figures (how busy it would be, how full, how much of the group's input it has already), and so is a
-way to cut the batch: one policy serves any number of devices, layers and cuts.
+granularity (micro-batches and chunks): one policy serves any number of devices, layers and
+granularities.
 
-G groups, D devices, C ways to cut, B samples, H units, F features.
+G groups, D devices, C granularities, B samples, H units, F features.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from torch.nn import functional as F
 
 from nmt.config import LearningConfig
 from nmt.errors import PlanError
-from nmt.placement.problem import Choice, PlanSearch, Problem
+from nmt.placement.problem import Candidate, PlanSearch, Problem
 from nmt.reinforce import Reinforce
 
 KINDS = 8  # buckets for the types of layers
 ROUNDS = 3  # of message passing
-DEVICE_FEATURES, CUT_FEATURES = 9, 2
+DEVICE_FEATURES, GRANULARITY_FEATURES = 9, 2
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Features:
     loads: Tensor  # (G,) parts of the whole time
     memory: Tensor  # (G, D) parts of each device's memory that a group's state would take
     speeds: Tensor  # (D,) parts of the sum of all
-    cuts: Tensor  # (C, CUT_FEATURES)
+    granularities: Tensor  # (C, GRANULARITY_FEATURES)
 
     @classmethod
     def of(cls, problem: Problem) -> Features:
@@ -82,7 +83,10 @@ class Features:
             loads=loads,
             memory=state[:, None] / limits,
             speeds=torch.tensor(cluster.speeds) / sum(cluster.speeds),
-            cuts=torch.tensor([[float(m), float(c)] for m, c in problem.cuts]).log2() / 4,
+            granularities=torch.tensor(
+                [[float(m), float(c)] for m, c in problem.granularities]
+            ).log2()
+            / 4,
         )
 
 
@@ -98,7 +102,7 @@ def _rows(matrix: Tensor) -> Tensor:
 class Samples:
     """Choices of a policy, with what REINFORCE needs of them."""
 
-    choices: list[Choice]
+    choices: list[Candidate]
     log_probabilities: Tensor  # (B,)
     entropies: Tensor  # (B,)
 
@@ -117,8 +121,8 @@ class PlacementPolicy(nn.Module):
         self.device = nn.Sequential(
             nn.Linear(2 * hidden + DEVICE_FEATURES, hidden), nn.Tanh(), nn.Linear(hidden, 1)
         )
-        self.cut = nn.Sequential(
-            nn.Linear(hidden + CUT_FEATURES + 1, hidden), nn.Tanh(), nn.Linear(hidden, 1)
+        self.granularity = nn.Sequential(
+            nn.Linear(hidden + GRANULARITY_FEATURES + 1, hidden), nn.Tanh(), nn.Linear(hidden, 1)
         )
 
     def encode(self, features: Features) -> Tensor:
@@ -133,17 +137,17 @@ class PlacementPolicy(nn.Module):
         """`count` choices, drawn; or the likeliest step by step."""
         encoded = self.encode(features)
         G, D, B = len(encoded), len(features.speeds), count
-        scores = self.cut(
+        scores = self.granularity(
             torch.cat(
                 [
-                    encoded.mean(0).expand(len(features.cuts), -1),
-                    features.cuts,
-                    torch.full((len(features.cuts), 1), D / 8),
+                    encoded.mean(0).expand(len(features.granularities), -1),
+                    features.granularities,
+                    torch.full((len(features.granularities), 1), D / 8),
                 ],
                 1,
             )
         )[:, 0].expand(B, -1)
-        cuts, log_p, entropy = _draw(scores, likeliest)
+        granularities, log_p, entropy = _draw(scores, likeliest)
 
         h = c = encoded.new_zeros(B, encoded.shape[1])
         busy, full = torch.zeros(B, D), torch.zeros(B, D)
@@ -166,8 +170,8 @@ class PlacementPolicy(nn.Module):
             busy = busy.index_put((rows, picked), features.loads[g], accumulate=True)
             full = full.index_put((rows, picked), features.memory[g, picked], accumulate=True)
         choices = [
-            Choice(tuple(devices), cut)
-            for devices, cut in zip(where.tolist(), cuts.tolist(), strict=True)
+            Candidate(tuple(devices), granularity)
+            for devices, granularity in zip(where.tolist(), granularities.tolist(), strict=True)
         ]
         return Samples(choices, log_p, entropy / (G + 1))
 
@@ -207,7 +211,7 @@ def _draw(scores: Tensor, likeliest: bool) -> tuple[Tensor, Tensor, Tensor]:
     return chosen, log_p.gather(1, chosen[:, None])[:, 0], -(p * log_p).sum(1)
 
 
-def rewards_of(search: PlanSearch, choices: list[Choice]) -> Tensor:
+def rewards_of(search: PlanSearch, choices: list[Candidate]) -> Tensor:
     """-√(step time), as a part of the time on one device; for what does not fit into memory, -√ of
     a time that is worse than that on one device, and the worse the less it fits."""
     alone = search.problem.alone

@@ -1,4 +1,4 @@
-"""What planners search: a device for each group of layers, and how a batch is cut.
+"""What planners search: a device for each group of layers, and how a batch is split.
 
 Every planner spends evaluations of one `PlanSearch`, which keeps the best choice and how it was
 found, so that planners can be compared at equal budgets.
@@ -18,18 +18,18 @@ from nmt.placement.schedule import Rule
 from nmt.placement.simulate import Simulation, Simulator
 
 Objective = Literal["step", "bottleneck"]
-Cut = tuple[int, int]  # micro-batches, chunks
+Granularity = tuple[int, int]  # micro-batches, chunks
 SMALL = 0.002  # of the whole time: a layer that costs less goes where its input is
 
 
-class Choice(NamedTuple):
+class Candidate(NamedTuple):
     """One candidate."""
 
     devices: tuple[int, ...]  # of each group
-    cut: int  # position among the problem's cuts
+    granularity: int  # position among the problem's
 
 
-class Value(NamedTuple):
+class Evaluation(NamedTuple):
     """What a candidate is worth."""
 
     seconds: float
@@ -51,7 +51,7 @@ class Problem:
     def __init__(
         self,
         simulator: Simulator,
-        cuts: Sequence[Cut],
+        granularities: Sequence[Granularity],
         rule: Rule = "wavefront",
         objective: Objective = "step",
         measure: Callable[[Plan], float] | None = None,
@@ -62,8 +62,9 @@ class Problem:
         `groups` of layers are placed together; None: see `groups_of`. With `use_all`, a plan that
         leaves a device without layers counts as one that does not fit."""
         self.use_all = use_all
-        assert cuts, "a batch is cut in some way"
-        self.simulator, self.cuts, self.rule = simulator, list(cuts), rule
+        assert granularities, "a batch is split in some way"
+        self.simulator, self.rule = simulator, rule
+        self.granularities = list(granularities)
         self.objective, self._measure = objective, measure
         self.profile, self.cluster = simulator.profile, simulator.cluster
         self.groups = groups_of(self.profile) if groups is None else groups
@@ -80,7 +81,7 @@ class Problem:
         """Seconds on the fastest device alone: the measure of what a plan gains."""
         return self.simulator.alone
 
-    def placement(self, choice: Choice) -> dict[str, int]:
+    def placement(self, choice: Candidate) -> dict[str, int]:
         """Layer → device, in the graph's order."""
         where = {
             name: device
@@ -89,34 +90,38 @@ class Problem:
         }
         return {name: where[name] for name in self.profile.layers}
 
-    def choice(self, placement: Mapping[str, int], cut: int = 0) -> Choice:
+    def choice(self, placement: Mapping[str, int], granularity: int = 0) -> Candidate:
         """The inverse of `placement`: each group goes where its costliest layer is."""
         most = [max(group, key=lambda name: self._whole[name]) for group in self.groups]
-        return Choice(tuple(placement[name] for name in most), cut)
+        return Candidate(tuple(placement[name] for name in most), granularity)
 
-    def simulate(self, choice: Choice) -> Simulation:
+    def simulate(self, choice: Candidate) -> Simulation:
         """A whole step."""
-        return self.simulator.run(self.placement(choice), *self.cuts[choice.cut], self.rule)
+        return self.simulator.run(
+            self.placement(choice), *self.granularities[choice.granularity], self.rule
+        )
 
-    def value(self, choice: Choice) -> Value:
+    def value(self, choice: Candidate) -> Evaluation:
         """Of one candidate."""
         idle = self.devices - len(set(choice.devices)) if self.use_all else 0
         if self.objective == "bottleneck":
-            return Value(max(self.busy(choice)), idle + self._overflow(self._parameters(choice)))
+            return Evaluation(
+                max(self.busy(choice)), idle + self._overflow(self._parameters(choice))
+            )
         found = self.simulate(choice)
         overflow = idle + self._overflow(found.memory)
         if self._measure is not None and not overflow:
-            return Value(self._measure(self.plan(choice)), 0.0)
-        return Value(found.seconds, overflow)
+            return Evaluation(self._measure(self.plan(choice)), 0.0)
+        return Evaluation(found.seconds, overflow)
 
-    def busy(self, choice: Choice) -> list[float]:
+    def busy(self, choice: Candidate) -> list[float]:
         """Seconds of work of each device for a whole batch."""
         busy = [0.0] * self.devices
         for device, load in zip(choice.devices, self.loads, strict=True):
             busy[device] += load / self.cluster.speeds[device]
         return busy
 
-    def _parameters(self, choice: Choice) -> list[float]:
+    def _parameters(self, choice: Candidate) -> list[float]:
         placement = self.placement(choice)
         return [STATE * self.simulator.parameter_bytes(d, placement) for d in range(self.devices)]
 
@@ -126,12 +131,12 @@ class Problem:
             for device, bytes_used in enumerate(used)
         )
 
-    def plan(self, choice: Choice) -> Plan:
+    def plan(self, choice: Candidate) -> Plan:
         """As executors follow it: devices without layers are left out."""
         found = self.simulate(choice)
         placement = self.placement(choice)
         used = sorted(set(placement.values()))
-        micro_batches, chunks = self.cuts[choice.cut]
+        micro_batches, chunks = self.granularities[choice.granularity]
         return Plan(
             graph=self.profile.graph,
             devices=[self.cluster.names[device] for device in used],
@@ -183,11 +188,11 @@ class PlanSearch:
     problem: Problem
     evaluations: int  # at most
     seconds: float = float("inf")  # at most
-    best: Choice | None = None
+    best: Candidate | None = None
     best_seconds: float = float("inf")
     history: list[tuple[int, float]] = field(default_factory=list)  # evaluations, best so far
     used: int = 0
-    _values: dict[Choice, Value] = field(default_factory=dict)
+    _values: dict[Candidate, Evaluation] = field(default_factory=dict)
     _started: float = field(default_factory=time.monotonic)
 
     @property
@@ -205,7 +210,7 @@ class PlanSearch:
         """Seconds since the search began."""
         return time.monotonic() - self._started
 
-    def value(self, choice: Choice) -> Value:
+    def value(self, choice: Candidate) -> Evaluation:
         """Evaluate a candidate; one that was seen before counts again, but is not computed."""
         self.used += 1
         found = self._values.get(choice)
@@ -216,7 +221,7 @@ class PlanSearch:
             self.history.append((self.used, found.seconds))
         return found
 
-    def result(self) -> Choice:
+    def result(self) -> Candidate:
         """The best choice.
 
         Raises:

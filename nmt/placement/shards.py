@@ -8,7 +8,7 @@ such a graph yet: its plans are simulated.
 
 from __future__ import annotations
 
-from nmt.placement.cost import CutCost, LayerCost, Profile
+from nmt.placement.cost import LayerCost, Profile, TaskCosts
 
 LSTM = ("LstmLayer", "ReversedLstmLayer")
 OUTPUT = "Output"
@@ -43,16 +43,18 @@ def split_layers(profile: Profile, shards: int = 4) -> Profile:
         update={
             "graph": f"{profile.graph}, split_layers",
             "layers": layers,
-            "cuts": [
-                CutCost(
-                    micro_batches=cut.micro_batches,
-                    chunks=cut.chunks,
-                    forward={part: cut.forward[of] * share for part, (of, share) in parts.items()},
+            "measurements": [
+                TaskCosts(
+                    micro_batches=costs.micro_batches,
+                    chunks=costs.chunks,
+                    forward={
+                        part: costs.forward[of] * share for part, (of, share) in parts.items()
+                    },
                     backward={
-                        part: cut.backward[of] * share for part, (of, share) in parts.items()
+                        part: costs.backward[of] * share for part, (of, share) in parts.items()
                     },
                 )
-                for cut in profile.cuts
+                for costs in profile.measurements
             ],
         }
     )

@@ -3,7 +3,7 @@
 Event by event: a device does one task at a time, in the order that the schedule's rule chooses, and
 a task starts when all that it needs has arrived. A message leaves when its task has ended and takes
 the link's latency and its size by the bandwidth. Messages do not hold up one another; where a
-device's own cores carry them (`Profile.handling`), its tasks with messages take longer.
+device's own cores carry them (`Profile.message_overhead`), its tasks with messages take longer.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from nmt.placement.cluster import Cluster
-from nmt.placement.cost import STATE, CutCost, Profile
+from nmt.placement.cost import STATE, Profile, TaskCosts
 from nmt.placement.schedule import Costs, Rule, Timeline, schedule
 from nmt.placement.tasks import Task, TaskGraph
 
@@ -70,8 +70,8 @@ class Simulator:
         costs = self.costs(micro_batches, chunks)
         if factors:
             costs = replace(costs, factors=factors)
-        if self.profile.handling:
-            more = self.profile.handling_seconds(placement, micro_batches, chunks)
+        if self.profile.message_overhead:
+            more = self.profile.message_seconds(placement, micro_batches, chunks)
             costs = replace(
                 costs,
                 forward={name: costs.forward[name] + more[name] for name in more},
@@ -95,7 +95,7 @@ class Simulator:
         """Seconds of its tasks, and bytes of its messages."""
         key = micro_batches, chunks
         if key not in self._costs:
-            cut: CutCost = self.profile.seconds(micro_batches, chunks)
+            seconds: TaskCosts = self.profile.seconds(micro_batches, chunks)
             graph = self.graph(micro_batches, chunks)
             sizes = {
                 name: layer.output_bytes / (micro_batches * graph.chunks_of(name))
@@ -103,7 +103,7 @@ class Simulator:
             }
             draws = {name: layer.draw_seconds for name, layer in self.profile.layers.items()}
             self._costs[key] = ClusterCosts(
-                cut.forward, cut.backward, sizes, first=draws, cluster=self.cluster
+                seconds.forward, seconds.backward, sizes, first=draws, cluster=self.cluster
             )
         return self._costs[key]
 

@@ -1,8 +1,8 @@
 """What a training step consists of: forward and backward of every layer on every micro-batch and
 chunk of time, and what each of these tasks has to wait for. Names and numbers only.
 
-A layer is cut into chunks along the time axis of its output, unless it cannot be cut (one that
-reads its input from the end). One that is cut reads the steps of its own chunk from layers of the
+A layer is split into chunks along the time axis of its output, unless it cannot be (one that
+reads its input from the end). A chunkable layer reads the steps of its own chunk from layers of the
 same axis; what lies on another axis it reads whole (attention reads the whole source), and the
 gradients of its chunks are summed before they go back.
 """
@@ -18,11 +18,11 @@ from nmt.errors import PlanError
 
 
 class LayerInfo(NamedTuple):
-    """What tasks depend on: a layer's inputs among the layers, and how it can be cut."""
+    """What tasks depend on: a layer's inputs among the layers, and whether it is chunkable."""
 
     inputs: tuple[str, ...]
     axis: str  # the time axis of its output
-    cut: bool  # whether it can be cut along it
+    chunkable: bool  # whether it can run chunk by chunk along it
 
 
 Layers = Mapping[str, LayerInfo]  # in an order in which they can be computed
@@ -83,16 +83,18 @@ class TaskGraph:
     training: bool = True  # with backward tasks
 
     def chunks_of(self, layer: str) -> int:
-        """Into how many chunks the layer is cut."""
-        return self.chunks if self.layers[layer].cut else 1
+        """Into how many chunks the layer is split."""
+        return self.chunks if self.layers[layer].chunkable else 1
 
     def whole(self, reader: str, layer: str) -> bool:
         """Whether `reader` reads all time steps of its input `layer` at once."""
-        return not self.layers[reader].cut or self.layers[reader].axis != self.layers[layer].axis
+        return (
+            not self.layers[reader].chunkable or self.layers[reader].axis != self.layers[layer].axis
+        )
 
     def chunks_read(self, reader: str, chunk: int, layer: str) -> Sequence[int]:
         """Which chunks of `layer` the chunk `chunk` of `reader` reads."""
-        if self.whole(reader, layer) or not self.layers[layer].cut:
+        if self.whole(reader, layer) or not self.layers[layer].chunkable:
             return range(self.chunks_of(layer))
         return (chunk,)
 
@@ -107,7 +109,7 @@ class TaskGraph:
 
     def chunks_reading(self, layer: str, chunk: int, reader: str) -> Sequence[int]:
         """Which chunks of `reader` read the chunk `chunk` of `layer`."""
-        if self.whole(reader, layer) or not self.layers[layer].cut:
+        if self.whole(reader, layer) or not self.layers[layer].chunkable:
             return range(self.chunks_of(reader))
         return (chunk,)
 

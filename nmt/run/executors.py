@@ -157,11 +157,11 @@ def wavefront_executor(
 
 
 def follow_plan(config: TrainConfig) -> TrainConfig:
-    """The configuration with the devices and cuts of its plan, if a file gives one.
+    """The configuration with the devices and granularity of its plan, if a file gives one.
 
     Raises:
         PlanError: the file is not a plan.
-        ConfigurationError: batches cannot be cut as the plan says.
+        ConfigurationError: batches cannot be split as the plan says.
     """
     if config.placement.file is None:
         return config
@@ -189,9 +189,9 @@ def find_plan(config: TrainConfig, graph: LayerGraph, data: PreparedData, device
     before = plan_of_run(config, graph, devices)
     if before is not None:
         return before
-    cut = config.parallel.micro_batches, config.parallel.chunks
-    profile = measured(config, graph, data, [cut], str(group.own_device(devices, 0)))
-    return search_plan(config, graph, profile, devices, [cut], use_all=True)
+    granularity = config.parallel.micro_batches, config.parallel.chunks
+    profile = measured(config, graph, data, [granularity], str(group.own_device(devices, 0)))
+    return search_plan(config, graph, profile, devices, [granularity], use_all=True)
 
 
 def search_plan(
@@ -199,7 +199,7 @@ def search_plan(
     graph: LayerGraph,
     profile: Profile,
     devices: Sequence[str],
-    cuts: Sequence[tuple[int, int]],
+    granularities: Sequence[tuple[int, int]],
     use_all: bool,
 ) -> Plan:
     """What the configured planner finds with measured costs. With `use_all`, each device gets a
@@ -210,7 +210,11 @@ def search_plan(
     runs = parallel.executor == "deepspeed"
     groups = [[name] for name in graph.names] if runs else None
     problem = Problem(
-        Simulator(profile, equal_devices(devices)), cuts, rule, groups=groups, use_all=use_all
+        Simulator(profile, equal_devices(devices)),
+        granularities,
+        rule,
+        groups=groups,
+        use_all=use_all,
     )
     search = PlanSearch(problem, placement.evaluations, placement.seconds)
     planner = "exact" if runs and placement.planner in ("expert", "auto") else placement.planner
@@ -228,7 +232,7 @@ def measured(
     config: TrainConfig,
     graph: LayerGraph,
     data: PreparedData,
-    cuts: Sequence[tuple[int, int]],
+    granularities: Sequence[tuple[int, int]],
     device: str,
 ) -> Profile:
     """The costs of the layers for one copy's part of the run's first batch."""
@@ -236,7 +240,7 @@ def measured(
     loss = SmoothedCrossEntropy(config.training.label_smoothing)
     dtype = torch.bfloat16 if config.precision.name == "bf16" else torch.float32
     optimizer = optimizer_factory(config.optimizer)
-    return measure_profile(graph, batch, cuts, loss, device, dtype, optimizer)
+    return measure_profile(graph, batch, granularities, loss, device, dtype, optimizer)
 
 
 def devices_of(config: TrainConfig, device: str) -> list[str]:
@@ -248,16 +252,16 @@ def devices_of(config: TrainConfig, device: str) -> list[str]:
 
 
 def plan_of_run(config: TrainConfig, graph: LayerGraph, devices: list[str]) -> Plan | None:
-    """The plan in the folder of a run that goes on, if it still fits. Measuring again might cut
-    elsewhere, and sums over the stages would be rounded in another order."""
+    """The plan in the folder of a resumed run, if it still fits. Measuring again might give another
+    partition, and sums over the stages would be rounded in another order."""
     file = config.folder / PLAN
     if find_checkpoint(config) is None or not file.exists():
         return None
     plan = Plan.load(file)
     parallel = config.parallel
-    cut = (plan.graph, set(plan.placement), plan.devices, plan.micro_batches, plan.chunks)
+    granularity = (plan.graph, set(plan.placement), plan.devices, plan.micro_batches, plan.chunks)
     wanted = (graph.name, set(graph.names), devices, parallel.micro_batches, parallel.chunks)
-    if cut != wanted or plan.schedule != (parallel.schedule or "1f1b"):
+    if granularity != wanted or plan.schedule != (parallel.schedule or "1f1b"):
         return None
     if parallel.executor == "deepspeed" and not plan.is_contiguous(graph.names):
         return None

@@ -45,7 +45,7 @@ class LayersJob(Settings):
 
     task: Literal["layers"] = "layers"
     config: TrainConfig
-    cuts: list[list[int]] = Field(description="Pairs of micro-batches and chunks.")
+    granularities: list[list[int]] = Field(description="Pairs of micro-batches and chunks.")
 
 
 class LinkJob(Settings):

@@ -55,14 +55,18 @@ def measure_steps(config: TrainConfig, steps: int) -> Measurement:
     return Measurement(**measure_in_workers(job, number_of_processes(config)))
 
 
-def measure_layers(config: TrainConfig, cuts: Sequence[tuple[int, int]], processes: int) -> Profile:
+def measure_layers(
+    config: TrainConfig, granularities: Sequence[tuple[int, int]], processes: int
+) -> Profile:
     """The costs of the layers on so many devices, as they are while all of them work: processes
     that share memory slow one another down.
 
     Raises:
         WorkerError: a process failed.
     """
-    job = LayersJob(config=config, cuts=[list(cut) for cut in cuts])
+    job = LayersJob(
+        config=config, granularities=[list(granularity) for granularity in granularities]
+    )
     return read(Profile, measure_in_workers(job, processes))
 
 
@@ -98,7 +102,7 @@ def steps_in_group(config: TrainConfig, steps: int) -> Measurement:
     return Measurement(seconds, tokens, losses, Plan.load(config.folder / PLAN).table())
 
 
-def layers_in_group(config: TrainConfig, cuts: Sequence[tuple[int, int]]) -> Profile:
+def layers_in_group(config: TrainConfig, granularities: Sequence[tuple[int, int]]) -> Profile:
     """One process's part of `measure_layers`: the layers one by one, while the others measure
     theirs, and then in steps of a pipeline of all of them."""
     data = prepare(config.data, config.seed)
@@ -107,12 +111,14 @@ def layers_in_group(config: TrainConfig, cuts: Sequence[tuple[int, int]]) -> Pro
     group.wait_for_all()
     device, processes = find_device(config), world().size
     alone = processes == 1
-    own_profile = measured(config, graph, data, cuts if alone else cuts[:1], device)
+    own_profile = measured(
+        config, graph, data, granularities if alone else granularities[:1], device
+    )
     profile = group.from_main(lambda: own_profile)
     if not alone:
         profile = profile_in_pipeline(
             profile,
-            cuts,
+            granularities,
             first_batch(config, data),
             [device] * processes,
             lambda plan: wavefront_executor(config, graph, plan, copies=1),

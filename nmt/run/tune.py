@@ -40,9 +40,9 @@ def tuned(config: TrainConfig) -> TrainConfig:
     if before is not None:
         return before
     pieces = config.data.batch.multiple // config.parallel.copies
-    cuts = [m for m in range(2, pieces + 1) if pieces % m == 0] or [1]
+    micro_batches = [m for m in range(2, pieces + 1) if pieces % m == 0] or [1]
     speeds: dict[ParallelConfig, float] = {}  # target tokens a second, measured
-    best = _fastest(speeds, [_changed(config, micro_batches=m, chunks=1) for m in cuts])
+    best = _fastest(speeds, [_changed(config, micro_batches=m, chunks=1) for m in micro_batches])
     best = _fastest(speeds, [_changed(best, chunks=c) for c in CHUNKS], best)
     if config.parallel.copies == 1:
         best = _fastest(speeds, [_alone(config)], best)
@@ -64,10 +64,14 @@ def planned(config: TrainConfig, data: PreparedData) -> TrainConfig:
         logger.info("keeping the plan of the run: %s", file)
     else:
         pieces = config.data.batch.multiple // parallel.copies
-        cuts = [(m, c) for m in range(1, pieces + 1) if pieces % m == 0 for c in (1, *CHUNKS)]
+        granularities = [
+            (m, c) for m in range(1, pieces + 1) if pieces % m == 0 for c in (1, *CHUNKS)
+        ]
         graph = training_graph(config, len(data.vocabulary))
-        profile = measure_layers(config, cuts, 1 if find_device(config) == "cuda" else len(devices))
-        plan = search_plan(config, graph, profile, devices, cuts, use_all=False)
+        profile = measure_layers(
+            config, granularities, 1 if find_device(config) == "cuda" else len(devices)
+        )
+        plan = search_plan(config, graph, profile, devices, granularities, use_all=False)
         file.parent.mkdir(parents=True, exist_ok=True)
         plan.save(file)
     return follow_plan(config.changed(placement={"planner": "file", "file": str(file)}))

@@ -71,8 +71,8 @@ def _measure(job: StepsJob | LayersJob | LinkJob) -> Any:
     _use_threads(job.config)
     if isinstance(job, StepsJob):
         return steps_in_group(job.config, job.steps)._asdict()
-    cuts = [(micro_batches, chunks) for micro_batches, chunks in job.cuts]
-    return layers_in_group(job.config, cuts).model_dump(mode="json")
+    granularities = [(micro_batches, chunks) for micro_batches, chunks in job.granularities]
+    return layers_in_group(job.config, granularities).model_dump(mode="json")
 
 
 def _use_threads(config: TrainConfig) -> None:

@@ -2,8 +2,8 @@
 
 For each model and vocabulary: the layers are measured once, plans are searched by simulation, and
 then real training steps of them are timed, in turns: the plan of `placement=auto`, and each
-expert's rule, all with the cut of the batch that suits them best in simulation, and the split of
-encoder and decoder again with the plan's own cut.
+expert's rule, all with the granularity that suits them best in simulation, and the split of
+encoder and decoder again with the plan's own granularity.
 
 What the simulator predicts for exactly those batches is compared with what they took. The machine's
 speed drifts by several percent within minutes, so that the layers are measured again in every round
@@ -28,7 +28,7 @@ from nmt.parallel.world import cores
 from nmt.placement.cluster import equal_devices
 from nmt.placement.cost import Profile
 from nmt.placement.planners import plan_with
-from nmt.placement.problem import Choice, PlanSearch, Problem
+from nmt.placement.problem import Candidate, PlanSearch, Problem
 from nmt.placement.schedule import Rule
 from nmt.placement.simulate import Simulator
 from nmt.run.measure import measure_layers, measure_steps
@@ -38,7 +38,7 @@ from tests.benchmarks.results import Report
 
 DEVICES = 2
 SENTENCES = 512  # of a batch
-CUTS = [(m, c) for m in (2, 4, 8) for c in (1, 2)]
+GRANULARITIES = [(m, c) for m in (2, 4, 8) for c in (1, 2)]
 RULES: tuple[PlannerName, ...] = ("split", "equal_layers", "parameters", "folded")
 SEED = 1
 
@@ -46,13 +46,13 @@ ExecutorName = Literal["wavefront", "deepspeed"]
 
 
 @dataclass
-class Candidate:
+class Measured:
     """One way to train, what was predicted for it, and what it took."""
 
     name: str
     executor: ExecutorName
     placement: dict[str, int]
-    cut: tuple[int, int]
+    granularity: tuple[int, int]
     file: Path
     predicted: float = 0.0  # seconds of all measured steps
     measured: list[list[float]] = field(default_factory=list)  # repetitions × steps
@@ -69,7 +69,7 @@ class Candidate:
 
     def __str__(self) -> str:
         return (
-            f"{self.name} ({self.executor}, M {self.cut[0]}, C {self.cut[1]}): "
+            f"{self.name} ({self.executor}, M {self.granularity[0]}, C {self.granularity[1]}): "
             f"{median(self.seconds):.2f} s, predicted {self.predicted:.2f} "
             f"({self.error:+.1%})"
         )
@@ -93,9 +93,9 @@ class Case:
         data = prepared(config)
         some = islice(data.batches(), options.steps)
         self._batches = [Batch.from_rows(pairs.source, pairs.target) for pairs in some]
-        self._profiles = [measure_layers(config, CUTS, DEVICES)]
+        self._profiles = [measure_layers(config, GRANULARITIES, DEVICES)]
         self._simulator = self._simulator_now()
-        self.candidates: list[Candidate] = []
+        self.candidates: list[Measured] = []
 
     @property
     def profile(self) -> Profile:
@@ -109,10 +109,10 @@ class Case:
         return training_config([*self._settings, *more], self._folder)
 
     def problem(self, rule: Rule = "wavefront") -> Problem:
-        """A placement and a cut."""
-        return Problem(self._simulator, CUTS, rule, use_all=True)
+        """A placement and a granularity."""
+        return Problem(self._simulator, GRANULARITIES, rule, use_all=True)
 
-    def planned(self, planner: PlannerName) -> Choice | None:
+    def planned(self, planner: PlannerName) -> Candidate | None:
         """What a planner finds; None where its rule does not fit."""
         search = PlanSearch(self.problem(), evaluations=2000)
         try:
@@ -121,50 +121,52 @@ class Case:
         except PlanError:
             return None
 
-    def optimum(self) -> Choice:
-        """Of all placements and cuts, in simulation."""
+    def optimum(self) -> Candidate:
+        """Of all placements and granularities, in simulation."""
         problem = self.problem()
         search = PlanSearch(problem, evaluations=10**9)
         # Devices are alike: the first group may as well be on the first.
         for rest in itertools.product(range(DEVICES), repeat=len(problem.groups) - 1):
-            for cut in range(len(CUTS)):
-                search.value(Choice((0, *rest), cut))
+            for granularity in range(len(GRANULARITIES)):
+                search.value(Candidate((0, *rest), granularity))
         return search.result()
 
-    def add(self, name: str, choice: Choice, executor: ExecutorName = "wavefront") -> Candidate:
+    def add(self, name: str, choice: Candidate, executor: ExecutorName = "wavefront") -> Measured:
         """Another candidate, unless the same is there under another name."""
         rule: Rule = "1f1b" if executor == "deepspeed" else "wavefront"
         problem = self.problem(rule)
-        placement, cut = problem.placement(choice), CUTS[choice.cut]
+        placement, granularity = problem.placement(choice), GRANULARITIES[choice.granularity]
         for one in self.candidates:
-            if (one.placement, one.cut, one.executor) == (placement, cut, executor):
+            if (one.placement, one.granularity, one.executor) == (placement, granularity, executor):
                 one.name = f"{one.name} = {name}"
                 return one
         file = (self._folder / f"plan-{self.name}-{len(self.candidates)}.json").absolute()
         file.parent.mkdir(parents=True, exist_ok=True)
         problem.plan(choice).model_copy(update={"tasks": []}).save(file)
-        found = Candidate(name, executor, placement, cut, file)
+        found = Measured(name, executor, placement, granularity, file)
         self.candidates.append(found)
         return found
 
-    def _predict(self, simulator: Simulator, one: Candidate) -> float:
+    def _predict(self, simulator: Simulator, one: Measured) -> float:
         """Seconds of the very steps that are measured."""
         rule: Rule = "1f1b" if one.executor == "deepspeed" else "wavefront"
-        pieces = [[size_of(piece) for piece in batch.cut(one.cut[0])] for batch in self._batches]
-        factors = [simulator.profile.factors(*one.cut, sizes) for sizes in pieces]
-        return sum(simulator.run(one.placement, *one.cut, rule, f).seconds for f in factors)
+        pieces = [
+            [size_of(piece) for piece in batch.cut(one.granularity[0])] for batch in self._batches
+        ]
+        factors = [simulator.profile.factors(*one.granularity, sizes) for sizes in pieces]
+        return sum(simulator.run(one.placement, *one.granularity, rule, f).seconds for f in factors)
 
     def measure(self) -> None:
         """All candidates in turns."""
         for round_ in range(self._options.repeats):
             if round_:
-                self._profiles.append(measure_layers(self._config(), CUTS, DEVICES))
+                self._profiles.append(measure_layers(self._config(), GRANULARITIES, DEVICES))
             for one in self.candidates:
                 config = self._config(
                     f"parallel={one.executor}",
                     f"parallel.stages={DEVICES}",
-                    f"parallel.micro_batches={one.cut[0]}",
-                    f"parallel.chunks={one.cut[1]}",
+                    f"parallel.micro_batches={one.granularity[0]}",
+                    f"parallel.chunks={one.granularity[1]}",
                     "placement=file",
                     f"placement.file={one.file}",
                 )
@@ -177,16 +179,16 @@ class Case:
 def median_profile(profiles: list[Profile]) -> Profile:
     """Task by task."""
     cuts = [
-        cut.model_copy(
+        granularity.model_copy(
             update={
                 side: {
-                    name: median(getattr(one.cuts[i], side)[name] for one in profiles)
-                    for name in cut.forward
+                    name: median(getattr(one.measurements[i], side)[name] for one in profiles)
+                    for name in granularity.forward
                 }
                 for side in ("forward", "backward")
             }
         )
-        for i, cut in enumerate(profiles[0].cuts)
+        for i, granularity in enumerate(profiles[0].measurements)
     ]
     return profiles[0].model_copy(update={"cuts": cuts})
 
@@ -223,19 +225,26 @@ def _compare(case: Case, report: Report) -> float:
     }
     split = experts["split"]
     placement = case.problem().choice(split.placement)
-    equal = case.add("split, the plan's cut", Choice(placement.devices, auto.cut))
+    equal = case.add(
+        "split, the plan's granularity", Candidate(placement.devices, auto.granularity)
+    )
     # DeepSpeed's engine: contiguous plans, time in one piece.
-    whole = [i for i, (_, chunks) in enumerate(CUTS) if chunks == 1]
+    whole = [i for i, (_, chunks) in enumerate(GRANULARITIES) if chunks == 1]
     for one in _contiguous(case, [plan, *experts.values()]):
         devices = case.problem().choice(one.placement).devices
-        best_cut = min(
-            whole, key=lambda cut: case.problem("1f1b").value(Choice(devices, cut)).seconds
+        best_granularity = min(
+            whole,
+            key=lambda granularity: (
+                case.problem("1f1b").value(Candidate(devices, granularity)).seconds
+            ),
         )
-        case.add(one.name.split(" = ")[0], Choice(devices, best_cut), "deepspeed")
+        case.add(one.name.split(" = ")[0], Candidate(devices, best_granularity), "deepspeed")
     case.measure()
     name = f"placement.auto_vs_split.{case.name}"
-    report.compare(name, plan.seconds, "split, its best cut", split.seconds)
-    report.compare(f"{name}.equal_cut", plan.seconds, "split, the plan's cut", equal.seconds)
+    report.compare(name, plan.seconds, "split, its best granularity", split.seconds)
+    report.compare(
+        f"{name}.equal_granularity", plan.seconds, "split, the plan's granularity", equal.seconds
+    )
     fastest = min(experts.values(), key=lambda one: median(one.seconds))
     report.compare(
         f"placement.auto_vs_best_expert.{case.name}", plan.seconds, fastest.name, fastest.seconds
@@ -255,7 +264,7 @@ def _compare(case: Case, report: Report) -> float:
     return median(split.seconds) / median(plan.seconds)
 
 
-def _contiguous(case: Case, candidates: Iterable[Candidate]) -> list[Candidate]:
+def _contiguous(case: Case, candidates: Iterable[Measured]) -> list[Measured]:
     """Those that DeepSpeed can run."""
     found = []
     for one in candidates:

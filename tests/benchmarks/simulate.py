@@ -22,7 +22,7 @@ from nmt.parallel.measure import measure_profile
 from nmt.placement.annealing import annealing
 from nmt.placement.cluster import equal_devices
 from nmt.placement.expert import folded
-from nmt.placement.plan import contiguous_runs
+from nmt.placement.plan import contiguous_stages
 from nmt.placement.problem import PlanSearch, Problem
 from nmt.placement.schedule import Rule
 from nmt.placement.simulate import Simulator
@@ -79,7 +79,7 @@ def main() -> None:
         problem = Problem(simulator, [(M, C)])
         search = PlanSearch(problem, options.evaluations)
         annealing(search, seed=1)
-        runs = contiguous_runs(profile.whole(), options.devices)
+        runs = contiguous_stages(profile.whole(), options.devices)
         fold = folded(profile.infos, profile.whole(), options.devices)
         cells = [
             _cell(simulator, runs, M, C, "1f1b") if C == 1 else "",

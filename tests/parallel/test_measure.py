@@ -18,11 +18,11 @@ def test_a_profile_has_all_that_a_step_consists_of(dtype: torch.dtype) -> None:
     loss = SmoothedCrossEntropy(0.1)
     profile = measure_profile(graph, batch, cuts, loss, "cpu", dtype, adam(), repeats=1)
     assert list(profile.layers) == list(graph.names)
-    assert [(cut.micro_batches, cut.chunks) for cut in profile.cuts] == cuts
-    for cut in profile.cuts:
+    assert [(cut.micro_batches, cut.chunks) for cut in profile.measurements] == cuts
+    for cut in profile.measurements:
         assert all(cut.forward[name] > 0 and cut.backward[name] > 0 for name in graph.names)
-    assert profile.cuts[0].size == size_of(batch)
-    assert profile.cuts[1].size == size_of(batch.cut(4)[1])
+    assert profile.measurements[0].size == size_of(batch)
+    assert profile.measurements[1].size == size_of(batch.cut(4)[1])
     layers = profile.layers.values()
     with_parameters = [layer for layer in layers if layer.parameter_bytes]
     assert all(layer.update_seconds > 0 for layer in with_parameters)

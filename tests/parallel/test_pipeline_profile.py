@@ -21,8 +21,8 @@ from nmt.parallel.pipeline_profile import (
     profile_in_pipeline,
 )
 from nmt.parallel.wavefront import WavefrontExecutor
-from nmt.placement.cost import CutCost, Profile
-from nmt.placement.plan import Plan, contiguous_runs
+from nmt.placement.cost import Profile, TaskCosts
+from nmt.placement.plan import Plan, contiguous_stages
 from nmt.placement.tasks import Task, TaskGraph, amount_of_work
 from tests.parallel.random_plans import (
     LOSS,
@@ -61,16 +61,16 @@ def test_costs_come_to_the_time_of_the_steps() -> None:
     before: list[dict[str, torch.Tensor]] = []
     try:
         found = profile_in_pipeline(profile, cuts, batch, ["cpu", "cpu"], make)
-        assert [(cut.micro_batches, cut.chunks) for cut in found.cuts] == cuts
+        assert [(cut.micro_batches, cut.chunks) for cut in found.measurements] == cuts
         assert found.layers == profile.layers
-        assert found.handling >= 0
+        assert found.message_overhead >= 0
         assert placements[0] == placements[2]
-        carried = [sum(found.handled_bytes(placement).values()) for placement in placements]
+        carried = [sum(found.carried_bytes(placement).values()) for placement in placements]
         assert carried[1] > carried[0], "in one more, layers alternate between devices"
         for executor, parameters in zip(made, before, strict=True):
             assert distance(executor.gather_parameters(), parameters) == 0
-        for executor, cut in zip([made[0], made[2]], found.cuts, strict=True):
-            more = found.handling_seconds(placements[0], cut.micro_batches, cut.chunks)
+        for executor, cut in zip([made[0], made[2]], found.measurements, strict=True):
+            more = found.message_seconds(placements[0], cut.micro_batches, cut.chunks)
             seconds: dict[tuple[str, bool], float] = defaultdict(float)
             for event in executor.recorder.events:
                 if event.kind in ("forward", "backward"):
@@ -94,15 +94,15 @@ def test_costs_without_the_messages_of_the_rehearsal() -> None:
     graph = random_graph(random.Random(1))
     batch = random_batch(1, rows=12)
     profile = with_draws(graph, batch, dict.fromkeys(graph.names, 0.0))
-    profile = profile.model_copy(update={"handling": 1e-9})
-    placement = contiguous_runs(profile.whole(), 2)
-    more = profile.handling_seconds(placement, 4, 1)
+    profile = profile.model_copy(update={"message_overhead": 1e-9})
+    placement = contiguous_stages(profile.whole(), 2)
+    more = profile.message_seconds(placement, 4, 1)
     assert max(more.values()) > 0
     taken = {name: 1.0 + more[name] for name in graph.names}
-    cut = CutCost(micro_batches=4, chunks=1, forward=taken, backward=taken)
+    cut = TaskCosts(micro_batches=4, chunks=1, forward=taken, backward=taken)
     alone = _without_messages(profile, cut, placement)
     assert alone.forward == alone.backward == pytest.approx(dict.fromkeys(graph.names, 1.0))
-    carried = _carried(profile, placement) * profile.handling
+    carried = _carried(profile, placement) * profile.message_overhead
     assert _seconds(profile, cut) - _seconds(profile, alone) == pytest.approx(carried)
 
 
@@ -121,6 +121,6 @@ def test_masks_are_not_a_part_of_the_work() -> None:
         found = profile_in_pipeline(profile, [(2, 1)], batch, ["cpu"], make)
     finally:
         made[-1].close()
-    assert found.cuts[0].forward[first] == LEAST, "no task takes less than nothing"
-    assert all(found.cuts[0].forward[name] > 0 for name in graph.names[1:])
-    assert amount_of_work(found.infos, found.cuts[0].size)[first] > 0
+    assert found.measurements[0].forward[first] == LEAST, "no task takes less than nothing"
+    assert all(found.measurements[0].forward[name] > 0 for name in graph.names[1:])
+    assert amount_of_work(found.infos, found.measurements[0].size)[first] > 0

@@ -20,7 +20,7 @@ from nmt.model.gnmt import gnmt
 from nmt.model.graph import LayerGraph
 from nmt.parallel.measure import layers_of
 from nmt.placement.expert import folded
-from nmt.placement.plan import Plan, contiguous_runs
+from nmt.placement.plan import Plan, contiguous_stages
 from nmt.run.processes import run_workers
 from tests.parallel.random_plans import (
     VOCABULARY,
@@ -80,7 +80,7 @@ def gnmt_placement(graph: LayerGraph, kind: str) -> dict[str, int]:
     costs = dict.fromkeys(graph.names, 1.0)
     match kind:
         case "contiguous":
-            return contiguous_runs(costs, 3)
+            return contiguous_stages(costs, 3)
         case "folded":
             return folded(layers_of(graph), costs, 3)
         case _:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from nmt.config import ClusterConfig, DeviceConfig, LearningConfig, LinkConfig
 from nmt.placement.cluster import Cluster
-from nmt.placement.cost import CutCost, LayerCost, Profile
+from nmt.placement.cost import LayerCost, Profile, TaskCosts
 from nmt.placement.problem import Objective, Problem
 from nmt.placement.schedule import Rule
 from nmt.placement.simulate import Simulator
@@ -33,15 +33,15 @@ def chain(
                 kind="LSTM" if i % 2 else "Linear",
                 inputs=[names[i - 1]] if i else [],
                 axis="source",
-                cut=True,
+                chunkable=True,
                 output_bytes=output,
                 kept_bytes=kept,
                 parameter_bytes=parameters[i] if parameters else 0.0,
             )
             for i, name in enumerate(names)
         },
-        cuts=[
-            CutCost(
+        measurements=[
+            TaskCosts(
                 micro_batches=1,
                 chunks=1,
                 forward={n: s / 3 for n, s in zip(names, seconds, strict=True)},

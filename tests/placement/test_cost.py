@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nmt.errors import PlanError
-from nmt.placement.cost import CutCost, Profile, from_pipedream
+from nmt.placement.cost import Profile, TaskCosts, from_pipedream
 from tests.placement.problems import chain
 
 NODE = (
@@ -72,8 +72,8 @@ def test_a_file_that_is_no_profile(tmp_path: Path, text: str) -> None:
 
 def test_a_cut_that_was_not_measured_comes_from_the_nearest() -> None:
     profile = chain([3.0])
-    measured = CutCost(micro_batches=4, chunks=1, forward={"a": 0.5}, backward={"a": 1.0})
-    profile = profile.model_copy(update={"cuts": [*profile.cuts, measured]})
+    measured = TaskCosts(micro_batches=4, chunks=1, forward={"a": 0.5}, backward={"a": 1.0})
+    profile = profile.model_copy(update={"measurements": [*profile.measurements, measured]})
     assert profile.seconds(4, 1) == measured
     assert profile.seconds(8, 1).forward["a"] == 0.25
     assert profile.seconds(4, 2).backward["a"] == 0.5

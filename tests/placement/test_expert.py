@@ -4,7 +4,7 @@ import pytest
 
 from nmt.errors import PlanError
 from nmt.placement.expert import equal_layers, folded, split
-from nmt.placement.plan import contiguous_runs
+from nmt.placement.plan import contiguous_stages
 from nmt.placement.tasks import LayerInfo
 
 LAYERS = {
@@ -26,10 +26,10 @@ COSTS = {
 
 
 def test_contiguous_runs() -> None:
-    runs = contiguous_runs(COSTS, 2)
+    runs = contiguous_stages(COSTS, 2)
     assert list(runs.values()) == [0, 0, 0, 1, 1, 1]
     with pytest.raises(PlanError, match="must be at most 6, the number of layers, but is 7"):
-        contiguous_runs(COSTS, 7)
+        contiguous_stages(COSTS, 7)
 
 
 def test_each_side_of_a_fold_is_balanced() -> None:

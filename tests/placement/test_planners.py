@@ -24,7 +24,7 @@ from nmt.placement.policy import (
     reinforce,
     save_policy,
 )
-from nmt.placement.problem import Choice, PlanSearch, Problem, groups_of
+from nmt.placement.problem import Candidate, PlanSearch, Problem, groups_of
 from nmt.placement.simulate import Simulator
 from tests.placement.problems import LEARNING, chain, cluster, problem, random_chain
 
@@ -73,7 +73,7 @@ def brute_force(of: Problem) -> float:
             bounds = [0, *inner, groups]
             for order in itertools.permutations(range(of.devices), k):
                 where = [d for i, d in enumerate(order) for _ in range(bounds[i + 1] - bounds[i])]
-                best = min(best, max(of.busy(Choice(tuple(where), 0))))
+                best = min(best, max(of.busy(Candidate(tuple(where), 0))))
     return best
 
 
@@ -100,7 +100,7 @@ def test_exact_counts_shared_parameters_once() -> None:
     profile = profile.model_copy(update={"layers": {**profile.layers, "c": tied}})
     of = problem(profile, cluster([1, 1], memory=[4.5, 3.0]), objective="bottleneck")
     assert bottleneck(of, 0) == (0, 0, 0)
-    assert of.value(Choice((0, 0, 0), 0)).feasible
+    assert of.value(Candidate((0, 0, 0), 0)).feasible
 
 
 def test_exact_counts_messages() -> None:

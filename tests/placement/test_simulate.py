@@ -32,7 +32,7 @@ def test_messages_take_latency_and_size_by_bandwidth_both_ways() -> None:
 
 def test_messages_that_the_devices_themselves_carry() -> None:
     """Each of the four tasks sends or receives 2 GB at half a second per GB."""
-    profile = chain([3.0, 3.0], output=2e9).model_copy(update={"handling": 0.5e-9})
+    profile = chain([3.0, 3.0], output=2e9).model_copy(update={"message_overhead": 0.5e-9})
     found = Simulator(profile, cluster([1, 1])).run(SPLIT, 1, 1, "1f1b")
     assert found.seconds == pytest.approx(6.0 + 4 * 1.0)
     halves = Simulator(profile, cluster([1, 1])).run(SPLIT, 2, 1, "1f1b")
@@ -48,9 +48,9 @@ def test_a_device_gets_an_output_once() -> None:
     for name in "cd":
         layers[name] = layers[name].model_copy(update={"inputs": ["a"]})
     profile = profile.model_copy(update={"layers": layers})
-    sizes = profile.handled_bytes({"a": 0, "b": 0, "c": 1, "d": 1})
+    sizes = profile.carried_bytes({"a": 0, "b": 0, "c": 1, "d": 1})
     assert sizes == {"a": 1e9, "b": 0.0, "c": 1e9, "d": 0.0}
-    assert sum(profile.handled_bytes({"a": 0, "b": 0, "c": 1, "d": 2}).values()) == 4e9
+    assert sum(profile.carried_bytes({"a": 0, "b": 0, "c": 1, "d": 2}).values()) == 4e9
 
 
 def test_memory_is_state_and_what_waits_for_its_backward_pass() -> None:
@@ -102,7 +102,7 @@ def test_masks_updates_and_lengths_of_micro_batches() -> None:
 
 def test_factors_of_a_profile() -> None:
     profile = chain([1.0, 1.0])
-    sized = profile.cuts[0].model_copy(update={"size": {"sentences": 2, "source": 10}})
-    profile = profile.model_copy(update={"cuts": [sized]})
+    sized = profile.measurements[0].model_copy(update={"size": {"sentences": 2, "source": 10}})
+    profile = profile.model_copy(update={"measurements": [sized]})
     pieces = [{"sentences": 2, "source": 20}, {"sentences": 1, "source": 5}]
     assert profile.factors(1, 1, pieces) == [{"a": 2.0, "b": 2.0}, {"a": 0.5, "b": 0.5}]

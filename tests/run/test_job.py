@@ -37,7 +37,7 @@ def test_a_job_is_a_file(small: MakeConfig, tmp_path: Path) -> None:
     for job in (
         TrainJob(config=config, started=1.5),
         StepsJob(config=config, steps=3),
-        LayersJob(config=config, cuts=[[2, 1], [4, 2]]),
+        LayersJob(config=config, granularities=[[2, 1], [4, 2]]),
         LinkJob(backend="gloo"),
     ):
         save_job(job, tmp_path / JOB)

@@ -22,8 +22,8 @@ def test_layers_are_measured_at_work(small: MakeConfig) -> None:
     config = small("parallel=wavefront", "parallel.device=cpu", "parallel.threads=1")
     cuts = [(2, 1), (4, 2)]
     profile = measure_layers(config, cuts, 2)
-    assert [(cut.micro_batches, cut.chunks) for cut in profile.cuts] == cuts
-    for cut in profile.cuts:
+    assert [(cut.micro_batches, cut.chunks) for cut in profile.measurements] == cuts
+    for cut in profile.measurements:
         assert set(cut.forward) == set(cut.backward) == set(profile.layers)
         assert all(seconds > 0 for seconds in [*cut.forward.values(), *cut.backward.values()])
 

@@ -1,4 +1,4 @@
-"""Cutting a row of things into contiguous runs, the costliest run as cheap as possible."""
+"""Partitioning a sequence into contiguous runs, the costliest run as cheap as possible."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import NamedTuple
 
 # Of a run: its first member, the one behind its last, and its place among the runs → its cost;
 # infinite where it may not be.
-RunCost = Callable[[int, int, int], float]
+StageCost = Callable[[int, int, int], float]
 
 
-class Division(NamedTuple):
-    """One way to cut: run r is from bounds[r] to before bounds[r + 1]."""
+class Partition(NamedTuple):
+    """One partition: run r is from bounds[r] to before bounds[r + 1]."""
 
     largest: float  # cost of a run
     bounds: list[int]
 
 
-def divisions(members: int, most: int, cost: RunCost) -> list[Division]:
+def best_partitions(members: int, most: int, cost: StageCost) -> list[Partition]:
     """The best division into 1, 2, … `most` runs; its cost is infinite where there is none.
 
     Exact: dynamic programming over (members done, runs used).
@@ -34,7 +34,7 @@ def divisions(members: int, most: int, cost: RunCost) -> list[Division]:
                 value = max(best[k - 1][i], cost(i, j, k - 1))
                 if value < best[k][j]:
                     best[k][j], came[k][j] = value, i
-    return [Division(best[k][members], _bounds(came, k, members)) for k in range(1, most + 1)]
+    return [Partition(best[k][members], _bounds(came, k, members)) for k in range(1, most + 1)]
 
 
 def _bounds(came: list[list[int]], runs: int, members: int) -> list[int]:
