@@ -18,6 +18,9 @@ class ConfigurationError(NmtError):
         self.mistakes = list(mistakes)
         super().__init__("\n".join(self.mistakes))
 
+    def __reduce__(self) -> tuple[type[ConfigurationError], tuple[list[str]]]:
+        return type(self), (self.mistakes,)  # an exception is otherwise copied by its message
+
 
 class CorpusError(NmtError):
     """A corpus file is missing, damaged, empty or not parallel; names the file and the line."""

@@ -15,6 +15,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import torch
@@ -37,9 +38,9 @@ from nmt.model.dropout import Randomness
 from nmt.model.graph import LayerGraph
 from nmt.parallel import group
 from nmt.parallel.executor import Loss, OptimizerFactory, StepResult
-from nmt.parallel.group import from_main, is_main
+from nmt.parallel.group import GroupMember, from_main, is_main
 from nmt.parallel.stage import Stage, parameters_on_several
-from nmt.parallel.state import parameter_of
+from nmt.parallel.state import owned_part
 from nmt.parallel.stores import Parameters, PlainStore, ShardedStore
 from nmt.parallel.trace import Event, Kind, Recorder
 from nmt.placement.plan import Plan
@@ -84,7 +85,7 @@ def _quiet() -> Iterator[None]:
     logger.setLevel(logging.WARNING)
 
 
-class DeepSpeedExecutor:
+class DeepSpeedExecutor(GroupMember):
     """Contiguous runs of layers in a process each, and data parallel copies of them all.
 
     The global batch is cut into copies × micro-batches pieces, as `LocalExecutor` cuts it into that
@@ -152,11 +153,6 @@ class DeepSpeedExecutor:
             return ShardedStore(self._engine.optimizer, optimizer, self._parameters)
         stages = self._engine.grid.get_model_parallel_group()
         return PlainStore(optimizer, self._parameters, self._clip_norm, stages)
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this process is the one that writes files."""
-        return is_main()
 
     def train_step(self, batch: Batch, step: int, learning_rate: float) -> StepResult:
         """One optimizer step on the global batch."""
@@ -233,28 +229,35 @@ class DeepSpeedExecutor:
         """Whether this process speaks for the parameter: the first copy's first stage with it."""
         return self._copy == 0 and not parameter.ds_pipe_replicated
 
+    def update_average(self, decay: float) -> None:
+        """Take the parameters into the running average as they are now, each process its own."""
+        self._store.update_average(decay)
+
+    @property
+    def has_average(self) -> bool:
+        """Whether the average has been updated."""
+        return self._store.has_average
+
+    def using_average(self) -> AbstractContextManager[None]:
+        """Inside, the average takes the place of the parameters."""
+        return self._store.using_average()
+
+    def using(self, values: Mapping[str, Tensor]) -> AbstractContextManager[None]:
+        """Inside, values by canonical name take the place of the parameters."""
+        return self._store.using(values)
+
     def state_dict(self) -> dict[str, Tensor]:
-        """Parameters and the optimizer's state, by canonical name, on the main process."""
-        state = self._store.state()
-        owned = {n for n, p in self._parameters.items() if self._owns(p)}
-        mine = {key: value for key, value in state.items() if parameter_of(key) in owned}
-        return group.collect(mine, self._device)
+        """Everything that a later run needs, on the main process; empty on the others."""
+        owned = {name for name, parameter in self._parameters.items() if self._owns(parameter)}
+        return group.collect(owned_part(self._store.state(), owned), self._device)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state; every process is given the whole of it."""
+        """Resume from a state; every process is given all of it."""
         self._store.load(state)
 
     def gather_events(self) -> list[Event]:
         """What the first copy's processes have recorded, on the main process."""
         return group.gather_lists(self.recorder.events if self._copy == 0 else [])
-
-    def agree(self, value: float) -> float:
-        """The main process's value, on all of them."""
-        return group.agree(value, self._device)
-
-    def close(self) -> None:
-        """Leave the process group."""
-        group.leave()
 
 
 def _check_precision(dtype: torch.dtype, zero: int, copies: int) -> None:

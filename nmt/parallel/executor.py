@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from nmt.parallel.trace import Event, Recorder
 
 # Logits (N, V) and labels (N,) → the sum of the tokens' losses, a scalar.
 Loss = Callable[[Tensor, Tensor], Tensor]
+Item = TypeVar("Item")
+Value = TypeVar("Value")
 OptimizerFactory = Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]
 
 
@@ -61,8 +64,8 @@ class StepResult:
 class Executor(Protocol):
     """Runs a graph by a plan on one or several processes, which all make the same calls.
 
-    State is a flat dictionary of tensors: `parameter/<name>` and `optimizer/<field>/<name>` under
-    canonical parameter names, the same from every executor, so that a run can go on under another.
+    State is a flat dictionary of tensors under canonical names, the same from every executor, so
+    that a run can be resumed under another one: see `nmt.parallel.state`.
     """
 
     @property
@@ -77,26 +80,57 @@ class Executor(Protocol):
         """One optimizer step on the global batch. `step` counts from 0 and seeds dropout."""
 
     def validation_loss(self, batches: Iterable[Batch]) -> float:
-        """Mean loss of a target token, nothing dropped."""
+        """Mean loss of a target token, without dropout."""
 
     def gather_parameters(self) -> dict[str, Tensor]:
         """All parameters in fp32 by canonical name, on the main process; empty on the others.
-        They may be views: what wants to keep them copies them."""
+        They may be views: whoever keeps them copies them."""
 
     def gather_gradients(self) -> dict[str, Tensor]:
         """Likewise the gradients of the last step as they were applied, for tests."""
 
+    def update_average(self, decay: float) -> None:
+        """Take the parameters into their exponential mean as they are now: in fp32, each process
+        its own."""
+
+    @property
+    def has_average(self) -> bool:
+        """Whether the average has been updated; the same on all processes."""
+
+    def using_average(self) -> AbstractContextManager[None]:
+        """Inside, the average takes the place of the parameters: they are what is gathered, and
+        what the validation loss is of. No training step is allowed inside."""
+
+    def using(self, values: Mapping[str, Tensor]) -> AbstractContextManager[None]:
+        """Inside, the same with values by canonical name; every process is given all of them."""
+
     def state_dict(self) -> dict[str, Tensor]:
-        """Everything that a later run needs, on the main process; empty on the others."""
+        """Everything that a later run needs, the average included, on the main process; empty on
+        the others."""
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state; every process is given the whole of it."""
+        """Resume from a state; every process is given all of it."""
 
     def gather_events(self) -> list[Event]:
         """What all processes have recorded, on the main process; empty on the others."""
 
-    def agree(self, value: float) -> float:
-        """The main process's value, on all of them: for decisions that all must take alike."""
+    def from_main(self, compute: Callable[[], Value]) -> Value:
+        """What `compute` returns on the main process, on all of them, once it is done there. The
+        others do not call it.
+
+        Raises:
+            NmtError: what it raised there, on all processes.
+        """
+
+    def distribute(
+        self, items: Sequence[Item], compute: Callable[[Sequence[Item]], Sequence[Value]]
+    ) -> list[Value]:
+        """Call `compute` on all processes, each with its share of the items, for a value for each
+        → all values in the items' order on the main process; empty on the others.
+
+        Raises:
+            NmtError: what it raised on any process, on all of them.
+        """
 
     def close(self) -> None:
         """Leave the process group and free what is held."""

@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from nmt.errors import NmtError
+from nmt.errors import NmtError, WorkerError
+from nmt.parallel.executor import Item, Value
 from nmt.parallel.world import is_worker, world
 
-Value = TypeVar("Value")
-
-# The others wait while the main process translates the validation set or writes a checkpoint.
-# Workers that die are noticed at once, by whoever started them.
+# The others wait while the main process prepares the data or writes a checkpoint. Workers that die
+# are noticed at once, by whoever started them.
 TIMEOUT = timedelta(hours=2)
 
 
@@ -80,34 +79,71 @@ def is_main() -> bool:
 
 
 def from_main(compute: Callable[[], Value]) -> Value:
-    """What the main process computes, on all of them.
+    """What the main process computes, on all of them, once it is done there.
 
     Raises:
         NmtError: what it raised there, on all of them too.
     """
-    outcome: list[Any] = [None, None]  # value, error
-    if is_main():
-        try:
-            outcome[0] = compute()
-        except NmtError as error:
-            outcome[1] = error
+    value, error = _attempt(compute) if is_main() else (None, None)
+    outcome: list[Any] = [value, _for_others(error)]
     dist.broadcast_object_list(outcome, src=0)
+    if error is not None:
+        raise error
     if outcome[1] is not None:
         raise outcome[1]
-    value: Value = outcome[0]
-    return value
+    return cast("Value", outcome[0])
+
+
+def distribute(
+    items: Sequence[Item], compute: Callable[[Sequence[Item]], Sequence[Value]]
+) -> list[Value]:
+    """Call `compute` on all processes, each with its share of the items, for a value for each →
+    all values in the items' order on the main process; empty on the others.
+
+    Raises:
+        NmtError: what it raised on any process, on all of them.
+    """
+    rank, processes = dist.get_rank(), dist.get_world_size()
+    values, error = _attempt(lambda: list(compute(items[rank::processes])))
+    errors: list[Any] = [None] * processes
+    dist.all_gather_object(errors, _for_others(error))
+    if error is not None:
+        raise error
+    for other in errors:
+        if other is not None:
+            raise other
+    shares: list[Any] | None = [None] * processes if is_main() else None
+    dist.gather_object(values, shares, dst=0)
+    if shares is None:
+        return []
+    everything: list[Any] = [None] * len(items)
+    for first, share in enumerate(shares):
+        everything[first::processes] = share
+    return everything
+
+
+def _attempt(compute: Callable[[], Value]) -> tuple[Value | None, Exception | None]:
+    """What a function returns, or what it raises."""
+    try:
+        return compute(), None
+    except Exception as error:
+        return None, error
+
+
+def _for_others(error: Exception | None) -> NmtError | None:
+    """What the other processes raise. An error that no user has caused keeps its traceback where
+    it happened; they say whose it was."""
+    if error is None or isinstance(error, NmtError):
+        return error
+    return WorkerError(
+        f"All {dist.get_world_size()} workers must end well, but worker {dist.get_rank()} raised "
+        f"{type(error).__name__}: {error}"
+    )
 
 
 def wait_for_all() -> None:
     """Go on when all processes have come here."""
     dist.barrier()
-
-
-def agree(value: float, device: torch.device) -> float:
-    """The main process's value, on all of them."""
-    message = torch.tensor(value, dtype=torch.float64, device=device)
-    dist.broadcast(message, src=0)
-    return message.item()
 
 
 def total(value: float, device: torch.device, group: dist.ProcessGroup | None = None) -> float:
@@ -142,3 +178,26 @@ def collect(mine: Mapping[str, Tensor], device: torch.device) -> dict[str, Tenso
             dist.recv(buffer, src=rank)
             collected[name] = buffer.cpu()
     return collected
+
+
+class GroupMember:
+    """What the executors of several processes have in common."""
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes files."""
+        return is_main()
+
+    def from_main(self, compute: Callable[[], Value]) -> Value:
+        """What `compute` returns on the main process, on all of them."""
+        return from_main(compute)
+
+    def distribute(
+        self, items: Sequence[Item], compute: Callable[[Sequence[Item]], Sequence[Value]]
+    ) -> list[Value]:
+        """Call `compute` on all processes, each with its share of the items."""
+        return distribute(items, compute)
+
+    def close(self) -> None:
+        """Leave the process group."""
+        leave()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,9 @@ from nmt.model.batch import Batch
 from nmt.model.context import EVALUATION, ForwardContext
 from nmt.model.dropout import Randomness
 from nmt.model.graph import LayerGraph, LayerStack
-from nmt.parallel.executor import Loss, OptimizerFactory, StepResult
-from nmt.parallel.state import load_local_state, local_state
+from nmt.parallel.executor import Item, Loss, OptimizerFactory, StepResult, Value
 from nmt.parallel.trace import Event, Recorder
+from nmt.parallel.weights import Weights
 from nmt.precision.master_weights import MasterWeights
 
 
@@ -60,6 +61,11 @@ class LocalExecutor:
             self._masters.parameters if self._masters else self._stack.canonical_parameters()
         )
         self._optimizer = optimizer(list(self._parameters.values()))
+        self._weights = Weights([self._parameters], self._optimizer, self._publish)
+
+    def _publish(self) -> None:
+        if self._masters:
+            self._masters.publish()
 
     def train_step(self, batch: Batch, step: int, learning_rate: float) -> StepResult:
         """One optimizer step on the global batch."""
@@ -83,8 +89,7 @@ class LocalExecutor:
         with self.recorder(0, "update", "optimizer"):
             norm = clip(list(self._parameters.values()), self._clip_norm)
             self._optimizer.step()
-            if self._masters:
-                self._masters.publish()
+            self._publish()
             self.recorder.wait_for(self._device)
         return StepResult.of(total, norm, tokens)
 
@@ -94,30 +99,50 @@ class LocalExecutor:
 
     def gather_parameters(self) -> dict[str, Tensor]:
         """All parameters by canonical name; views."""
-        return {name: parameter.detach() for name, parameter in self._parameters.items()}
+        return self._weights.parameters()
 
     def gather_gradients(self) -> dict[str, Tensor]:
         """The gradients of the last step, after clipping; views."""
         return {name: p.grad for name, p in self._parameters.items() if p.grad is not None}
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Parameters and the optimizer's state, by canonical name; views."""
-        return local_state(self._parameters, self._optimizer)
+    def update_average(self, decay: float) -> None:
+        """Take the parameters into the running average as they are now."""
+        self._weights.update_average(decay)
 
-    @torch.no_grad()
+    @property
+    def has_average(self) -> bool:
+        """Whether the average has been updated."""
+        return self._weights.has_average
+
+    def using_average(self) -> AbstractContextManager[None]:
+        """Inside, the average takes the place of the parameters."""
+        return self._weights.using_average()
+
+    def using(self, values: Mapping[str, Tensor]) -> AbstractContextManager[None]:
+        """Inside, values by canonical name take the place of the parameters."""
+        return self._weights.using(values)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that a later run needs; views."""
+        return self._weights.state()
+
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state."""
-        load_local_state(self._parameters, self._optimizer, state)
-        if self._masters:
-            self._masters.publish()
+        """Resume from a state."""
+        self._weights.load(state)
 
     def gather_events(self) -> list[Event]:
         """What has been recorded."""
         return self.recorder.events
 
-    def agree(self, value: float) -> float:
-        """The same value: there is only one process."""
-        return value
+    def from_main(self, compute: Callable[[], Value]) -> Value:
+        """What `compute` returns: this is the main process."""
+        return compute()
+
+    def distribute(
+        self, items: Sequence[Item], compute: Callable[[Sequence[Item]], Sequence[Value]]
+    ) -> list[Value]:
+        """What `compute` returns for the items: there is only one process."""
+        return list(compute(items))
 
     def close(self) -> None:
         """Nothing is held."""

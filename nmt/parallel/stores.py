@@ -7,7 +7,8 @@ them, and give every parameter methods to read and write its share.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -15,18 +16,20 @@ import torch.distributed as dist
 from torch import Tensor
 
 from nmt.parallel import group
+from nmt.parallel.average import RunningAverage, replaced
 from nmt.parallel.state import (
+    AVERAGE,
+    AVERAGE_MASS,
     OPTIMIZER,
     PARAMETER,
-    load_local_state,
-    local_state,
     optimizer_fields,
 )
+from nmt.parallel.weights import Weights
 
 Parameters = Mapping[str, Any]  # parameters with what DeepSpeed adds to them, by canonical name
 
 
-class PlainStore:
+class PlainStore(Weights):
     """Ordinary parameters. DeepSpeed does not clip them: it would take the norm of the first stage
     alone (`clip_grad_norm_` in deepspeed/runtime/utils.py counts model parallel rank 0)."""
 
@@ -37,8 +40,8 @@ class PlainStore:
         clip_norm: float | None,
         stages: dist.ProcessGroup,
     ) -> None:
-        self._optimizer, self._parameters = optimizer, parameters
-        self._clip_norm, self._stages = clip_norm, stages
+        super().__init__([parameters], optimizer)
+        self._parameters, self._clip_norm, self._stages = parameters, clip_norm, stages
 
     def clip(self) -> float:
         """Clip by the norm of the whole model, tied parameters counted once → the norm."""
@@ -55,18 +58,6 @@ class PlainStore:
         """Copies of the gradients."""
         return {name: p.grad.clone() for name, p in self._parameters.items()}
 
-    def parameters(self) -> dict[str, Tensor]:
-        """All parameters; views."""
-        return {name: p.detach() for name, p in self._parameters.items()}
-
-    def state(self) -> dict[str, Tensor]:
-        """Parameters and the optimizer's state, by canonical name; views."""
-        return local_state(self._parameters, self._optimizer)
-
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """The inverse of `state`."""
-        load_local_state(self._parameters, self._optimizer, state)
-
 
 class ShardedStore:
     """Shared among the copies, and clipped by DeepSpeed. Reading is collective: all copies of the
@@ -77,7 +68,8 @@ class ShardedStore:
     ) -> None:
         self._wrapper, self._optimizer, self._parameters = wrapper, optimizer, parameters
         (only_group,) = optimizer.param_groups
-        (self._flat,) = only_group["params"]
+        (self._flat,) = only_group["params"]  # this replica's share of the fp32 parameters
+        self._average = RunningAverage()
 
     def gradients(self) -> dict[str, Tensor]:
         """Whole gradients, before clipping."""
@@ -95,6 +87,45 @@ class ShardedStore:
             parameter.set_full_hp_param(value)
             parameter.copy_(value)
 
+    @torch.no_grad()
+    def _publish(self) -> None:
+        """Hand the fp32 values on to the layers."""
+        for parameter in self._parameters.values():
+            parameter.copy_(parameter.get_full_hp_param())
+
+    @property
+    def has_average(self) -> bool:
+        """Whether the average has been updated."""
+        return self._average.started
+
+    def update_average(self, decay: float) -> None:
+        """Take the parameters into the average as they are now."""
+        self._average.update([self._flat], decay)
+
+    def using_average(self) -> AbstractContextManager[None]:
+        """Inside, the average takes the place of the parameters."""
+        mean = self._average.mean_of(self._flat)
+        return replaced([(self._flat, mean)], self._publish)
+
+    @contextmanager
+    def using(self, values: Mapping[str, Tensor]) -> Iterator[None]:
+        """Inside, values by canonical name take the place of the parameters."""
+        kept = self._flat.detach().clone()
+        self.set_parameters(values)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                self._flat.copy_(kept)
+            self._publish()
+
+    def _load_average(self, state: Mapping[str, Tensor]) -> None:
+        mass, sums = float(state.get(AVERAGE_MASS, 0.0)), {}
+        if mass:
+            with self.using({name: state[AVERAGE + name] for name in self._parameters}):
+                sums[self._flat] = self._flat.detach().clone()
+        self._average.load(sums, mass)
+
     def state(self) -> dict[str, Tensor]:
         """Parameters and the optimizer's state, by canonical name."""
         state = {PARAMETER + name: value for name, value in self.parameters().items()}
@@ -102,11 +133,16 @@ class ShardedStore:
             for name, parameter in self._parameters.items():
                 whole = parameter.get_full_hp_param(field) if value.dim() else value
                 state[f"{OPTIMIZER}{field}/{name}"] = whole
+        if self.has_average:
+            with replaced([(self._flat, self._average.sum_of(self._flat))], lambda: None):
+                state |= {AVERAGE + name: value for name, value in self.parameters().items()}
+            state[AVERAGE_MASS] = torch.tensor(self._average.mass, dtype=torch.float64)
         return state
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """The inverse of `state`."""
         self.set_parameters({name: state[PARAMETER + name] for name in self._parameters})
+        self._load_average(state)
         by_name = optimizer_fields(state)
         fields = by_name.get(next(iter(self._parameters)), {})
         self._optimizer.state.pop(self._flat, None)

@@ -8,7 +8,7 @@ works. One process drives one device, or a single one all of them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -24,8 +24,9 @@ from nmt.parallel.device_work import DeviceWork, Step
 from nmt.parallel.executor import Loss, OptimizerFactory, StepResult
 from nmt.parallel.measure import layers_of, size_of
 from nmt.parallel.messages import BetweenProcesses, Exchange, Link, WithinProcess, traffic
-from nmt.parallel.state import load_local_state, local_state
+from nmt.parallel.state import owned_part
 from nmt.parallel.trace import Event, Recorder
+from nmt.parallel.weights import Weights
 from nmt.parallel.world import world
 from nmt.placement.plan import Plan
 from nmt.placement.tasks import Layers, Task, TaskGraph, amount_of_work, check_orders
@@ -66,7 +67,7 @@ class _Program:
         return merged
 
 
-class WavefrontExecutor:
+class WavefrontExecutor(group.GroupMember):
     """Runs a plan on as many processes as it has devices, times `copies`, or on `copies` alone.
 
     The global batch is cut into copies × micro-batches pieces, as `LocalExecutor` cuts it into that
@@ -127,6 +128,11 @@ class WavefrontExecutor:
         self._optimizer = optimizer(
             [p for parameters in self._parameters.values() for p in parameters.values()]
         )
+        self._weights = Weights(list(self._parameters.values()), self._optimizer, self._publish)
+
+    def _publish(self) -> None:
+        for masters in self._masters.values():
+            masters.publish()
 
     # Processes
 
@@ -225,11 +231,6 @@ class WavefrontExecutor:
 
     # Steps
 
-    @property
-    def is_main(self) -> bool:
-        """Whether this process is the one that writes files."""
-        return group.is_main()
-
     def train_step(self, batch: Batch, step: int, learning_rate: float) -> StepResult:
         """One optimizer step on the global batch."""
         tokens = batch.tokens
@@ -268,8 +269,7 @@ class WavefrontExecutor:
                     as_tensor = values[0].new_tensor(norm)
                     torch.nn.utils.clip_grads_with_norm_(values, self._clip_norm, as_tensor)
         self._optimizer.step()
-        for masters in self._masters.values():
-            masters.publish()
+        self._publish()
 
     def validation_loss(self, batches: Iterable[Batch]) -> float:
         """Mean loss of a target token, nothing dropped. As many batches as there are micro-batches
@@ -403,26 +403,31 @@ class WavefrontExecutor:
     def _gather(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return group.collect(values if self._copy == 0 else {}, self._messenger)
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Parameters and the optimizer's state, by canonical name, on the main process."""
-        return self._gather(local_state(self._owned(), self._optimizer))
+    def update_average(self, decay: float) -> None:
+        """Take the parameters into the running average as they are now, each process its own."""
+        self._weights.update_average(decay)
 
-    @torch.no_grad()
+    @property
+    def has_average(self) -> bool:
+        """Whether the average has been updated."""
+        return self._weights.has_average
+
+    def using_average(self) -> AbstractContextManager[None]:
+        """Inside, the average takes the place of the parameters."""
+        return self._weights.using_average()
+
+    def using(self, values: Mapping[str, Tensor]) -> AbstractContextManager[None]:
+        """Inside, values by canonical name take the place of the parameters."""
+        return self._weights.using(values)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that a later run needs, on the main process; empty on the others."""
+        return self._gather(owned_part(self._weights.state(), self._owned()))
+
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state; every process is given the whole of it."""
-        for here, parameters in self._parameters.items():
-            load_local_state(parameters, self._optimizer, state)
-            if self._masters:
-                self._masters[here].publish()
+        """Resume from a state; every process is given all of it."""
+        self._weights.load(state)
 
     def gather_events(self) -> list[Event]:
         """What the first copy's processes have recorded, on the main process."""
         return group.gather_lists(self.recorder.events if self._copy == 0 else [])
-
-    def agree(self, value: float) -> float:
-        """The main process's value, on all of them."""
-        return group.agree(value, self._messenger)
-
-    def close(self) -> None:
-        """Leave the process group."""
-        group.leave()

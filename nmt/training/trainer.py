@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict
 
 from torch import Tensor
@@ -17,7 +17,7 @@ from nmt.errors import TrainingError
 from nmt.model.batch import Batch
 from nmt.model.folder import ModelDescription
 from nmt.parallel.executor import Executor, StepResult
-from nmt.training.average import RunningAverage, mean_of_checkpoints
+from nmt.training.average import mean_of_checkpoints
 from nmt.training.checkpoint import Checkpoints, Progress, find_checkpoint
 from nmt.training.identity import run_identity
 from nmt.training.metrics import Metrics
@@ -29,7 +29,9 @@ from nmt.training.validation import (
     discard,
     publish,
     score_candidate,
-    validation_batches,
+    translate_sets,
+    validation_losses,
+    write_candidate,
 )
 
 logger = logging.getLogger(__name__)
@@ -55,11 +57,6 @@ class Trainer:
             max(self._settings.keep_checkpoints, self._settings.average.checkpoints)
             if self._settings.average.kind == "checkpoints"
             else self._settings.keep_checkpoints,
-        )
-        self._average = (
-            RunningAverage(self._settings.average.decay)
-            if self._settings.average.kind == "weights"
-            else None
         )
         self._identity = run_identity(config, data)
         self._progress = Progress(identity=self._identity)
@@ -111,8 +108,8 @@ class Trainer:
         progress.epoch = pairs.epoch
         progress.target_tokens += result.tokens
         self._last = result
-        if self._average and progress.step % settings.average.every == 0:
-            self._average.update(self._executor.gather_parameters())
+        if settings.average.kind == "weights" and progress.step % settings.average.every == 0:
+            self._executor.update_average(settings.average.decay)
         logged = progress.step % settings.log_every == 0
         if logged:
             self._look_at_last()
@@ -172,6 +169,10 @@ class Trainer:
     def _seconds(self) -> float:
         return self._progress.seconds + time.monotonic() - self._started
 
+    def _progress_now(self) -> Progress:
+        """A copy, with the time until now."""
+        return Progress(**{**vars(self._progress), "seconds": self._seconds()})
+
     def _finished(self) -> bool:
         settings, progress = self._settings, self._progress
         if self._part_done() >= 1:
@@ -180,57 +181,48 @@ class Trainer:
             return True
         if settings.max_minutes is None or progress.step % settings.log_every:
             return False
-        return self._executor.agree(self._seconds()) >= 60 * settings.max_minutes
+        return self._executor.from_main(self._seconds) >= 60 * settings.max_minutes
 
     def _validate(self, weights: Mapping[str, Tensor] | None = None) -> None:
-        """Score the weights (the average where there is one) and keep them if they are the best."""
+        """Score some weights (by default the average, where there is one, or else the executor's
+        own) and keep them if they are the best."""
         self._look_at_last()
-        losses = None
-        if weights is None:
-            weights = self._weights()
-            if not self._averaging:
-                losses = {
-                    name: self._executor.validation_loss(validation_batches(validation_set))
-                    for name, validation_set in self._data.valid.items()
-                }
-        score = 0.0
-        if self._executor.is_main:
-            candidate = Candidate(self._config, self._data, self._description, weights)
-            scores = score_candidate(candidate, losses)
-            score = scores.quality(self._settings.best_by)
-            self._report(scores)
-        score = self._executor.agree(score)
-        progress = self._progress
+        executor, progress = self._executor, self._progress
+        candidate = Candidate(self._config, self._data, self._description)
+        with self._using(weights):
+            losses = validation_losses(executor, self._data)
+            gathered = executor.gather_parameters()
+            parameters = executor.from_main(lambda: write_candidate(candidate, gathered))
+        translations = translate_sets(candidate, executor)
+        scores = executor.from_main(lambda: score_candidate(candidate, losses, translations))
+        self._report(scores)
+        score = scores.quality(self._settings.best_by)
         progress.validated_step = progress.step
         if progress.best_score is None or score > progress.best_score:
             progress.best_score, progress.best_step = score, progress.step
+            progress.best_scores = {name: asdict(one) for name, one in scores.sets.items()}
             progress.without_improvement = 0
-            if self._executor.is_main:
-                progress.best_scores = {name: asdict(one) for name, one in scores.sets.items()}
-                publish(candidate, scores, progress, self._seconds())
+            if executor.is_main:
+                publish(candidate, parameters, scores, self._progress_now())
         else:
             progress.without_improvement += 1
-            if self._executor.is_main:
+            if executor.is_main:
                 discard(candidate)
 
+    def _using(self, weights: Mapping[str, Tensor] | None) -> AbstractContextManager[None]:
+        """What the executor validates inside."""
+        if weights is not None:
+            return self._executor.using(weights)
+        return self._executor.using_average() if self._executor.has_average else nullcontext()
+
     def _report(self, scores: Scores) -> None:
-        assert self._metrics
+        if not self._metrics:
+            return
         self._metrics.write(self._progress.step, "validation", scores.as_metrics())
         self._metrics.say(
             f"step {self._progress.step}, epoch {self._progress.epoch:.1f}, "
             f"{self._seconds() / 60:.1f} min: {scores}"
         )
-
-    @property
-    def _averaging(self) -> bool:
-        """Whether there is an average of the weights; the same on all processes."""
-        return self._average is not None and self._average.started
-
-    def _weights(self) -> Mapping[str, Tensor]:
-        # All processes must decide alike: gathering takes part of each of them.
-        if self._average and self._averaging:
-            return self._average.weights
-        return self._executor.gather_parameters()
 
     def _checkpoint(self) -> None:
         self._look_at_last()
@@ -238,12 +230,10 @@ class Trainer:
         self._saved_step = self._progress.step
         if not self._executor.is_main:
             return
-        progress = Progress(**vars(self._progress))
-        progress.seconds = self._seconds()
+        progress = self._progress_now()
         progress.data = self._batches.state_dict()
         progress.identity = self._identity
-        average = self._average.state_dict() if self._average else {}
-        self._checkpoints.write(progress, {**state, **average})
+        self._checkpoints.write(progress, state)
 
     def _resume(self) -> None:
         folder = find_checkpoint(self._config)
@@ -253,8 +243,6 @@ class Trainer:
         assert progress.data is not None, "every checkpoint has the position in the data"
         self._batches.load_state_dict(progress.data)
         self._executor.load_state_dict(state)
-        if self._average:
-            self._average.load_state_dict(state)
         self._progress = progress
         self._saved_step = progress.step
         logger.info("resuming from step %d (%s)", progress.step, folder)
@@ -270,8 +258,9 @@ class Trainer:
         if unscored or self._saved_step != step:
             self._checkpoint()
         if self._settings.average.kind == "checkpoints" and progress.averaged_step != step:
-            folders = self._checkpoints.all()[-self._settings.average.checkpoints :]
-            self._validate(mean_of_checkpoints(folders) if self._executor.is_main else {})
+            # The others must not look before the main process has written the last one.
+            folders = self._executor.from_main(self._checkpoints.all)
+            self._validate(mean_of_checkpoints(folders[-self._settings.average.checkpoints :]))
             progress.averaged_step = step
             self._checkpoint()  # once more, so that a continuation knows the best score
         progress.seconds = self._seconds()

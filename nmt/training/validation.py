@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from nmt.config import TrainConfig
@@ -17,10 +18,9 @@ from nmt.decoding.translator import Translator
 from nmt.evaluation import bleu
 from nmt.model.batch import Batch
 from nmt.model.folder import CARD, VOCABULARY, ModelDescription, replace_folder, write_model_folder
-from nmt.parallel.local import mean_loss
+from nmt.parallel.executor import Executor
 from nmt.training.card import model_card
 from nmt.training.checkpoint import Progress
-from nmt.training.loss import SmoothedCrossEntropy
 from nmt.training.scores import Scores, SetScores
 
 VALIDATION_ROWS = 64  # sentence pairs in a batch for the validation loss
@@ -28,12 +28,11 @@ VALIDATION_ROWS = 64  # sentence pairs in a batch for the validation loss
 
 @dataclass(frozen=True)
 class Candidate:
-    """Weights that may become the best model."""
+    """A model that may become the run's best."""
 
     config: TrainConfig
     data: PreparedData
     description: ModelDescription
-    weights: Mapping[str, Tensor]
 
     @property
     def folder(self) -> Path:
@@ -48,27 +47,58 @@ def validation_batches(validation_set: ValidationSet) -> Iterator[Batch]:
         yield Batch.from_rows(rows.source, rows.target)
 
 
-def score_candidate(candidate: Candidate, losses: Mapping[str, float] | None) -> Scores:
-    """Write the candidate's folder, translate the first sentences of each validation set with it,
-    and score. `losses` are its weights' on each set, or None where no executor has these weights,
-    as with averages."""
-    config, data = candidate.config, candidate.data
-    config.folder.mkdir(parents=True, exist_ok=True)
-    vocabulary = config.folder / VOCABULARY
-    data.vocabulary.save(vocabulary)
+def write_candidate(candidate: Candidate, weights: Mapping[str, Tensor]) -> int:
+    """Write the candidate's folder, but for its card → its number of parameters."""
+    folder = candidate.config.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    candidate.data.vocabulary.save(folder / VOCABULARY)
     write_model_folder(
-        candidate.folder, candidate.description, candidate.weights, vocabulary, card=""
+        candidate.folder, candidate.description, weights, folder / VOCABULARY, card=""
     )
-    if losses is None:
-        losses = _losses_of(candidate)
+    return sum(weight.numel() for weight in weights.values())
+
+
+def validation_losses(executor: Executor, data: PreparedData) -> dict[str, float]:
+    """The executor's loss on each whole validation set."""
+    return {
+        name: executor.validation_loss(validation_batches(validation_set))
+        for name, validation_set in data.valid.items()
+    }
+
+
+def translate_sets(candidate: Candidate, executor: Executor) -> dict[str, list[str]]:
+    """The candidate's translations of the first sentences of each validation set, on the main
+    process. Each process translates its share, with the model folder that all of them can read.
+
+    Raises:
+        NmtError: what went wrong on any process, on all of them.
+    """
+    count = candidate.config.training.validate_sentences
+    sources = {name: found.source[:count] for name, found in candidate.data.valid.items()}
+    everything = [text for texts in sources.values() for text in texts]
+    translations = iter(executor.distribute(everything, partial(_translate, candidate)))
+    return {name: list(islice(translations, len(texts))) for name, texts in sources.items()}
+
+
+def _translate(candidate: Candidate, texts: Sequence[str]) -> list[str]:
+    config = candidate.config
     translator = Translator.load(candidate.folder, device=config.parallel.device)
+    return [translation.text for translation in translator.translate(texts, config.decode)]
+
+
+def score_candidate(
+    candidate: Candidate, losses: Mapping[str, float], translations: Mapping[str, Sequence[str]]
+) -> Scores:
+    """The scores of the translations of each validation set, beside its loss."""
     sets, signatures = {}, {}
-    for name, validation_set in data.valid.items():
-        scores = _translation_scores(translator, validation_set, config)
+    for name, validation_set in candidate.data.valid.items():
+        hypotheses = translations[name]
+        references = validation_set.target[: len(hypotheses)]
+        scores = bleu.score(hypotheses, references, bootstrap=0, seed=0, metrics=("bleu", "chrf"))
         signatures = {metric: score.signature for metric, score in scores.items()}
         sets[name] = SetScores(
             direction=validation_set.direction.code,
-            sentences=min(len(validation_set), config.training.validate_sentences),
+            sentences=len(hypotheses),
             loss=losses[name],
             bleu=scores["bleu"].score,
             chrf=scores["chrf"].score,
@@ -76,41 +106,13 @@ def score_candidate(candidate: Candidate, losses: Mapping[str, float] | None) ->
     return Scores(sets, signatures["bleu"], signatures["chrf"])
 
 
-def _translation_scores(
-    translator: Translator, validation_set: ValidationSet, config: TrainConfig
-) -> bleu.Scores:
-    count = config.training.validate_sentences
-    translations = translator.translate(validation_set.source[:count], config.decode)
-    hypotheses = [translation.text for translation in translations]
-    references = validation_set.target[:count]
-    return bleu.score(hypotheses, references, bootstrap=0, seed=0, metrics=("bleu", "chrf"))
-
-
-def _losses_of(candidate: Candidate) -> dict[str, float]:
-    """On each whole validation set, in this process."""
-    config = candidate.config
-    cuda = config.parallel.device != "cpu" and torch.cuda.is_available()
-    device = "cuda" if cuda else "cpu"
-    graph = candidate.description.graph()
-    stack = graph.build(graph.names, seed=0)
-    stack.load(candidate.weights)
-    stack.to(device)
-    loss = SmoothedCrossEntropy(config.training.label_smoothing)
-    return {
-        name: mean_loss(stack, validation_batches(validation_set), loss, device)
-        for name, validation_set in candidate.data.valid.items()
-    }
-
-
 def discard(candidate: Candidate) -> None:
     """Delete a candidate that is not the best model."""
     shutil.rmtree(candidate.folder)
 
 
-def publish(candidate: Candidate, scores: Scores, progress: Progress, seconds: float) -> None:
-    """Make the candidate the run's best model."""
-    progress = Progress(**{**vars(progress), "seconds": seconds})
-    parameters = sum(weight.numel() for weight in candidate.weights.values())
+def publish(candidate: Candidate, parameters: int, scores: Scores, progress: Progress) -> None:
+    """Make the candidate, of so many parameters, the run's best model."""
     card = model_card(candidate.config, candidate.data, parameters, progress, scores)
     (candidate.folder / CARD).write_text(card, encoding="utf-8")
     best = candidate.config.folder / "best"

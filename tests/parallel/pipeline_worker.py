@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from nmt.config import ModelConfig
-from nmt.errors import NmtError
+from nmt.errors import ConfigurationError, NmtError
 from nmt.model.batch import Batch
 from nmt.model.clip import Clip
 from nmt.model.gnmt import gnmt
@@ -81,6 +81,11 @@ def batch_of(seed: int, rows: int = 17) -> Batch:
     return Batch.from_rows(sentences(), sentences())
 
 
+def all_parameters(case: Case) -> dict[str, torch.nn.Parameter]:
+    graph = graph_of(case)
+    return graph.build(graph.names, SEED).canonical_parameters()
+
+
 def factory(name: str) -> OptimizerFactory:
     if name == "sgd":
         return lambda parameters: torch.optim.SGD(parameters, lr=1.0)
@@ -129,8 +134,11 @@ def distance(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
 
 
 def train(executor: Executor, first: int, count: int) -> list[tuple[float, float, int]]:
-    """Loss, gradient norm and tokens of some steps."""
-    results = [executor.train_step(batch_of(i), i, 0.01) for i in range(first, first + count)]
+    """Loss, gradient norm and tokens of some steps; their parameters are averaged."""
+    results = []
+    for i in range(first, first + count):
+        results.append(executor.train_step(batch_of(i), i, 0.01))
+        executor.update_average(0.5)
     return [(r.loss, r.gradient_norm, r.tokens) for r in results]
 
 
@@ -146,6 +154,12 @@ def compare(case: Case, copies: int, stages: int) -> dict[str, Any]:
     valid = [batch_of(100 + i, rows=i + 1) for i in range(3)]
     validation = ours.validation_loss(valid)
     gradients, parameters = copied(ours.gather_gradients()), copied(ours.gather_parameters())
+    with ours.using_average():
+        average, averaged = copied(ours.gather_parameters()), ours.validation_loss(valid)
+    given = {name: torch.full_like(p, 0.01) for name, p in all_parameters(case).items()}
+    with ours.using(given):
+        with_given = ours.validation_loss(valid)
+    unchanged = equal(ours.gather_parameters(), parameters)
     again = ours.train_step(batch_of(50), case.steps, 0.01).loss  # training goes on after it
     if not ours.is_main:
         assert not gradients, "gradients are gathered on the main process only"
@@ -157,6 +171,11 @@ def compare(case: Case, copies: int, stages: int) -> dict[str, Any]:
     wanted_validation = reference.validation_loss(valid)
     gradient_error = distance(gradients, reference.gather_gradients())
     parameter_error = distance(parameters, reference.gather_parameters())
+    with reference.using_average():
+        average_error = distance(average, reference.gather_parameters())
+        wanted_averaged = reference.validation_loss(valid)
+    with reference.using(given):
+        wanted_with_given = reference.validation_loss(valid)
     wanted_again = reference.train_step(batch_of(50), case.steps, 0.01).loss
     return {
         "case": str(case),
@@ -168,6 +187,10 @@ def compare(case: Case, copies: int, stages: int) -> dict[str, Any]:
         "gradients": gradient_error,
         "parameters": parameter_error,
         "validation": abs(validation / wanted_validation - 1),
+        "average": average_error,
+        "validation of the average": abs(averaged / wanted_averaged - 1),
+        "validation of given weights": abs(with_given / wanted_with_given - 1),
+        "unchanged": unchanged,
         "later": abs(again / wanted_again - 1),
         "clipped": wanted[0][1] / (case.clip_norm or np.inf),
     }
@@ -261,11 +284,30 @@ def message(call: Callable[[], object]) -> str:
     return ""
 
 
+def broken(call: Callable[[], object]) -> str:
+    """What a call raises on the main process, whose own part of the work is in order."""
+    try:
+        return message(call)
+    except ZeroDivisionError:
+        return "on the other process"
+
+
 def talking() -> list[dict[str, Any]]:
     """What cannot be run, and what processes tell one another."""
 
     def fail() -> None:
         raise NmtError("only the main process knows")
+
+    def fail_on_one(own: Sequence[int]) -> list[int]:
+        if 2 in own:
+            raise NmtError("the second process cannot")
+        return list(own)
+
+    def break_on_one(own: Sequence[int]) -> list[float]:
+        return [1 / (2 - n) for n in own]
+
+    def two_mistakes() -> None:
+        raise ConfigurationError(["the first", "the second"])
 
     executor = piped(Case(), 1, 2)
     graph = graph_of(Case())
@@ -280,7 +322,12 @@ def talking() -> list[dict[str, Any]]:
             "other": message(lambda: piped(Case(), 1, 1, other)),
             "from_main": deepspeed.from_main(lambda: {"value": 3}),
             "failing": message(lambda: deepspeed.from_main(fail)),
-            "agreed": executor.agree(0.5 if executor.is_main else 7.0),
+            "shared": executor.distribute(
+                list(range(7)), lambda own: [(n, world().rank) for n in own]
+            ),
+            "failing share": message(lambda: executor.distribute([1, 2], fail_on_one)),
+            "broken share": broken(lambda: executor.distribute([1, 2], break_on_one)),
+            "both mistakes": message(lambda: executor.from_main(two_mistakes)),
         }
     ]
 

@@ -44,9 +44,11 @@ def check_equal(results: list[dict[str, Any]]) -> None:
         name, double = case["case"], case["double"]
         assert case["initial"] == 0, name
         assert case["tokens"] == 0, name
-        for quantity in ("loss", "norm", "validation", "later"):
+        assert case["unchanged"], name
+        validations = ("validation", "validation of the average", "validation of given weights")
+        for quantity in ("loss", "norm", "later", *validations):
             assert case[quantity] < (1e-11 if double else 1e-6), (name, quantity)
-        for quantity in ("gradients", "parameters"):
+        for quantity in ("gradients", "parameters", "average"):
             assert case[quantity] < (1e-11 if double else 1e-5), (name, quantity)
 
 
@@ -74,7 +76,9 @@ def test_bf16_on_copies_and_stages_is_that_of_one_process(two: Results) -> None:
     for case in two["bf16 copies"] + two["bf16 stages"]:
         assert case["initial"] == 0
         # Gradients of tied parameters are summed in bf16 in one process, in fp32 over stages.
-        assert max(case[quantity] for quantity in ("loss", "norm", "parameters")) < 1e-3
+        for quantity in ("loss", "norm", "parameters", "average", "validation of the average"):
+            assert case[quantity] < 1e-3, quantity
+        assert case["unchanged"]
         assert case["gradients"] < 1e-2
 
 
@@ -103,4 +107,13 @@ def test_processes_agree_with_the_main_one(two: Results) -> None:
     (said,) = two["talking"]
     assert said["from_main"] == {"value": 3}
     assert said["failing"] == "only the main process knows"
-    assert said["agreed"] == 0.5
+    assert said["shared"] == [[n, n % 2] for n in range(7)]
+
+
+def test_what_fails_on_one_process_is_raised_on_all(two: Results) -> None:
+    (said,) = two["talking"]
+    assert said["failing share"] == "the second process cannot"
+    assert said["broken share"] == (
+        "All 2 workers must end well, but worker 1 raised ZeroDivisionError: division by zero"
+    )
+    assert said["both mistakes"] == "the first\nthe second"

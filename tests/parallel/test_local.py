@@ -190,3 +190,28 @@ def test_bf16_layers_follow_fp32_parameters() -> None:
     for name, working in run._stack.canonical_parameters().items():
         assert working.dtype == torch.bfloat16
         assert torch.equal(working, parameters[name].bfloat16()), name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_the_average_is_that_of_the_fp32_parameters(dtype: torch.dtype) -> None:
+    run, undisturbed = executor(2, dtype), executor(2, dtype)
+    history = []
+    for step in range(3):
+        run.train_step(batch_of(step), step, 0.01)
+        run.update_average(0.8)
+        history.append(copied(run.gather_parameters()))
+        undisturbed.train_step(batch_of(step), step, 0.01)
+    shares = [0.8**2, 0.8, 1.0]
+    batch = batch_of(7)
+    with run.using_average():
+        mean, loss = copied(run.gather_parameters()), run.validation_loss([batch])
+        for name, working in run._stack.canonical_parameters().items():
+            assert torch.equal(working, mean[name].to(dtype)), name
+    for name, value in mean.items():
+        terms = [share * one[name] for share, one in zip(shares, history, strict=True)]
+        torch.testing.assert_close(value, torch.stack(terms).sum(0) / sum(shares))
+    with undisturbed.using(mean):
+        assert undisturbed.validation_loss([batch]) == loss
+    results = [one.train_step(batch_of(3), 3, 0.01) for one in (run, undisturbed)]
+    assert results[0].loss == results[1].loss
+    assert results[0].gradient_norm == results[1].gradient_norm

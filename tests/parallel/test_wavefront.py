@@ -36,6 +36,16 @@ from tests.parallel.random_plans import (
 )
 
 ROOT = Path(__file__).parents[2]
+QUANTITIES = (
+    "loss",
+    "norm",
+    "gradients",
+    "state",
+    "validation",
+    "average",
+    "validation of the average",
+    "later",
+)
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
 
@@ -134,7 +144,7 @@ def test_a_process_for_each_device(tmp_path: Path, devices: int, copies: int, ca
     for found in run(tmp_path, devices, copies, cases):
         # In fp32, where the terms of a small gradient all but cancel, their rounding errors do not.
         bound = 1e-11 if found["double"] else 1e-4
-        for quantity in ("loss", "norm", "gradients", "state", "validation", "later"):
+        for quantity in QUANTITIES:
             assert found[quantity] < bound, (quantity, found["case"])
 
 
@@ -160,7 +170,7 @@ def test_one_gpu_plays_several_devices(seed: int) -> None:
 def test_processes_share_a_gpu(tmp_path: Path) -> None:
     for found in run(tmp_path, 2, 1, 6, "cuda:0"):
         bound = 1e-9 if found["double"] else 1e-3
-        for quantity in ("loss", "norm", "gradients", "state", "validation", "later"):
+        for quantity in QUANTITIES:
             assert found[quantity] < bound, (quantity, found["case"])
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from nmt.parallel import group
+from nmt.parallel.executor import Executor, StepResult
 from nmt.run.processes import end_worker
 from tests.parallel.random_plans import (
     adam,
@@ -29,6 +30,15 @@ from tests.parallel.random_plans import (
 )
 
 
+def trained(executor: Executor, steps: int) -> list[StepResult]:
+    """Some steps, with their parameters averaged."""
+    results = []
+    for step in range(steps):
+        results.append(executor.train_step(random_batch(step), step, 0.01))
+        executor.update_average(0.5)
+    return results
+
+
 def case(number: int, devices: int, copies: int, kind: str) -> dict[str, Any]:
     """Some steps both ways, a validation, and a continuation on the other executor."""
     chance = random.Random(number)
@@ -38,9 +48,11 @@ def case(number: int, devices: int, copies: int, kind: str) -> dict[str, Any]:
     optimizer = adam() if number % 4 == 1 else sgd()
     steps = 3 if number % 4 == 1 else 1
     ours = wavefront(graph, plan, optimizer, dtype, copies)
-    results = [ours.train_step(random_batch(i), i, 0.01) for i in range(steps)]
+    results = trained(ours, steps)
     valid = [random_batch(100 + i, rows=i + 1) for i in range(5)]
     loss = ours.validation_loss(valid)
+    with ours.using_average():
+        average, averaged = copied(ours.gather_parameters()), ours.validation_loss(valid)
     gradients, state = copied(ours.gather_gradients()), copied(ours.state_dict())
     later = ours.train_step(random_batch(50), 50, 0.01).loss
     if not ours.is_main:
@@ -48,8 +60,11 @@ def case(number: int, devices: int, copies: int, kind: str) -> dict[str, Any]:
         assert not state
         return {}
     reference = local(graph, plan.micro_batches * copies, optimizer, dtype, kind)
-    wanted = [reference.train_step(random_batch(i), i, 0.01) for i in range(steps)]
+    wanted = trained(reference, steps)
     wanted_loss = reference.validation_loss(valid)
+    with reference.using_average():
+        wanted_averaged = reference.validation_loss(valid)
+        average_error = distance(average, reference.gather_parameters())
     found = {
         "case": f"{number}: {plan.model_dump()}",
         "double": dtype == torch.float64,
@@ -60,6 +75,8 @@ def case(number: int, devices: int, copies: int, kind: str) -> dict[str, Any]:
         "gradients": distance(gradients, reference.gather_gradients()),
         "state": distance(state, reference.state_dict()),
         "validation": abs(loss / wanted_loss - 1),
+        "average": average_error,
+        "validation of the average": abs(averaged / wanted_averaged - 1),
     }
     reference.load_state_dict(state)
     found["later"] = abs(reference.train_step(random_batch(50), 50, 0.01).loss / later - 1)
