@@ -243,15 +243,87 @@ def test_hydra_is_imported_by_commands_and_search_alone() -> None:
     }
 
 
-def test_the_model_knows_no_processes() -> None:
+def test_only_executors_know_processes() -> None:
     found = [one for one in EVERY if within(one.name, ("torch.distributed",))]
     allowed = ("nmt.parallel", "nmt.run.processes")  # which holds the store for its workers
     assert [str(one) for one in found if not within(one.module, allowed)] == []
-    for module, file in MODULES.items():
-        if within(module, ("nmt.model",)):
-            text = file.read_text(encoding="utf-8")
-            assert "distributed" not in text, module
-            assert "cuda." not in text, module
+
+
+# The model says what is computed; what depends on a processor is in nmt.kernels.
+DEVICE_MODULES = (
+    *(f"torch.{name}" for name in ("accelerator", "backends", "cpu", "cuda", "distributed")),
+    *(f"torch.{name}" for name in ("mps", "ops", "xpu", "_C", "_inductor")),
+    "triton",
+)
+DEVICE_ATTRIBUTES = {"is_cuda", "is_cpu", "is_pinned", "pin_memory", "cuda", "cpu", "get_device"}
+DEVICE_WORDS = ("cudnn", "mkldnn", "onednn", "cublas", "nccl", "gloo")  # in names of attributes
+
+
+def device_knowledge(source: str) -> list[str]:
+    """What in a module's source depends on the kind of device that it runs on."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Attribute):
+            names = [ast.unparse(node)]
+        found += [f"{node.lineno}: {name}" for name in names if is_about_devices(name)]  # type: ignore[attr-defined]
+    return found
+
+
+def is_about_devices(name: str) -> bool:
+    """Whether an imported name or an attribute such as `x.device.type` is about kinds of device."""
+    last = name.rpartition(".")[2]
+    return (
+        within(name, DEVICE_MODULES)
+        or last in DEVICE_ATTRIBUTES
+        or name.endswith("device.type")
+        or any(word in last.lower() for word in DEVICE_WORDS)
+    )
+
+
+@pytest.mark.parametrize("module", sorted(m for m in MODULES if within(m, ("nmt.model",))))
+def test_the_model_knows_no_devices(module: str) -> None:
+    assert device_knowledge(MODULES[module].read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "import torch.distributed as dist",
+        "from torch import cuda",
+        "from torch.backends import mkldnn",
+        "import triton",
+        "y = x if x.is_cuda else -x",
+        "wide = x.device.type == 'cpu'",
+        "kind = device.type",
+        "x = x.pin_memory()",
+        "x = x.cuda()",
+        "torch._cudnn_rnn_flatten_weight(w)",
+        "y = torch.ops.mkldnn._linear_pointwise(x, w)",
+        "ready = torch.backends.cudnn.enabled",
+        "torch.cuda.synchronize()",
+    ],
+)
+def test_a_device_in_the_model_is_found(planted: str) -> None:
+    lines = device_knowledge(f"import torch\n\n\ndef f():\n    pass\n\n\n{planted}\n")
+    assert lines
+    assert lines[0].startswith("8: ")
+
+
+def test_tensors_may_be_made_where_others_are() -> None:
+    allowed = """
+import torch
+from torch import Tensor, nn
+def f(x: Tensor, device: torch.device) -> Tensor:
+    "cuda. and distributed are words"
+    y = torch.zeros(3, device=x.device)
+    return x.to(device).where(x > 0, y.cpu_like)
+"""
+    assert device_knowledge(allowed) == []
 
 
 @pytest.mark.parametrize("package", ["nmt.corpus", "nmt.placement", "nmt.rules", "nmt.config"])

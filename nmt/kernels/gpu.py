@@ -98,7 +98,7 @@ class _CrossEntropy(torch.autograd.Function):
 def additive_scores(queries: Tensor, keys: Tensor, weight: Tensor) -> Tensor:
     """Queries (B, T, A), keys (B, S, A), weight (A,) → Σ weight · tanh(query + key), (B, T, S) in
     fp32. The B · T · S · A energies are nowhere in memory; backward, they are computed again.
-    Queries and keys beyond ±43 count as that, as in decoding (`nmt.runtime.steps`)."""
+    Queries and keys beyond ±43 count as that, as in decoding (`nmt.kernels.attention`)."""
     scores: Tensor = _AdditiveScores.apply(queries, keys, weight)  # type: ignore[no-untyped-call]
     return scores
 
@@ -232,7 +232,7 @@ def best_keys(
 def lstm_cell(
     gates: Tensor, cells: Tensor, bound: float | None, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """See `nmt.runtime.steps.lstm_cell`: gates (R, 4H) with the cell's rows doubled, c (R, H) in
+    """See `nmt.kernels.lstm.lstm_cell`: gates (R, 4H) with the cell's rows doubled, c (R, H) in
     fp32 → the next h in fp32 and in `dtype`, and the next c."""
     rows, H = cells.shape
     hidden, next_cells = torch.empty_like(cells), torch.empty_like(cells)

@@ -191,14 +191,14 @@ def lstm_cell(
     u = tl.program_id(1) * units + tl.arange(0, units)
     there = u < H
     of_row = gates + row * 4 * H + u
-    let_in = tl.sigmoid(tl.load(of_row, there, 0.0).to(tl.float32))
-    keep = tl.sigmoid(tl.load(of_row + H, there, 0.0).to(tl.float32))
+    input_gate = tl.sigmoid(tl.load(of_row, there, 0.0).to(tl.float32))
+    forget_gate = tl.sigmoid(tl.load(of_row + H, there, 0.0).to(tl.float32))
     cell = 2.0 * tl.sigmoid(tl.load(of_row + 2 * H, there, 0.0).to(tl.float32)) - 1.0
-    let_out = tl.sigmoid(tl.load(of_row + 3 * H, there, 0.0).to(tl.float32))
-    c = keep * tl.load(cells + row * H + u, there, 0.0) + let_in * cell
+    output_gate = tl.sigmoid(tl.load(of_row + 3 * H, there, 0.0).to(tl.float32))
+    c = forget_gate * tl.load(cells + row * H + u, there, 0.0) + input_gate * cell
     if bounded:
         c = tl.minimum(tl.maximum(c, -bound), bound)
-    h = let_out * (2.0 * tl.sigmoid(2.0 * c) - 1.0)
+    h = output_gate * (2.0 * tl.sigmoid(2.0 * c) - 1.0)
     tl.store(next_cells + row * H + u, c, there)
     tl.store(hidden + row * H + u, h, there)
     tl.store(codes + row * H + u, h, there)

@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from nmt.kernels import kernels_for
+from nmt.kernels.attention import additive_scores
 from nmt.kernels.products import linear
 from nmt.model.batch import length_mask
 from nmt.model.context import ForwardContext
@@ -72,12 +71,7 @@ class Attention(Layer):
         """(B, T, H), (B, S, A), mask (B, S) true at tokens → (B, T, S) in at least fp32, rows
         summing to 1."""
         projected = linear(queries, self.query_weight, self.bias)
-        scores: Tensor
-        if (own := kernels_for(projected)) is not None:
-            scores = own.additive_scores(projected, keys, self.score_weight[0])
-        else:
-            energies = torch.tanh(projected[:, :, None, :] + keys[:, None, :, :])  # (B, T, S, A)
-            scores = F.linear(energies, self.score_weight)[..., 0]
+        scores = additive_scores(projected, keys, self.score_weight)
         if scores.dtype in (torch.bfloat16, torch.float16):
             scores = scores.float()
         return scores.masked_fill(~mask[:, None, :], float("-inf")).softmax(-1)

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nmt.kernels.transfer import moved, usual_rows
+
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
-MULTIPLE = 512  # of the output layer's rows on a GPU
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Batch:
     @property
     def target_index(self) -> Tensor:
         """(N,) where the target's tokens are among the B * T positions, sentence by sentence. On a
-        GPU some padding stands behind them; its label PAD counts for nothing (`filled_up`).
+        GPU some padding may follow (`usual_rows`); its label PAD counts for nothing.
 
         Worked out once where the batch is made or cut: on a GPU it would stop all that runs until
         the number of tokens is known. So batches are cut first, and moved then.
@@ -91,19 +92,14 @@ class Batch:
     def to(self, device: str | torch.device) -> Batch:
         """The same batch on another device."""
         device = torch.device(device)
-
-        def moved(value: Any) -> Any:
-            if not isinstance(value, Tensor) or value.device == device:
-                return value
-            if device.type == "cuda" and value.device.type == "cpu":
-                # Otherwise this would wait for what the GPU is at.
-                value = value.contiguous().pin_memory()
-            return value.to(device, non_blocking=True)
-
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        if device.type == "cuda" and self.target_input.device.type == "cpu":
-            values["places"] = filled_up(self.target_index, self.target_input.numel())
-        return replace(self, **{name: moved(value) for name, value in values.items()})
+        index = usual_rows(self.target_index, self.target_input.numel(), device)
+        values: dict[str, Any] = {
+            field.name: moved(value, device)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        values["places"] = moved(index, device)
+        return replace(self, **values)
 
     def cut(self, pieces: int) -> list[Batch]:
         """Cut into `pieces` of nearly equal rows, each padded only to its own longest row."""
@@ -158,15 +154,6 @@ def pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     for i, row in enumerate(rows):
         ids[i, : len(row)] = row
     return torch.from_numpy(ids), torch.from_numpy(lengths)
-
-
-def filled_up(places: Tensor, positions: int) -> Tensor:
-    """Places of tokens among so many positions, and behind them some of the padding, up to a
-    multiple of MULTIPLE: cuBLAS looks for the best way to multiply for every number of rows that it
-    meets, and there are as many as batches otherwise."""
-    padding = torch.ones(positions, dtype=torch.bool)
-    padding[places] = False
-    return torch.cat([places, padding.nonzero()[: -len(places) % MULTIPLE, 0]])
 
 
 def length_mask(lengths: Tensor, longest: int) -> Tensor:

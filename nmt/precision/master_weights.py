@@ -11,8 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from nmt.kernels.lstm import flatten_weights
 from nmt.model.graph import LayerStack
-from nmt.model.lstm import in_one_block
 
 
 class MasterWeights:
@@ -27,9 +27,7 @@ class MasterWeights:
         for name, parameter in self._working.items():
             parameter.data = parameter.data.to(torch.bfloat16)
             parameter.register_post_accumulate_grad_hook(self._moving_into(self.parameters[name]))
-        for module in stack.modules():
-            if isinstance(module, nn.LSTM):
-                in_one_block(module)
+        flatten_weights(stack)
 
     @staticmethod
     def _moving_into(master: nn.Parameter) -> Callable[[Tensor], None]:

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from nmt.kernels.lstm import flatten_weights
 from nmt.model.context import EVALUATION
 from nmt.model.graph import BATCH, Node
 from nmt.model.layer import Layer
-from nmt.model.lstm import LstmLayer, in_one_block
 
 
 class PaddedSource:
@@ -26,8 +26,7 @@ class PaddedSource:
         self._nodes = nodes
         self._layers = {node.name: layers[node.name].to(dtype).eval() for node in nodes}
         for layer in self._layers.values():
-            if isinstance(layer, LstmLayer):
-                in_one_block(layer.lstm)
+            flatten_weights(layer)
         self.device = next(self._layers[nodes[0].name].parameters()).device
 
     def __call__(self, ids: Tensor, lengths: Tensor) -> dict[str, Tensor]:

@@ -19,6 +19,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nmt.kernels import kernels_for
+from nmt.kernels.attention import StepScores
+from nmt.kernels.lstm import lstm_cell
 from nmt.model.attention import Attention, AttentionKeys
 from nmt.model.batch import length_mask
 from nmt.model.clip import LOGITS
@@ -29,9 +31,6 @@ from nmt.precision.formats import Format, Weights
 from nmt.runtime.packing import Packing
 from nmt.runtime.state import Sources, Words
 
-# exp(2 * 43) and its inverse are normal numbers of fp32, so that no product of two is 0 * inf.
-LARGEST_ENERGY = 43.0
-ENERGIES = 2**19  # numbers that attention keeps at a time: 2 MB
 MULTIPLE = 256  # of pieces that are scored
 LSTM_BOUND = 1.0  # of sigmoid times tanh
 
@@ -143,29 +142,12 @@ class LstmScan(_Lstm):
 
 def _matrices(layer: LstmLayer) -> tuple[Tensor, Tensor, Tensor]:
     """Weights of the inputs and of the state, and the sum of both biases, as `lstm_cell` wants
-    them."""
-    # tanh x = 2 sigmoid(2 x) - 1: with the cell's rows doubled, one sigmoid serves all gates.
-    # On a CPU it takes a fraction of the time of tanh. Doubling is exact.
+    them: with the cell's rows doubled, which is exact."""
     weight_ih, weight_hh, bias_ih, bias_hh = layer.lstm.parameters()
     double = torch.ones(4, 1, device=bias_ih.device)
     double[2] = 2  # PyTorch's order: input, forget, cell, output
     double = double.repeat_interleave(layer.lstm.hidden_size, 0)
     return weight_ih * double, weight_hh * double, (bias_ih + bias_hh) * double[:, 0]
-
-
-def lstm_cell(
-    gates: Tensor, c: Tensor, bound: float | None, out: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Gates (R, 4H) with the cell's rows doubled, written over, and c (R, H) → the next h (in
-    `out`, if it is given) and c, which stays within `bound` if there is one; all in fp32."""
-    # A number of Python's as an operand would become a tensor first, which takes as long as the
-    # operation itself for a single sentence.
-    let_in, keep, cell, let_out = gates.sigmoid_().view(len(c), 4, -1).unbind(1)
-    c = (c * keep).addcmul_(let_in, cell, value=2).sub_(let_in)
-    if bound is not None:
-        c.clamp_(-bound, bound)
-    h = torch.addcmul(let_out.neg(), (c + c).sigmoid_(), let_out, value=2, out=out)
-    return h, c
 
 
 class KeysStep:
@@ -182,21 +164,14 @@ class KeysStep:
 
 
 class AttentionStep:
-    """Queries (R, H) of K hypotheses against their sentence's keys, which are there once.
-
-    v · tanh(q + k) = Σ v - 2 v · 1 / (1 + exp(2 q) exp(2 k)), and the softmax does not see the
-    first term. The exponentials are taken of the queries and the keys alone, not of all their sums,
-    of which there are S times as many. (A GPU's kernel takes them itself.)
-    """
+    """Queries (R, H) of K hypotheses against their sentence's keys, which are there once."""
 
     def __init__(self, layer: Attention, form: Format, query_bound: float, bound: float) -> None:
         self.form = form
         width = layer.query_weight.shape[1]
         self._query = form.linear(layer.query_weight, layer.bias, [(width, query_bound)])
-        self._weight = layer.score_weight[0].float()
-        self.score_weight = -2 * self._weight
+        self._scores = StepScores(layer.score_weight)
         self.device = layer.bias.device
-        self.one = torch.ones((), device=self.device)
         self.bound = bound  # a context is a mean of vectors of the memory
 
     def sources(self, keys: Tensor, memory: Tensor, packing: Packing) -> Sources:
@@ -213,37 +188,14 @@ class AttentionStep:
         bias = torch.zeros(there.shape, device=self.device)
         bias.masked_fill_(~there, float("-inf"))
         memory = self.form.decode(memory.to(self.device), self.bound).float()
-        keys = keys.to(self.device)
-        return keys if kernels_for(keys) is not None else _exponential(keys), memory, bias
+        return self._scores.keys(keys.to(self.device)), memory, bias
 
     def __call__(self, queries: Tensor, sources: Sources) -> tuple[Tensor, Tensor]:
         """(R, H) → coded contexts (R, H), and weights (B, K, S) in fp32, rows summing to 1."""
-        B, _, A = sources.keys.shape
-        projected = self._query(queries.to(self.device))
-        if (own := kernels_for(projected)) is not None:
-            scores = own.additive_scores(projected.view(B, -1, A), sources.keys, self._weight)
-        else:
-            q = _exponential(projected).view(B, -1, 1, A)
-            scores = self._scores(q, sources.keys[:, None])
+        scores = self._scores(self._query(queries.to(self.device)), sources.keys)
         weights = scores.add_(sources.bias[:, None]).softmax(-1)
         context = torch.bmm(weights, sources.memory).flatten(0, 1)
         return self.form.encode(context, self.bound), weights
-
-    def _scores(self, q: Tensor, keys: Tensor) -> Tensor:
-        """Exponentials (B, K, 1, A) and (B, 1, S, A) → (B, K, S)."""
-        B, K, _, A = q.shape
-        S = keys.shape[2]
-        if q.is_cuda:
-            return torch.addcmul(self.one, q, keys).reciprocal_() @ self.score_weight
-        # A step's largest tensor by far, made in parts that stay in the caches.
-        some = min(B, max(1, ENERGIES // (K * S * A)))
-        energies, scores = q.new_empty(some, K, S, A), q.new_empty(B, K, S)
-        for first in range(0, B, some):
-            part = energies[: min(some, B - first)]
-            rows = slice(first, first + some)
-            torch.addcmul(self.one, q[rows], keys[rows], out=part).reciprocal_()
-            torch.mv(part.view(-1, A), self.score_weight, out=scores[rows].view(-1))
-        return scores
 
 
 class OutputStep:
@@ -312,7 +264,3 @@ class _Scores:
         if self._bias is not None:
             logits.add_(self._bias)
         return logits.clamp_(-LOGITS, LOGITS) if self._clipped else logits
-
-
-def _exponential(x: Tensor) -> Tensor:
-    return x.float().clamp(-LARGEST_ENERGY, LARGEST_ENERGY).mul_(2).exp_()

@@ -21,8 +21,8 @@ from nmt.decoding.beam import (  # noqa: E402 - as below
     candidates_of_keys,
 )
 from nmt.kernels import gpu as kernels  # noqa: E402 - it needs Triton
+from nmt.kernels.lstm import lstm_cell  # noqa: E402
 from nmt.model.batch import EOS, PAD  # noqa: E402
-from nmt.runtime.steps import lstm_cell  # noqa: E402
 
 DEVICE = "cuda" if GPU else "cpu"
 

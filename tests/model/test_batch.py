@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nmt.model import batch as module
-from nmt.model.batch import BOS, EOS, PAD, Batch, filled_up, length_mask, pad
+from nmt.model.batch import BOS, EOS, PAD, Batch, length_mask, pad
 
 
 def rows(*lists: list[int]) -> list[np.ndarray]:
@@ -118,14 +117,6 @@ def test_to_keeps_everything(random_batch: Callable[..., Batch]) -> None:
     moved = piece.to("cpu")
     assert (moved.first_row, moved.global_shape) == (piece.first_row, piece.global_shape)
     assert torch.equal(moved.target_output, piece.target_output)
-
-
-def test_places_are_filled_up_with_padding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MULTIPLE", 4)
-    places = torch.tensor([0, 1, 2, 5, 6])
-    assert filled_up(places, 10).tolist() == [0, 1, 2, 5, 6, 3, 4, 7]
-    assert filled_up(places, 7).tolist() == [0, 1, 2, 5, 6, 3, 4]  # there is no more
-    assert filled_up(torch.arange(8), 10).tolist() == list(range(8))
 
 
 def test_pad_and_mask() -> None:

@@ -1,16 +1,13 @@
 import itertools
-from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from nmt.kernels.lstm_cpu import wide_lstm
 from nmt.model.batch import length_mask
 from nmt.model.context import EVALUATION
-from nmt.model.layer import State
-from nmt.model.lstm import LstmLayer, ReversedLstmLayer, reversal_index, usual_lstm
+from nmt.model.lstm import LstmLayer, ReversedLstmLayer, reversal_index
 
 LENGTHS = torch.tensor([5, 2, 7, 1])
 B, S, H = 4, 7, 6
@@ -122,64 +119,3 @@ def test_reversal_index_is_its_own_inverse() -> None:
     assert index.tolist()[1] == [1, 0, 2, 3, 4, 5, 6]
     assert index.tolist()[2] == [6, 5, 4, 3, 2, 1, 0]
     assert torch.equal(index.gather(1, index), torch.arange(S).expand(B, S))
-
-
-def wide(dtype: torch.dtype) -> tuple[nn.LSTM, Tensor, tuple[Tensor, Tensor]]:
-    """A layer whose input is wider than its state, an input, and a state to start from."""
-    torch.manual_seed(0)
-    lstm = nn.LSTM(2 * H, H, batch_first=True).to(dtype)
-    x, h, c = torch.randn(B, S, 2 * H), torch.randn(B, H), torch.randn(B, H)
-    return lstm, x.to(dtype).requires_grad_(), (h.to(dtype), c.to(dtype))
-
-
-def run(
-    function: Callable[[nn.LSTM, Tensor, State], tuple[Tensor, State]],
-    lstm: nn.LSTM,
-    x: Tensor,
-    state: State,
-) -> list[Tensor]:
-    """Output and state after it, then the gradients of everything, from gradients that differ at
-    every place."""
-    state = tuple(s.clone().requires_grad_() for s in state)
-    output, after = function(lstm, x, state)
-    outputs = [output, *after]
-    weights = [torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view(y.shape) for y in outputs]
-    found = torch.autograd.grad(outputs, [x, *state, *lstm.parameters()], weights)
-    return [*outputs, *found]
-
-
-@pytest.mark.parametrize("from_state", [False, True])
-def test_the_wide_lstm_equals_pytorch_s(from_state: bool) -> None:
-    lstm, x, state = wide(torch.float64)
-    given = state if from_state else ()
-    expected = run(usual_lstm, lstm, x, given)
-    for ours, theirs in zip(run(wide_lstm, lstm, x, given), expected, strict=True):
-        torch.testing.assert_close(ours, theirs)
-
-
-def test_the_wide_lstm_in_bf16_is_as_exact_as_bf16_is() -> None:
-    exact, x, state = wide(torch.float64)
-    rounded, x_16, state_16 = wide(torch.bfloat16)
-    expected = run(usual_lstm, exact, x, state)
-    for ours, theirs in zip(run(wide_lstm, rounded, x_16, state_16), expected, strict=True):
-        assert ours.dtype == torch.bfloat16
-        assert (ours.double() - theirs).norm() < 0.02 * theirs.norm()
-
-
-def test_only_training_in_bf16_takes_the_wide_lstm(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken = []
-
-    def noted(lstm: nn.LSTM, x: Tensor, state: State) -> tuple[Tensor, State]:
-        taken.append(1)
-        return wide_lstm(lstm, x, state)
-
-    monkeypatch.setattr("nmt.model.lstm.wide_lstm", noted)
-    for dtype, width, training in [
-        (torch.bfloat16, 2 * H, True),
-        (torch.float32, 2 * H, True),
-        (torch.bfloat16, H, True),
-        (torch.bfloat16, 2 * H, False),
-    ]:
-        with torch.set_grad_enabled(training):
-            layer(LstmLayer, width).to(dtype)([inputs(width).to(dtype)], (), EVALUATION)
-    assert taken == [1]
