@@ -127,12 +127,17 @@ def test_commands_are_right(
 
 
 def split_arguments(arguments: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
+    """Overrides, and hydra's options; of a sweep, the first value of each list."""
     overrides, options, words = [], {}, iter(arguments)
     for word in words:
         if word in OPTIONS_WITH_VALUE:
             options[word] = next(words)
+        elif word == "-m":
+            options[word] = ""
         else:
             overrides.append(word)
+    if "-m" in options:
+        overrides = [word if "[" in word else word.partition(",")[0] for word in overrides]
     return overrides, options
 
 
