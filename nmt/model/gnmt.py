@@ -20,7 +20,7 @@ from nmt.model.attention import Attention, AttentionKeys
 from nmt.model.clip import Clip
 from nmt.model.embedding import Embedding
 from nmt.model.graph import Axis, LayerGraph, Node, PerPosition
-from nmt.model.lstm import LstmLayer, ReversedLstmLayer
+from nmt.model.lstm import LstmLayer
 from nmt.model.output import Output
 
 SOURCE_TIME, TARGET_TIME = 1, 2  # places in a batch's global shape
@@ -51,7 +51,7 @@ def gnmt(config: ModelConfig, vocabulary: int, clip: Clip | None = None) -> Laye
         lstm(first[0], ("source_embedding",), 0, Axis.SOURCE),
         Node(
             first[1],
-            partial(ReversedLstmLayer, first[1], H, H, rate, 0, SOURCE_TIME, clip),
+            partial(LstmLayer, first[1], H, H, rate, 0, SOURCE_TIME, clip, reverse=True),
             ("source_embedding", "batch.source_lengths"),
             Axis.SOURCE,
             vectors,

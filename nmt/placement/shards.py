@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from nmt.placement.cost import LayerCost, Profile, TaskCosts
 
-LSTM = ("LstmLayer", "ReversedLstmLayer")
+LSTM = ("LstmLayer",)
 OUTPUT = "Output"
 NORMALISING = 0.1  # part of the output layer's time that is the softmax and the loss
 

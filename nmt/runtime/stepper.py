@@ -21,7 +21,7 @@ from nmt.model.batch import EOS, pad
 from nmt.model.embedding import Embedding
 from nmt.model.graph import BATCH, LayerGraph, Node, canonical_name
 from nmt.model.layer import Layer
-from nmt.model.lstm import LstmLayer, ReversedLstmLayer
+from nmt.model.lstm import LstmLayer
 from nmt.model.output import Output
 from nmt.model.shortlist import Shortlist
 from nmt.precision.formats import FloatFormat, Format
@@ -103,8 +103,7 @@ class Stepper:
             case LstmLayer() if target:
                 return LstmStep(layer, form, bounds)
             case LstmLayer():
-                reverse = isinstance(layer, ReversedLstmLayer)
-                return LstmScan(layer, form, bounds, reverse)
+                return LstmScan(layer, form, bounds)
             case AttentionKeys():
                 return KeysStep(layer, form, *bounds)
             case Attention():

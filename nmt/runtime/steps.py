@@ -109,14 +109,12 @@ class LstmStep(_Lstm):
 class LstmScan(_Lstm):
     """All time steps of a source-side layer."""
 
-    def __init__(
-        self, layer: LstmLayer, form: Format, bounds: Sequence[float], reverse: bool
-    ) -> None:
+    def __init__(self, layer: LstmLayer, form: Format, bounds: Sequence[float]) -> None:
         super().__init__(layer, form, bounds)
         weight_ih, weight_hh, bias = _matrices(layer)
         self._linear = form.linear(weight_ih, bias, self.inputs)
         self._recurrent = form.linear(weight_hh, None, [(self.hidden, LSTM_BOUND)])
-        self._reverse = reverse
+        self._reverse = layer.reverse
 
     def __call__(self, inputs: Sequence[Tensor], packing: Packing) -> Tensor:
         """Inputs (N, ·) side by side → (N, H)."""

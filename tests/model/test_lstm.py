@@ -7,15 +7,16 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from nmt.model.batch import length_mask
 from nmt.model.context import EVALUATION
-from nmt.model.lstm import LstmLayer, ReversedLstmLayer, reversal_index
+from nmt.model.lstm import LstmLayer
+from nmt.model.recurrent import reversal_index
 
 LENGTHS = torch.tensor([5, 2, 7, 1])
 B, S, H = 4, 7, 6
 
 
-def layer(kind: type[LstmLayer], width: int = H, residuals: int = 0) -> LstmLayer:
+def layer(width: int = H, residuals: int = 0, reverse: bool = False) -> LstmLayer:
     torch.manual_seed(0)
-    return kind("layer", width, H, 0.0, residuals, 1).double()
+    return LstmLayer("layer", width, H, 0.0, residuals, 1, reverse=reverse).double()
 
 
 def inputs(width: int = H) -> Tensor:
@@ -37,7 +38,7 @@ def slow_lstm(lstm: nn.LSTM, x: Tensor) -> Tensor:
 
 
 def test_equals_the_equations() -> None:
-    forward, x = layer(LstmLayer), inputs()
+    forward, x = layer(), inputs()
     output, (h, c), _ = forward([x], (), EVALUATION)
     assert output.shape == (B, S, H)
     assert h.shape == c.shape == (B, H)
@@ -47,7 +48,7 @@ def test_equals_the_equations() -> None:
 
 
 def test_several_inputs_stand_side_by_side() -> None:
-    forward, x = layer(LstmLayer, 2 * H), inputs(2 * H)
+    forward, x = layer(2 * H), inputs(2 * H)
     both = forward([x[..., :H], x[..., H:]], (), EVALUATION).value
     one = forward([x], (), EVALUATION).value
     assert torch.equal(both, one)
@@ -56,8 +57,8 @@ def test_several_inputs_stand_side_by_side() -> None:
 @pytest.mark.parametrize("residuals", [1, 2])
 def test_residuals_add_the_first_inputs_alone(residuals: int) -> None:
     halves = inputs(2 * H).split(H, -1)
-    plain, plain_state, _ = layer(LstmLayer, 2 * H)(halves, (), EVALUATION)
-    with_residuals = layer(LstmLayer, 2 * H, residuals)
+    plain, plain_state, _ = layer(2 * H)(halves, (), EVALUATION)
+    with_residuals = layer(2 * H, residuals)
     output, state, _ = with_residuals(halves, (), EVALUATION)
     torch.testing.assert_close(output, plain + sum(halves[:residuals]))
     assert all(torch.equal(a, b) for a, b in zip(state, plain_state, strict=True))
@@ -68,7 +69,7 @@ def test_residuals_add_the_first_inputs_alone(residuals: int) -> None:
 def test_chunks_of_time_with_the_state_handed_on_equal_the_whole(
     bounds: tuple[int, ...], residuals: int
 ) -> None:
-    forward, x = layer(LstmLayer, residuals=residuals), inputs()
+    forward, x = layer(residuals=residuals), inputs()
     whole, (h, c), _ = forward([x], (), EVALUATION)
     state: tuple[Tensor, ...] = ()
     chunks = []
@@ -81,7 +82,7 @@ def test_chunks_of_time_with_the_state_handed_on_equal_the_whole(
 
 
 def test_gradients_flow_through_the_state() -> None:
-    forward, x = layer(LstmLayer), inputs().requires_grad_()
+    forward, x = layer(), inputs().requires_grad_()
     forward([x], (), EVALUATION).value[:, -1].sum().backward()
     whole, x.grad = x.grad, None
     state = forward([x[:, :3]], (), EVALUATION).state
@@ -93,7 +94,7 @@ def test_gradients_flow_through_the_state() -> None:
 
 
 def test_reversed_equals_a_packed_bidirectional_layer() -> None:
-    backward, x = layer(ReversedLstmLayer), inputs()
+    backward, x = layer(reverse=True), inputs()
     reference = nn.LSTM(H, H, batch_first=True, bidirectional=True).double()
     with torch.no_grad():
         for name, value in backward.lstm.named_parameters():
@@ -107,7 +108,7 @@ def test_reversed_equals_a_packed_bidirectional_layer() -> None:
 
 
 def test_reversed_equals_the_equations_on_each_reversed_sentence() -> None:
-    backward, x = layer(ReversedLstmLayer), inputs()
+    backward, x = layer(reverse=True), inputs()
     output = backward([x, LENGTHS], (), EVALUATION).value
     for row, length in enumerate(LENGTHS.tolist()):
         expected = slow_lstm(backward.lstm, x[row, :length].flip(0)).flip(0)
@@ -119,3 +120,10 @@ def test_reversal_index_is_its_own_inverse() -> None:
     assert index.tolist()[1] == [1, 0, 2, 3, 4, 5, 6]
     assert index.tolist()[2] == [6, 5, 4, 3, 2, 1, 0]
     assert torch.equal(index.gather(1, index), torch.arange(S).expand(B, S))
+
+
+def test_a_reversed_layer_adds_its_inputs_where_they_stand() -> None:
+    halves = list(inputs(2 * H).split(H, -1))
+    plain = layer(2 * H, reverse=True)([*halves, LENGTHS], (), EVALUATION).value
+    summed = layer(2 * H, 2, reverse=True)([*halves, LENGTHS], (), EVALUATION).value
+    torch.testing.assert_close(summed, plain + halves[0] + halves[1])

@@ -15,7 +15,7 @@ from nmt.model.batch import Batch
 from nmt.model.clip import Clip
 from nmt.model.embedding import Embedding
 from nmt.model.graph import Axis, LayerGraph, Node, PerPosition
-from nmt.model.lstm import LstmLayer, ReversedLstmLayer
+from nmt.model.lstm import LstmLayer
 from nmt.model.output import Output
 from nmt.parallel.executor import OptimizerFactory
 from nmt.parallel.local import LocalExecutor
@@ -49,7 +49,7 @@ def random_graph(chance: random.Random, rates: Sequence[float] = (0.0, 0.3)) -> 
         nodes.append(Node(name, build, tuple(inputs), axis, VECTORS, {}))
 
     def reversed_lstm(name: str) -> None:
-        build = partial(ReversedLstmLayer, name, H, H, rate, 1, 1)
+        build = partial(LstmLayer, name, H, H, rate, 1, 1, reverse=True)
         inputs = (nodes[-1].name, "batch.source_lengths")
         nodes.append(Node(name, build, inputs, Axis.SOURCE, VECTORS, {}, chunkable=False))
 
