@@ -213,10 +213,11 @@ def _given(config: PlaceConfig, problem: Problem, plan: Plan) -> tuple[Problem, 
             f"`micro_batches` and `chunks` must have {granularity[0]} and {granularity[1]} among "
             f"them, as `{file}`, but do not."
         )
-    left = list(enumerate(problem.cluster.names))
+    cluster = problem.cluster
+    left = list(enumerate(zip(cluster.hosts, cluster.names, strict=True)))
     where = []
-    for device in plan.devices:
-        found = next((entry for entry in left if entry[1] == device), None)
+    for i, device in enumerate(plan.devices):
+        found = next((entry for entry in left if entry[1] == (plan.host_of(i), device)), None)
         if found is None:
             raise PlanError(
                 f"`{file}` must be for devices of `cluster={config.cluster.name}`, but has one "

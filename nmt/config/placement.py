@@ -38,7 +38,10 @@ PlannerName = Literal[
 class DeviceConfig(Settings):
     """One device of a cluster."""
 
-    name: Text = Field(description="As torch calls it: cpu, cuda:0.")
+    name: Text = Field(description="As torch calls it on its machine: cpu, cuda:0.")
+    host: str = Field(
+        default="", description="The machine that it is in, by any name; empty: one for all."
+    )
     speed: PositiveFloat = Field(
         default=1.0, description="How many times faster it is than the device of the profile."
     )

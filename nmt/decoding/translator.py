@@ -245,6 +245,7 @@ def _devices(
     if not isinstance(plan, Plan):
         plan = Plan.load(plan)
     plan.validate_against(graph.name, graph.names)
+    plan.require_one_host()
     for name in plan.devices:
         _check_device(name, PlanError)
     return plan.device_of

@@ -20,11 +20,15 @@ from nmt.parallel.world import is_worker, world
 TIMEOUT = timedelta(hours=2)
 
 
-def backend_for(devices: Sequence[str], one_process: bool = False) -> str:
-    """How the processes of these devices talk: NCCL where each has a GPU of its own, otherwise gloo
-    (NCCL refuses two processes on one GPU, and knows no CPU)."""
-    own_gpus = all(device.startswith("cuda") for device in devices)
-    return "nccl" if own_gpus and len(set(devices)) == len(devices) and not one_process else "gloo"
+def backend_for(
+    devices: Sequence[str], hosts: Sequence[str] = (), one_process: bool = False
+) -> str:
+    """How the processes of these devices (on these machines, if there are several) communicate:
+    over NCCL where each has a GPU of its own, otherwise over gloo (NCCL refuses two processes on
+    one GPU, and has no CPU)."""
+    gpus = all(device.startswith("cuda") for device in devices)
+    places = set(zip(hosts or [""] * len(devices), devices, strict=True))
+    return "nccl" if gpus and len(places) == len(devices) and not one_process else "gloo"
 
 
 def join(backend: str) -> None:

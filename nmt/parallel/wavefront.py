@@ -139,7 +139,7 @@ class WavefrontExecutor(group.GroupMember):
     def _join(self, plan: Plan, copies: int) -> None:
         """Find out which devices of which copy this process drives."""
         one_process = world().size == copies and len(plan.devices) > 1
-        group.join(group.backend_for(plan.devices, one_process))
+        group.join(group.backend_for(plan.devices, plan.hosts, one_process))
         processes, devices = dist.get_world_size(), len(plan.devices)
         if processes not in (copies, copies * devices):
             raise PlanError(

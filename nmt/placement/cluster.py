@@ -15,6 +15,7 @@ class Cluster:
     def __init__(self, config: ClusterConfig) -> None:
         self.config = config
         self.names = [device.name for device in config.devices]
+        self.hosts = [device.host for device in config.devices]
         self.speeds = [device.speed for device in config.devices]
         self._links: dict[tuple[int, int], LinkConfig] = {}
         for pair in config.pairs:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from nmt.config import Settings, read
 from nmt.errors import ConfigurationError, PlanError
@@ -23,6 +23,10 @@ class Plan(Settings):
 
     graph: str = Field(description="Name of the graph of layers that this plan is for.")
     devices: list[str] = Field(min_length=1, description="Devices, such as cpu or cuda:0.")
+    hosts: list[str] = Field(
+        default_factory=list,
+        description="The machine of each device, by any name; empty: all are on one machine.",
+    )
     placement: dict[str, int] = Field(description="Layer → position in `devices`.")
     micro_batches: int = Field(
         default=1, ge=1, description="Micro-batches that a batch is split into."
@@ -44,9 +48,34 @@ class Plan(Settings):
     seconds: float | None = Field(default=None, description="Predicted seconds of a step.")
     memory: list[float] = Field(default_factory=list, description="Predicted bytes of each device.")
 
+    @model_validator(mode="after")
+    def _hosts_fit(self) -> Plan:
+        if self.hosts and len(self.hosts) != len(self.devices):
+            raise ValueError(
+                f"`hosts` must name a machine for each of {len(self.devices)} devices, or none, "
+                f"but names {len(self.hosts)} instead."
+            )
+        return self
+
     def device_of(self, layer: str) -> str:
         """The device that runs `layer`."""
         return self.devices[self.placement[layer]]
+
+    def host_of(self, device: int) -> str:
+        """The machine of a device, by its position; "" where all are on one machine."""
+        return self.hosts[device] if self.hosts else ""
+
+    def require_one_host(self) -> None:
+        """Check that one machine has all devices.
+
+        Raises:
+            PlanError: they are on several.
+        """
+        if len(hosts := sorted(set(self.hosts))) > 1:
+            raise PlanError(
+                f"The plan must have all its devices on one machine to be run from here, but has "
+                f"them on {', '.join(hosts)}; start a process for each device with torchrun."
+            )
 
     def validate_against(self, graph: str, layers: Sequence[str]) -> None:
         """Check that every layer of the graph has a device.
@@ -70,12 +99,23 @@ class Plan(Settings):
                     f"The plan must put `{layer}` on one of its {len(self.devices)} devices, "
                     f"but puts it on number {device} instead."
                 )
-
+        self._check_costs(layers)
         if idle := set(range(len(self.devices))) - set(self.placement.values()):
             raise PlanError(
                 f"The plan must give each of its {len(self.devices)} devices a layer, "
                 f"but number {min(idle)} has none."
             )
+
+    def _check_costs(self, layers: Sequence[str]) -> None:
+        """Costs are of one unit, seconds: those of some layers cannot stand beside guesses."""
+        for field in ("costs", "forward_costs"):
+            costs: dict[str, float] = getattr(self, field)
+            missing = [layer for layer in layers if layer not in costs]
+            if costs and missing:
+                raise PlanError(
+                    f"The plan's `{field}` must have seconds for every layer, or be empty, but "
+                    f"have none for `{missing[0]}`; make the plan anew with `nmt-place`."
+                )
 
     def orders(
         self, layers: Layers, factors: Sequence[Mapping[str, float]] = ()
@@ -133,7 +173,8 @@ class Plan(Settings):
             share = sum(self.costs.get(layer, 0.0) for layer in layers)
             cost = f" {share / total:4.0%} of the time" if total else ""
             memory = f" {self.memory[i] / 1e6:.0f} MB" if self.memory else ""
-            lines.append(f"  {i} {device}:{cost}{memory} {' '.join(layers)}")
+            host = f"{self.hosts[i]} " if self.hosts else ""
+            lines.append(f"  {i} {host}{device}:{cost}{memory} {' '.join(layers)}")
         if self.seconds is not None:
             lines.append(f"  predicted: {1e3 * self.seconds:.1f} ms a step")
         return "\n".join(lines)
@@ -168,13 +209,13 @@ class Plan(Settings):
 def task_costs(
     costs: Mapping[str, float], forward_costs: Mapping[str, float], graph: TaskGraph
 ) -> Costs:
-    """Seconds of tasks from those of whole layers; where nothing was measured, all layers are the
-    same, and backward takes twice as long as forward."""
-    whole = {layer: costs.get(layer, 3.0) for layer in graph.layers}
-    forward = {layer: forward_costs.get(layer, whole[layer] / 3) for layer in graph.layers}
+    """Seconds of tasks from those of whole layers. Without any, all layers take one unit of time.
+    Without forward ones, backward takes twice as long as forward."""
+    whole = costs or dict.fromkeys(graph.layers, 1.0)
+    forward = forward_costs or {layer: whole[layer] / 3 for layer in graph.layers}
     chunks = {layer: graph.chunks_of(layer) for layer in graph.layers}
     return Costs(
-        {layer: seconds / chunks[layer] for layer, seconds in forward.items()},
+        {layer: forward[layer] / chunks[layer] for layer in graph.layers},
         {layer: (whole[layer] - forward[layer]) / chunks[layer] for layer in graph.layers},
     )
 

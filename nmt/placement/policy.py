@@ -110,8 +110,16 @@ class Samples:
 class PlacementPolicy(nn.Module):
     """From a problem to choices."""
 
-    def __init__(self, hidden: int = 48) -> None:
+    def __init__(self, hidden: int = 48, generator: torch.Generator | None = None) -> None:
+        """`generator` draws the initial values; None: there are none, they will be loaded."""
         super().__init__()
+        with torch.device("meta"):  # no values that the global generator would draw
+            self._build(hidden)
+        self.to_empty(device="cpu")
+        if generator is not None:
+            self._initialise(generator)
+
+    def _build(self, hidden: int) -> None:
         self.hidden = hidden
         features = 6 + KINDS
         self.enter = nn.Linear(features, hidden)
@@ -125,16 +133,31 @@ class PlacementPolicy(nn.Module):
             nn.Linear(hidden + GRANULARITY_FEATURES + 1, hidden), nn.Tanh(), nn.Linear(hidden, 1)
         )
 
+    @torch.no_grad()
+    def _initialise(self, generator: torch.Generator) -> None:
+        """PyTorch's own ranges: ±1/√inputs, for an LSTM ±1/√units."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                bound = module.in_features**-0.5
+            elif isinstance(module, nn.LSTMCell):
+                bound = module.hidden_size**-0.5
+            else:
+                continue
+            for parameter in module.parameters(recurse=False):
+                parameter.uniform_(-bound, bound, generator=generator)
+
     def encode(self, features: Features) -> Tensor:
-        """(G, H)."""
+        """The groups of a problem as the policy sees them: (G, H)."""
         h = torch.tanh(self.enter(features.groups))
         for layer in self.rounds:
             around = [h, features.sources @ h, features.readers @ h]
             h = h + torch.tanh(layer(torch.cat(around, 1)))
         return h
 
-    def sample(self, features: Features, count: int, likeliest: bool = False) -> Samples:
-        """`count` choices, drawn; or the likeliest step by step."""
+    def sample(
+        self, features: Features, count: int, generator: torch.Generator | None = None
+    ) -> Samples:
+        """`count` candidates, drawn with `generator`; without one, the likeliest step by step."""
         encoded = self.encode(features)
         G, D, B = len(encoded), len(features.speeds), count
         scores = self.granularity(
@@ -147,7 +170,7 @@ class PlacementPolicy(nn.Module):
                 1,
             )
         )[:, 0].expand(B, -1)
-        granularities, log_p, entropy = _draw(scores, likeliest)
+        granularities, log_p, entropy = _draw(scores, generator)
 
         h = c = encoded.new_zeros(B, encoded.shape[1])
         busy, full = torch.zeros(B, D), torch.zeros(B, D)
@@ -162,7 +185,7 @@ class PlacementPolicy(nn.Module):
             figures = _device_features(features, g, where, busy, full)  # (B, D, ·)
             both = torch.cat([h, context], 1)[:, None].expand(B, D, -1)
             scores = self.device(torch.cat([both, figures], 2))[..., 0]
-            picked, log_picked, entropy_picked = _draw(scores, likeliest)
+            picked, log_picked, entropy_picked = _draw(scores, generator)
             log_p, entropy = log_p + log_picked, entropy + entropy_picked
             where[:, g] = picked
             rows = torch.arange(B)
@@ -203,11 +226,14 @@ def _device_features(
     )
 
 
-def _draw(scores: Tensor, likeliest: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _draw(scores: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
     """Scores (B, N) → the choice, its log probability, and the entropy, each (B,)."""
     log_p = scores.log_softmax(1)
     p = log_p.exp()
-    chosen = p.argmax(1) if likeliest else torch.multinomial(p, 1)[:, 0]
+    if generator is None:
+        chosen = p.argmax(1)
+    else:
+        chosen = torch.multinomial(p, 1, generator=generator)[:, 0]
     return chosen, log_p.gather(1, chosen[:, None])[:, 0], -(p * log_p).sum(1)
 
 
@@ -227,23 +253,21 @@ def reinforce(
     search: PlanSearch, seed: int, learning: LearningConfig, policy: PlacementPolicy | None = None
 ) -> PlacementPolicy:
     """Spend the search on a policy's choices, learning from each handful → the policy. One that is
-    given goes on learning from where it is."""
-    chance = torch.random.get_rng_state()
-    torch.manual_seed(seed)
-    policy = policy or PlacementPolicy(learning.hidden)
+    given continues to learn from where it is."""
+    generator = torch.Generator().manual_seed(seed)
+    policy = policy or PlacementPolicy(learning.hidden, generator)
     learner = Reinforce(policy.parameters(), learning.learning_rate)
     features = Features.of(search.problem)
     while search.left:
         count = min(learning.samples, search.evaluations - search.used)
-        samples = policy.sample(features, count)
+        samples = policy.sample(features, count, generator)
         rewards = rewards_of(search, samples.choices)
         weight = learning.entropy * (1 - search.part)
         learner.update(0, samples.log_probabilities, samples.entropies, rewards, weight)
         with torch.no_grad():
-            (likeliest,) = policy.sample(features, 1, likeliest=True).choices
+            (likeliest,) = policy.sample(features, 1).choices
         if search.left:
             search.value(likeliest)
-    torch.random.set_rng_state(chance)
     return policy
 
 
@@ -252,34 +276,30 @@ def pretrain(
 ) -> PlacementPolicy:
     """Learn from many problems in turns, each with a baseline of its own → a policy for problems
     that it has never seen."""
-    chance = torch.random.get_rng_state()
-    torch.manual_seed(seed)
-    policy = PlacementPolicy(learning.hidden)
+    generator = torch.Generator().manual_seed(seed)
+    policy = PlacementPolicy(learning.hidden, generator)
     learner = Reinforce(policy.parameters(), learning.learning_rate)
     searches = [PlanSearch(problem, evaluations=updates * learning.samples) for problem in problems]
     features = [Features.of(problem) for problem in problems]
     for update in range(updates):
         task = update % len(problems)
-        samples = policy.sample(features[task], learning.samples)
+        samples = policy.sample(features[task], learning.samples, generator)
         rewards = rewards_of(searches[task], samples.choices)
         weight = learning.entropy * (1 - update / updates)
         learner.update(task, samples.log_probabilities, samples.entropies, rewards, weight)
-    torch.random.set_rng_state(chance)
     return policy
 
 
 def ask(search: PlanSearch, seed: int, policy: PlacementPolicy, samples: int) -> None:
     """Spend the search on what a policy says without learning more: first its likeliest choice,
     then what it draws."""
-    chance = torch.random.get_rng_state()
-    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     features = Features.of(search.problem)
     with torch.no_grad():
-        rewards_of(search, policy.sample(features, 1, likeliest=True).choices)
+        rewards_of(search, policy.sample(features, 1).choices)
         while search.left:
             count = min(samples, search.evaluations - search.used)
-            rewards_of(search, policy.sample(features, count).choices)
-    torch.random.set_rng_state(chance)
+            rewards_of(search, policy.sample(features, count, generator).choices)
 
 
 def save_policy(policy: PlacementPolicy, file: Path) -> None:

@@ -140,6 +140,9 @@ class Problem:
         return Plan(
             graph=self.profile.graph,
             devices=[self.cluster.names[device] for device in used],
+            hosts=[self.cluster.hosts[device] for device in used]
+            if any(self.cluster.hosts)
+            else [],
             placement={name: used.index(device) for name, device in placement.items()},
             micro_batches=micro_batches,
             chunks=chunks,

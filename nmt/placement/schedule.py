@@ -58,18 +58,6 @@ class Timeline:
         busy = sum(self.end[task] - start for task, start in self.start.items())
         return 1 - busy / (self.seconds * len(self.orders))
 
-    @property
-    def most_in_flight(self) -> int:
-        """The most micro-batches × layers × chunks whose forward results a device must keep at
-        one time, for their backward tasks: a measure of memory."""
-        most = 0
-        for order in self.orders:
-            kept = 0
-            for task in order:
-                kept += -1 if task.backward else 1
-                most = max(most, kept)
-        return most
-
 
 def schedule(
     graph: TaskGraph,
@@ -224,8 +212,3 @@ def _take(
     for entry in kept:
         heapq.heappush(ready, entry)
     return found
-
-
-def uniform_costs(layers: Sequence[str], backward: float = 2.0) -> Costs:
-    """Every layer the same: for orders where nothing has been measured."""
-    return Costs(dict.fromkeys(layers, 1.0), dict.fromkeys(layers, backward))

@@ -63,7 +63,13 @@ def find_device(config: TrainConfig) -> str:
 
 def _device_of_plan(config: TrainConfig, plan: Plan) -> str:
     gpus = torch.cuda.device_count()
-    for name in plan.devices:
+    if is_worker() and world().size > config.parallel.copies:
+        here = plan.host_of(world().rank % len(plan.devices))
+        own = [name for i, name in enumerate(plan.devices) if plan.host_of(i) == here]
+    else:
+        plan.require_one_host()
+        own = plan.devices
+    for name in own:
         kind, _, number = name.partition(":")
         if kind == "cuda" and int(number or 0) >= gpus:
             raise PlanError(
@@ -111,10 +117,11 @@ def make_executor(
             clip_norm=config.optimizer.clip_norm,
             dtype=dtype,
         )
-    names = devices_of(config, device)
+    names, hosts = devices_of(config, device), list[str]()
     if config.placement.file and parallel.executor == "wavefront":
-        names = Plan.load(config.placement.file).devices
-    group.join(group.backend_for(names, parallel.one_process))
+        given = Plan.load(config.placement.file)
+        names, hosts = given.devices, given.hosts
+    group.join(group.backend_for(names, hosts, parallel.one_process))
     # All measure at the same time, as they will work at the same time; the first one's plan counts.
     own = find_plan(config, graph, data, device)
     plan = group.from_main(lambda: own)

@@ -70,7 +70,7 @@ def test_a_file_that_is_no_profile(tmp_path: Path, text: str) -> None:
         Profile.load(tmp_path / "missing.json")
 
 
-def test_a_cut_that_was_not_measured_comes_from_the_nearest() -> None:
+def test_a_granularity_that_was_not_measured_comes_from_the_nearest() -> None:
     profile = chain([3.0])
     measured = TaskCosts(micro_batches=4, chunks=1, forward={"a": 0.5}, backward={"a": 1.0})
     profile = profile.model_copy(update={"measurements": [*profile.measurements, measured]})

@@ -65,7 +65,7 @@ def test_every_planner_makes_a_plan_within_its_budget(planner: PlannerName) -> N
 
 
 def brute_force(of: Problem) -> float:
-    """The least time of the busiest device over all contiguous cuts and orders of devices."""
+    """The least time of the busiest device over all contiguous partitions and orders of devices."""
     best = float("inf")
     groups = len(of.groups)
     for k in range(1, of.devices + 1):
@@ -139,13 +139,12 @@ def test_searches_find_what_no_contiguous_plan_has() -> None:
 def test_reinforce_learns() -> None:
     """What it draws at the end is far better than what it draws at the start."""
     of = problem(random_chain(3, 12), cluster([1, 1, 1, 1]), objective="bottleneck")
-    torch.manual_seed(1)
-    fresh, features = PlacementPolicy(LEARNING.hidden), Features.of(of)
+    fresh = PlacementPolicy(LEARNING.hidden, torch.Generator().manual_seed(1))
+    features = Features.of(of)
 
     def mean(policy: PlacementPolicy) -> float:
-        torch.manual_seed(2)
         with torch.no_grad():
-            choices = policy.sample(features, 64).choices
+            choices = policy.sample(features, 64, torch.Generator().manual_seed(2)).choices
         return sum(of.value(choice).seconds for choice in choices) / 64
 
     before = mean(fresh)
@@ -182,9 +181,9 @@ def test_a_policy_is_kept(tmp_path: Path) -> None:
     ask(direct, 1, policy, LEARNING.samples)
     assert [one.history for one in searches] == [direct.history] * 2
     assert direct.used == 20
-    going_on = PlanSearch(of, 20)
-    plan_with("reinforce", going_on, 1, LEARNING, str(file))
-    assert going_on.best is not None
+    continued = PlanSearch(of, 20)
+    plan_with("reinforce", continued, 1, LEARNING, str(file))
+    assert continued.best is not None
 
 
 def test_what_is_no_policy(tmp_path: Path) -> None:

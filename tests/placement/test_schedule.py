@@ -4,13 +4,29 @@ import random
 
 import pytest
 
-from nmt.placement.schedule import Costs, Rule, Timeline, schedule, uniform_costs
+from nmt.placement.schedule import Costs, Rule, Timeline, schedule
 from nmt.placement.tasks import LayerInfo, Task, TaskGraph, check_orders
 
 RULES: tuple[Rule, ...] = ("gpipe", "1f1b", "wavefront")
 # A pipeline of two layers of one axis.
 CHAIN = {"a": LayerInfo((), "x", True), "b": LayerInfo(("a",), "x", True)}
 PLACEMENT = {"a": 0, "b": 1}
+
+
+def uniform_costs(layers: list[str]) -> Costs:
+    """Every layer the same; backward takes twice as long as forward."""
+    return Costs(dict.fromkeys(layers, 1.0), dict.fromkeys(layers, 2.0))
+
+
+def most_in_flight(timeline: Timeline) -> int:
+    """The most forward results that a device must keep at one time for its backward tasks."""
+    most = 0
+    for order in timeline.orders:
+        kept = 0
+        for task in order:
+            kept += -1 if task.backward else 1
+            most = max(most, kept)
+    return most
 
 
 def names(timeline: Timeline) -> list[str]:
@@ -27,7 +43,7 @@ def test_gpipe_by_hand() -> None:
     # Device 1 starts after 1 and works 9; then device 0 needs 2 for the last backward pass.
     assert found.seconds == 12
     assert found.idle == pytest.approx(1 - 18 / 24)
-    assert found.most_in_flight == 3
+    assert most_in_flight(found) == 3
 
 
 def test_1f1b_by_hand() -> None:
@@ -35,7 +51,7 @@ def test_1f1b_by_hand() -> None:
     found = schedule(graph, PLACEMENT, 2, uniform_costs(list(CHAIN)), "1f1b")
     assert names(found) == ["F0 F1 B0 F2 B1 F3 B2 B3", "F0 B0 F1 B1 F2 B2 F3 B3"]
     assert found.seconds == 1 + 4 * 3 + 2
-    assert found.most_in_flight == 2
+    assert most_in_flight(found) == 2
 
 
 def test_a_wave_in_time_fills_a_pipeline_sooner() -> None:
@@ -61,8 +77,8 @@ def test_a_bound_on_micro_batches_on_their_way() -> None:
     costs = Costs({"a": 1, "b": 10}, {"a": 1, "b": 10})  # b is the slow one
     for bound in (1, 2, 3):
         found = schedule(graph, PLACEMENT, 2, costs, "1f1b", in_flight=bound)
-        assert found.most_in_flight == bound
-    assert schedule(graph, PLACEMENT, 2, costs, "gpipe").most_in_flight == 8
+        assert most_in_flight(found) == bound
+    assert most_in_flight(schedule(graph, PLACEMENT, 2, costs, "gpipe")) == 8
 
 
 @pytest.mark.parametrize("seed", range(30))
