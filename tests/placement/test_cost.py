@@ -78,3 +78,36 @@ def test_a_granularity_that_was_not_measured_comes_from_the_nearest() -> None:
     assert profile.seconds(8, 1).forward["a"] == 0.25
     assert profile.seconds(4, 2).backward["a"] == 0.5
     assert profile.seconds(1, 1).forward["a"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("forward_compute_time=2.000", "forward_compute_time=fast", "four figures must follow"),
+        ("parameter_size=64.000", "parameter_size=", "four figures must follow"),
+        (" -- forward_compute_time", " forward_compute_time", "must be a node or an edge"),
+        ("\tnode1", "\tnode7", "names `node7`, which is no node"),
+    ],
+)
+def test_damaged_lines(old: str, new: str, sentence: str) -> None:
+    assert old in PIPEDREAM
+    with pytest.raises(PlanError, match=sentence):
+        from_pipedream(PIPEDREAM.replace(old, new), "graph.txt")
+
+
+def test_sizes_must_have_been_measured() -> None:
+    with pytest.raises(
+        PlanError, match="must have been measured with 4 micro-batches and 2 chunks"
+    ):
+        chain([1.0]).factors(4, 2, [{"sentences": 1, "source": 5}])
+
+
+def test_whole_costs_are_those_of_all_tasks() -> None:
+    profile = chain([3.0])
+    coarse = TaskCosts(micro_batches=4, chunks=2, forward={"a": 0.1}, backward={"a": 0.3})
+    profile = profile.model_copy(update={"measurements": [coarse]})
+    assert profile.whole_forward() == {"a": pytest.approx(0.8)}
+    assert profile.whole() == {"a": pytest.approx(3.2)}
+    fixed = profile.layers["a"].model_copy(update={"chunkable": False})
+    profile = profile.model_copy(update={"layers": {"a": fixed}})
+    assert profile.whole() == {"a": pytest.approx(1.6)}, "its time is in one piece"

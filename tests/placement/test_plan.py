@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nmt.errors import PlanError
-from nmt.placement.plan import Plan, balanced_bounds, contiguous, single_device
+from nmt.placement.plan import Plan, balanced_bounds, contiguous, single_device, task_costs
+from nmt.placement.tasks import LayerInfo, TaskGraph
 
 LAYERS = ["embedding", "encoder", "decoder", "output"]
 COSTS = {"embedding": 1.0, "encoder": 4.0, "decoder": 3.0, "output": 2.0}
@@ -199,3 +200,56 @@ def test_mistakes_in_a_plan(tmp_path: Path) -> None:
         "`chunks` must be at least 1, but is 0 instead.",
         "`speed` is not a setting; remove it or check its spelling.",
     ]
+
+
+# Costs
+
+
+def test_without_costs_all_layers_are_alike() -> None:
+    layers = {name: LayerInfo((), "source", True) for name in "ab"}
+    costs = task_costs({}, {}, TaskGraph(layers, 1, 2))
+    assert costs.forward == {"a": pytest.approx(1 / 6), "b": pytest.approx(1 / 6)}
+    assert costs.backward == {"a": pytest.approx(1 / 3), "b": pytest.approx(1 / 3)}
+
+
+def test_costs_are_shared_among_chunks() -> None:
+    layers = {"a": LayerInfo((), "source", True), "b": LayerInfo((), "source", False)}
+    costs = task_costs({"a": 6.0, "b": 6.0}, {"a": 3.0, "b": 1.0}, TaskGraph(layers, 1, 3))
+    assert costs.forward == {"a": 1.0, "b": 1.0}
+    assert costs.backward == {"a": 1.0, "b": 5.0}
+
+
+@pytest.mark.parametrize("field", ["costs", "forward_costs"])
+def test_costs_of_some_layers_only(field: str) -> None:
+    """Seconds beside guesses: a layer of 3 s would stand beside real ones of milliseconds."""
+    plan = changed(**{field: {"embedding": 0.001}})
+    with pytest.raises(PlanError) as caught:
+        plan.validate_against("graph", LAYERS)
+    assert str(caught.value) == (
+        f"The plan's `{field}` must have seconds for every layer, or be empty, but have none for "
+        "`encoder`; make the plan anew with `nmt-place`."
+    )
+    changed(**{field: {}}).validate_against("graph", LAYERS)
+
+
+# Machines
+
+
+def test_a_plan_over_two_machines() -> None:
+    plan = changed(devices=["cuda:0", "cuda:0"], hosts=["a", "b"])
+    plan.validate_against("graph", LAYERS)
+    assert [plan.host_of(i) for i in range(2)] == ["a", "b"]
+    assert "  1 b cuda:0:" in plan.table()
+    with pytest.raises(PlanError, match="has them on a, b; start a process for each device with"):
+        plan.require_one_host()
+    changed(hosts=["a", "a"]).require_one_host()
+    two_stages().require_one_host()
+    assert two_stages().host_of(1) == ""
+
+
+def test_hosts_that_do_not_fit(tmp_path: Path) -> None:
+    file = tmp_path / "plan.json"
+    file.write_text(json.dumps(two_stages().model_dump(mode="json") | {"hosts": ["a"]}))
+    assert loading(file).endswith(
+        "`hosts` must name a machine for each of 2 devices, or none, but names 1 instead."
+    )
