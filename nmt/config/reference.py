@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from nmt.config.allowed import allowed, items_in, settings_in, shown
 from nmt.config.commands import EvaluateConfig, ExportConfig, ServeConfig, TranslateConfig
 from nmt.config.placement import PlaceConfig
-from nmt.config.settings import Settings, describe
+from nmt.config.settings import Settings
 from nmt.config.training import TrainConfig
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -125,9 +125,9 @@ def rows(
     groups: Mapping[str, tuple[str, str]] | None = None,
 ) -> Iterator[Row]:
     """A row for each setting of a class and of those in it; `values` are the defaults, if known."""
-    sentences, listed = dict(describe(kind)), dict[type[Settings], str]()
+    listed: dict[type[Settings], str] = {}
     for name, info in kind.model_fields.items():
-        path, sentence = prefix + name, sentences[name]
+        path, sentence = prefix + name, info.description or ""
         inner, (mark, items) = settings_in(info.annotation), items_in(info.annotation)
         if groups and path in groups:
             yield from _group_rows(inner, path, (values or {}).get(name), groups[path])
