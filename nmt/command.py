@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Protocol, TypeVar
 
+import yaml
+
 from nmt.config import Settings, read
 from nmt.errors import ConfigurationError, NmtError
 from nmt.logs import start_logging
@@ -119,7 +121,7 @@ def run_command(
     except (HydraException, OmegaConfBaseException) as error:
         if before not in ("", "0"):
             raise
-        _exit_with(name, _compact(str(error)))
+        _exit_with(name, _other_option(str(error), config_name) or _compact(str(error)))
     except (NmtError, OSError) as error:
         _exit_with(name, runner.failures() or _sentence(error))
     finally:
@@ -259,6 +261,41 @@ def _unresolved(path: str | None, message: str) -> str:
             f"as in `export {found[1]}=/path/to/folder`."
         )
     return f"`{path}` must have a value, but has none that can be resolved: {_compact(message)}"
+
+
+def _other_option(message: str, config_name: str) -> str | None:
+    """A sentence for a setting that the chosen file of a group does not have, but others have."""
+    found = re.match(r"Could not override '(\w+)\.(\w+)", message)
+    if found is None:
+        return None
+    group, setting = found.groups()
+    files = sorted((configuration_folder() / group).glob("*.yaml"))
+    options = [
+        f"`{group}={file.stem}`"
+        for file in files
+        if setting in yaml.safe_load(file.read_text(encoding="utf-8"))
+    ]
+    chosen = _chosen(group, config_name)
+    if not options or chosen is None:
+        return None
+    *others, last = options
+    return (
+        f"`{group}.{setting}` is not a setting of `{group}={chosen}`; use "
+        f"{' or '.join([*([', '.join(others)] if others else []), last])}, or remove it."
+    )
+
+
+def _chosen(group: str, config_name: str) -> str | None:
+    """The file of a group that the command line names, or else the command's own default; None: the
+    command has no such group."""
+    for argument in sys.argv[1:]:
+        key, _, option = argument.partition("=")
+        if key == group:
+            return option
+    file = configuration_folder() / f"{config_name}.yaml"
+    defaults = yaml.safe_load(file.read_text(encoding="utf-8"))["defaults"]
+    named = [one[group] for one in defaults if isinstance(one, dict) and group in one]
+    return str(named[0]) if named else None
 
 
 def _compact(message: str) -> str:

@@ -85,6 +85,35 @@ def test_mistakes_are_sentences(
         assert sentence in printed.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ["parallel.stages=2"],
+            "`parallel.stages` is not a setting of `parallel=local`; use `parallel=auto`, "
+            "`parallel=deepspeed` or `parallel=wavefront`, or remove it.",
+        ),
+        (
+            ["parallel=wavefront", "parallel.zero=1"],
+            "`parallel.zero` is not a setting of `parallel=wavefront`; use `parallel=deepspeed`, "
+            "or remove it.",
+        ),
+        (["parallel.stagse=2"], "Could not override 'parallel.stagse'"),
+    ],
+)
+def test_a_setting_of_another_executor(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    sentence: str,
+) -> None:
+    monkeypatch.setattr("sys.argv", ["nmt-train", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        run_command("nmt-train", TrainConfig, lambda _: None, "train")
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith(f"nmt-train: error: {sentence}")
+
+
 def test_an_unset_variable_of_a_corpus(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,15 +67,8 @@ VALUES: dict[str, Any] = {
     "parallel": {
         "executor": "local",
         "device": "cpu",
-        "stages": 1,
-        "copies": 1,
         "micro_batches": 1,
-        "chunks": 1,
-        "schedule": None,
-        "one_process": False,
-        "tune": False,
         "trace": False,
-        "zero": 0,
         "threads": None,
     },
     "placement": {
@@ -121,6 +114,31 @@ VALUES: dict[str, Any] = {
         "log_every": 1,
         "average": {"kind": "none", "checkpoints": 1, "decay": 0.9, "every": 1},
     },
+}
+
+
+DEEPSPEED = {
+    "executor": "deepspeed",
+    "device": "cpu",
+    "stages": 2,
+    "replicas": 1,
+    "micro_batches": 1,
+    "trace": False,
+    "zero": 0,
+    "threads": None,
+}
+WAVEFRONT = {
+    "executor": "wavefront",
+    "device": "cpu",
+    "stages": 2,
+    "replicas": 1,
+    "micro_batches": 1,
+    "chunks": 2,
+    "schedule": "gpipe",
+    "one_process": False,
+    "tune": False,
+    "trace": False,
+    "threads": None,
 }
 
 
@@ -235,10 +253,36 @@ def test_every_mistake_is_reported_at_once() -> None:
         ("data__train", {}, "`data.train` must not be empty."),
         ("model", None, "`model` must be a group of settings, but is None instead."),
         (
-            "parallel__zero",
-            2,
+            "parallel",
+            DEEPSPEED | {"zero": 2},
             "`parallel.zero` must be one of 0 or 1, but is 2 instead.",
         ),
+        (
+            "parallel",
+            DEEPSPEED | {"chunks": 2},
+            "`parallel.chunks` is not a setting with `parallel=deepspeed`; remove it or check its "
+            "spelling.",
+        ),
+        (
+            "parallel",
+            WAVEFRONT | {"schedule": None},
+            "`parallel.schedule` must be one of 'gpipe', '1f1b' or 'wavefront', but is None "
+            "instead.",
+        ),
+        (
+            "parallel__stages",
+            2,
+            "`parallel.stages` is not a setting with `parallel=local`; remove it or check its "
+            "spelling.",
+        ),
+        (
+            "parallel__executor",
+            "ray",
+            "`parallel.executor` must be one of 'local', 'deepspeed' or 'wavefront', but is 'ray' "
+            "instead.",
+        ),
+        ("parallel", {}, "`parallel.executor` must be set, but is missing."),
+        ("parallel", None, "`parallel` must be a group of settings, but is None instead."),
         (
             "decode__beam_size",
             0,
@@ -379,49 +423,20 @@ def test_what_makes_a_model_the_best() -> None:
         (
             "parallel__micro_batches",
             3,
-            "`data.batch.multiple` must be a multiple of `parallel.copies` × "
+            "`data.batch.multiple` must be a multiple of `parallel.replicas` × "
             "`parallel.micro_batches` (3), but is 8 instead.",
-        ),
-        (
-            "parallel__stages",
-            2,
-            "`parallel.stages` and `parallel.copies` must be 1 with `parallel.executor=local`, "
-            "but are 2 and 1 instead; use `parallel=wavefront` for more.",
         ),
         (
             "placement__planner",
             "exact",
-            "`placement` must be expert with `parallel.executor=local`, where nothing is placed, "
-            "but is exact instead.",
+            "`placement` must be expert with `parallel=local`, where nothing is placed, but is "
+            "exact instead.",
         ),
         (
-            "parallel__chunks",
-            2,
-            "`parallel.chunks` must be 1 with `parallel.executor=local`, but is 2 instead.",
-        ),
-        (
-            "parallel__one_process",
-            True,
-            "`parallel.one_process` must be False with `parallel.executor=local`, "
-            "but is True instead.",
-        ),
-        (
-            "parallel__executor",
-            "wavefront",
-            "`parallel.schedule` must be gpipe, 1f1b or wavefront with "
-            "`parallel.executor=wavefront`, but is null instead.",
-        ),
-        (
-            "parallel__zero",
-            1,
-            "`parallel.zero` must be 0 where there is one copy, since there is nobody to share "
-            "with, but is 1 instead.",
-        ),
-        (
-            "parallel__copies",
-            2,
-            "`parallel.stages` and `parallel.copies` must be 1 with `parallel.executor=local`, "
-            "but are 1 and 2 instead; use `parallel=wavefront` for more.",
+            "parallel",
+            DEEPSPEED | {"zero": 1},
+            "In `parallel`, `zero` must be 0 with a single replica, which has nothing to shard, "
+            "but is 1 instead; set `replicas` to 2 or more.",
         ),
     ],
 )
@@ -430,12 +445,22 @@ def test_settings_that_do_not_go_together(path: str, value: object, sentence: st
 
 
 def test_all_rules_between_settings_are_reported_at_once() -> None:
-    values = with_changes(parallel__stages=2, parallel__micro_batches=3, training__max_steps=None)
+    values = with_changes(
+        placement__planner="exact", parallel__micro_batches=3, training__max_steps=None
+    )
     found = mistakes(values)
     assert [sentence.split(" must")[0] for sentence in found] == [
         "`data.batch.multiple`",
-        "`parallel.stages` and `parallel.copies`",
         "one of `training.max_steps`, `training.max_epochs` and `training.max_minutes`",
+        "`placement`",
+    ]
+
+
+def test_tuning_chooses_what_a_plan_would_choose() -> None:
+    values = with_changes(parallel=WAVEFRONT | {"tune": True}, placement__planner="auto")
+    assert mistakes(values) == [
+        "`placement.planner` must not be auto or file with `parallel.tune`, which chooses the "
+        "numbers of micro-batches and chunks itself, but is auto instead."
     ]
 
 
@@ -455,17 +480,25 @@ def test_a_schedule_that_decays_needs_an_end_to_decay_to() -> None:
     ]
 
 
-def test_deepspeed_may_have_several_processes() -> None:
-    config = read(
-        TrainConfig,
-        with_changes(
-            parallel__executor="deepspeed",
-            parallel__stages=3,
-            parallel__copies=2,
-            parallel__micro_batches=4,
-        ),
-    )
-    assert config.parallel.copies * config.parallel.micro_batches == 8
+@pytest.mark.parametrize(
+    ("parallel", "processes"),
+    [
+        (VALUES["parallel"], 1),
+        (DEEPSPEED | {"stages": 3, "replicas": 2, "zero": 1}, 6),
+        (WAVEFRONT | {"stages": 3, "replicas": 2}, 6),
+        (WAVEFRONT | {"stages": 3, "replicas": 2, "one_process": True}, 2),
+    ],
+)
+def test_every_executor_has_the_numbers_that_a_plan_needs(
+    parallel: dict[str, Any], processes: int
+) -> None:
+    config = read(TrainConfig, with_changes(parallel=parallel)).parallel
+    assert config.processes == processes
+    assert config.stages == parallel.get("stages", 1)
+    assert config.replicas == parallel.get("replicas", 1)
+    assert config.micro_batches == parallel["micro_batches"]
+    assert config.chunks == parallel.get("chunks", 1)
+    assert config.rule == parallel.get("schedule", "1f1b")
 
 
 # Values stay as they are
@@ -519,7 +552,7 @@ def test_a_changed_copy_is_validated() -> None:
     assert error.value.mistakes == [
         "`seed` must be at least 0, but is -1 instead.",
         "`model.encoder_layers` must be at least 2, but is 1 instead.",
-        "`parallel.x` is not a setting; remove it or check its spelling.",
+        "`parallel.x` is not a setting with `parallel=local`; remove it or check its spelling.",
     ]
-    with pytest.raises(ConfigurationError, match=r"must be a multiple of `parallel\.copies`"):
+    with pytest.raises(ConfigurationError, match=r"must be a multiple of `parallel\.replicas`"):
         config.changed(parallel={"micro_batches": 3})

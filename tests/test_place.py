@@ -69,9 +69,13 @@ def test_training_follows_a_plan_s_devices_and_cuts(tmp_path: Path) -> None:
     overrides = ("parallel=wavefront", "placement=file", f"placement.file={file}")
     config = follow_plan(read(TrainConfig, compose_values("train", *overrides)))
     assert (config.parallel.stages, config.parallel.micro_batches) == (3, 4)
-    assert (config.parallel.chunks, config.parallel.schedule) == (2, "gpipe")
+    assert (config.parallel.chunks, config.parallel.rule) == (2, "gpipe")
+    with pytest.raises(PlanError, match="must have 1 chunk with `parallel=deepspeed`, but has 2 "):
+        follow_plan(
+            read(TrainConfig, compose_values("train", "parallel=deepspeed", *overrides[1:]))
+        )
     plan.model_copy(update={"micro_batches": 3}).save(file)
-    with pytest.raises(ConfigurationError, match=r"must be a multiple of .parallel\.copies"):
+    with pytest.raises(ConfigurationError, match=r"must be a multiple of .parallel\.replicas"):
         follow_plan(read(TrainConfig, compose_values("train", *overrides)))
 
 

@@ -18,6 +18,12 @@ from nmt.config.data import BatchConfig, CorpusConfig, DataConfig, FilterConfig,
 from nmt.config.decode import DecodeConfig, PrecisionConfig, TranslatorConfig, UseConfig
 from nmt.config.direction import Direction, find_direction, join_directions
 from nmt.config.model import ModelConfig
+from nmt.config.parallel import (
+    DeepSpeedConfig,
+    LocalConfig,
+    ParallelConfig,
+    WavefrontConfig,
+)
 from nmt.config.placement import (
     ClusterConfig,
     DeviceConfig,
@@ -43,7 +49,6 @@ from nmt.config.training import (
     VALIDATION_METRICS,
     AverageConfig,
     OptimizerConfig,
-    ParallelConfig,
     ScheduleConfig,
     TrainConfig,
     TrainingConfig,
@@ -57,6 +62,7 @@ __all__ = [
     "CorpusConfig",
     "DataConfig",
     "DecodeConfig",
+    "DeepSpeedConfig",
     "DeviceConfig",
     "Direction",
     "EvaluateConfig",
@@ -66,6 +72,7 @@ __all__ = [
     "LearningConfig",
     "LimitsConfig",
     "LinkConfig",
+    "LocalConfig",
     "ModelConfig",
     "NonNegativeFloat",
     "NonNegativeInt",
@@ -89,6 +96,7 @@ __all__ = [
     "TranslatorConfig",
     "UseConfig",
     "VocabularyConfig",
+    "WavefrontConfig",
     "describe",
     "find_direction",
     "join_directions",

@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from nmt.config.allowed import allowed, items_in, settings_in, shown
 from nmt.config.commands import EvaluateConfig, ExportConfig, ServeConfig, TranslateConfig
 from nmt.config.placement import PlaceConfig
-from nmt.config.settings import Settings
+from nmt.config.settings import Settings, summary_of
 from nmt.config.training import TrainConfig
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -74,8 +74,7 @@ class Group:
     @property
     def summary(self) -> str:
         """What its class says of itself, after the name of the folder."""
-        first = (self.kinds[0].__doc__ or "").split("\n\n")[0].split(": ", 1)[-1]
-        return first[:1].upper() + " ".join(first[1:].split())
+        return summary_of(self.kinds)
 
     @property
     def options(self) -> dict[str, dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -17,6 +17,7 @@ NonNegativeInt = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1)]
+QUOTE = "'"  # around names in pydantic's contexts
 SomeSettings = TypeVar("SomeSettings", bound="Settings")
 
 
@@ -50,11 +51,12 @@ def read(kind: type[SomeSettings], values: Mapping[str, Any]) -> SomeSettings:
     """Turn plain nested values (from YAML) into `kind`, or raise one `ConfigurationError` that
     lists every mistake with its path, the value given, and what is allowed.
     """
+    values = _lists_to_tuples(values)
     try:
-        return kind.model_validate(_lists_to_tuples(values))
+        return kind.model_validate(values)
     except ValidationError as error:
         details = error.errors(include_url=False)
-        mistakes = [line for detail in details for line in _sentence(detail).splitlines()]
+        mistakes = [line for detail in details for line in _sentence(detail, values).splitlines()]
         raise ConfigurationError(mistakes) from None
 
 
@@ -70,13 +72,39 @@ def _lists_to_tuples(values: Any) -> Any:
     return values
 
 
-def _sentence(detail: ErrorDetails) -> str:
-    path = ".".join(str(part) for part in detail["loc"])
+def _path_and_tag(detail: ErrorDetails, values: Any) -> tuple[str, str | None]:
+    """Where a mistake is, and which member of a union of settings it is in, if any: pydantic puts
+    the member's tag between the keys of the path."""
+    path: list[str] = []
+    tag = None
+    for position, part in enumerate(detail["loc"]):
+        is_missing = detail["type"] == "missing" and position == len(detail["loc"]) - 1
+        if isinstance(values, Mapping) and part not in values and not is_missing:
+            tag = f"{'.'.join(path)}={part}"
+            continue
+        path.append(str(part))
+        try:
+            values = values[part]
+        except (KeyError, IndexError, TypeError):
+            values = None
+    return ".".join(path), tag
+
+
+def _sentence(detail: ErrorDetails, values: Any) -> str:
+    path, tag = _path_and_tag(detail, values)
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
     given = f"but is {value!r} instead."
     match kind:
         case "extra_forbidden":
-            return f"`{path}` is not a setting; remove it or check its spelling."
+            where = f" with `{tag}`" if tag else ""
+            return f"`{path}` is not a setting{where}; remove it or check its spelling."
+        case "union_tag_invalid":
+            discriminator = context["discriminator"].strip(QUOTE)
+            *others, last = context["expected_tags"].split(", ")
+            expected, given = f"{', '.join(others)} or {last}", value[discriminator]
+            return f"`{path}.{discriminator}` must be one of {expected}, but is {given!r} instead."
+        case "union_tag_not_found":
+            return f"`{path}.{context['discriminator'].strip(QUOTE)}` must be set, but is missing."
         case "missing":
             return f"`{path}` must be set, but is missing."
         case "greater_than_equal":
@@ -96,7 +124,7 @@ def _sentence(detail: ErrorDetails) -> str:
             return f"`{path}` must not be empty."
         case "too_long":
             return f"`{path}` must have at most {context['max_length']} items, {given}"
-        case "model_type":
+        case "model_type" | "model_attributes_type":
             return f"`{path}` must be a group of settings, {given}"
         case _:
             expected = detail["msg"].removeprefix("Input should be ")
@@ -111,8 +139,15 @@ def describe(kind: type[Settings]) -> Sequence[tuple[str, str]]:
 
 
 def _summary(field: FieldInfo) -> str:
-    """What a field's class says of itself, after the name of its folder."""
-    kind = field.annotation
-    assert isinstance(kind, type), "only a group of settings may have no description"
-    first = (kind.__doc__ or "").split("\n\n")[0].removeprefix("conf/").split(": ", 1)[-1]
+    """What a field's class says of itself."""
+    kinds = get_args(field.annotation) or (field.annotation,)
+    assert all(isinstance(kind, type) for kind in kinds), "only settings may have no description"
+    return summary_of(kinds)
+
+
+def summary_of(kinds: Sequence[type[Settings]]) -> str:
+    """What a class of settings, or the class that several have in common, says of itself after the
+    name of its folder."""
+    common = next(one for one in kinds[0].__mro__ if all(issubclass(kind, one) for kind in kinds))
+    first = (common.__doc__ or "").split("\n\n")[0].removeprefix("conf/").split(": ", 1)[-1]
     return first[:1].upper() + " ".join(first[1:].split())

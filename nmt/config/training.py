@@ -11,6 +11,7 @@ from nmt.config.data import DataConfig
 from nmt.config.decode import DecodeConfig, FloatPrecisionConfig
 from nmt.config.direction import join_directions
 from nmt.config.model import ModelConfig
+from nmt.config.parallel import ParallelConfig, WavefrontConfig
 from nmt.config.placement import PlacementConfig
 from nmt.config.settings import (
     Fraction,
@@ -50,40 +51,6 @@ class ScheduleConfig(Settings):
     )
     final_factor: Annotated[float, Field(ge=0, le=1)] = Field(
         description="Factor at the end of a cosine decay."
-    )
-
-
-class ParallelConfig(Settings):
-    """conf/parallel: which executor runs the graph, on how many devices."""
-
-    executor: Literal["local", "deepspeed", "wavefront"] = Field(
-        description="One device, or DeepSpeed's pipeline engine, or our own for any placement."
-    )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        description="Kind of device; auto: CUDA where there is one for every process."
-    )
-    stages: PositiveInt = Field(description="Devices that the layers are put on.")
-    copies: PositiveInt = Field(description="Data parallel copies of the whole pipeline.")
-    micro_batches: PositiveInt = Field(description="Pieces that a copy's batch is cut into.")
-    chunks: PositiveInt = Field(description="Pieces that time is cut into; wavefront only.")
-    schedule: Literal["gpipe", "1f1b", "wavefront"] | None = Field(
-        description="Rule of each device's order of work; wavefront only."
-    )
-    one_process: bool = Field(
-        description="One process drives all devices, instead of one each; wavefront only."
-    )
-    tune: bool = Field(
-        description="Measure which micro-batches and chunks are the fastest, and one process with "
-        "all threads; wavefront only."
-    )
-    trace: bool = Field(
-        description="Record what each device does in a few steps: trace.html, .png and .json."
-    )
-    zero: Literal[0, 1] = Field(
-        description="ZeRO stage: 1 shares the optimizer's state among the copies."
-    )
-    threads: PositiveInt | None = Field(
-        description="CPU threads of a process; null: the cores divided by the processes."
     )
 
 
@@ -186,18 +153,12 @@ class TrainConfig(Settings):
     @model_validator(mode="after")
     def _fits(self) -> TrainConfig:
         mistakes = []
-        pieces = self.parallel.copies * self.parallel.micro_batches
-        if self.data.batch.multiple % pieces:
+        micro_batches = self.parallel.replicas * self.parallel.micro_batches
+        if self.data.batch.multiple % micro_batches:
             mistakes.append(
-                f"`data.batch.multiple` must be a multiple of `parallel.copies` × "
-                f"`parallel.micro_batches` ({pieces}), but is {self.data.batch.multiple} instead."
-            )
-        devices = (self.parallel.stages, self.parallel.copies)
-        if self.parallel.executor == "local" and devices != (1, 1):
-            mistakes.append(
-                "`parallel.stages` and `parallel.copies` must be 1 with `parallel.executor=local`, "
-                f"but are {self.parallel.stages} and {self.parallel.copies} instead; "
-                "use `parallel=wavefront` for more."
+                f"`data.batch.multiple` must be a multiple of `parallel.replicas` × "
+                f"`parallel.micro_batches` ({micro_batches}), but is {self.data.batch.multiple} "
+                "instead."
             )
         limits = (self.training.max_steps, self.training.max_epochs, self.training.max_minutes)
         if all(limit is None for limit in limits):
@@ -210,7 +171,7 @@ class TrainConfig(Settings):
                 "one of `training.max_steps` and `training.max_epochs` must be set with "
                 f"`schedule={self.schedule.name}`, which goes by them and not by the clock."
             )
-        mistakes += [*self._without_effect(), *self._directions_and_scores()]
+        mistakes += [*self._placement_mistakes(), *self._directions_and_scores()]
         if mistakes:
             raise ValueError("\n".join(mistakes))
         return self
@@ -230,36 +191,16 @@ class TrainConfig(Settings):
             )
         return mistakes
 
-    def _without_effect(self) -> list[str]:
-        parallel, mistakes = self.parallel, []
-        if parallel.executor != "wavefront":
-            wanted = {"chunks": 1, "schedule": None, "one_process": False, "tune": False}
-            mistakes += [
-                f"`parallel.{name}` must be {value} with `parallel.executor={parallel.executor}`, "
-                f"but is {getattr(parallel, name)!r} instead."
-                for name, value in wanted.items()
-                if getattr(parallel, name) != value
-            ]
-        elif parallel.tune and self.placement.planner in ("auto", "file"):
-            mistakes.append(
+    def _placement_mistakes(self) -> list[str]:
+        parallel, planner = self.parallel, self.placement.planner
+        if isinstance(parallel, WavefrontConfig) and parallel.tune and planner in ("auto", "file"):
+            return [
                 "`placement.planner` must not be auto or file with `parallel.tune`, which chooses "
-                f"the cuts itself, but is {self.placement.planner} instead."
-            )
-        elif parallel.schedule is None:
-            mistakes.append(
-                "`parallel.schedule` must be gpipe, 1f1b or wavefront with "
-                "`parallel.executor=wavefront`, but is null instead."
-            )
-        elif parallel.zero:
-            mistakes.append("`parallel.zero` must be 0 with `parallel.executor=wavefront`.")
-        if parallel.executor == "local" and self.placement.planner != "expert":
-            mistakes.append(
-                "`placement` must be expert with `parallel.executor=local`, where nothing is "
-                f"placed, but is {self.placement.planner} instead."
-            )
-        if parallel.zero and (parallel.executor == "local" or parallel.copies == 1):
-            mistakes.append(
-                "`parallel.zero` must be 0 where there is one copy, since there is nobody to share "
-                f"with, but is {parallel.zero} instead."
-            )
-        return mistakes
+                f"the numbers of micro-batches and chunks itself, but is {planner} instead."
+            ]
+        if parallel.executor == "local" and planner != "expert":
+            return [
+                "`placement` must be expert with `parallel=local`, where nothing is placed, but is "
+                f"{planner} instead."
+            ]
+        return []

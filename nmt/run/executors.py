@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
-from nmt.config import TrainConfig, read
+from nmt.config import LocalConfig, TrainConfig, WavefrontConfig
 from nmt.corpus.prepare import PreparedData
 from nmt.errors import PlanError
 from nmt.model.batch import Batch
@@ -35,12 +36,6 @@ logger = logging.getLogger(__name__)
 PLAN = "plan.json"
 
 
-def number_of_processes(config: TrainConfig) -> int:
-    """How many processes train together."""
-    devices = 1 if config.parallel.one_process else config.parallel.stages
-    return devices * config.parallel.copies
-
-
 def find_device(config: TrainConfig) -> str:
     """The kind of device that the run uses: cpu or cuda.
 
@@ -49,7 +44,7 @@ def find_device(config: TrainConfig) -> str:
     """
     if config.placement.file is not None and config.parallel.executor == "wavefront":
         return _device_of_plan(config, Plan.load(config.placement.file))
-    on_this_machine = world().local_size if is_worker() else number_of_processes(config)
+    on_this_machine = world().local_size if is_worker() else config.parallel.processes
     gpus = torch.cuda.device_count()
     if config.parallel.device == "cuda" and gpus < on_this_machine:
         raise PlanError(
@@ -63,7 +58,7 @@ def find_device(config: TrainConfig) -> str:
 
 def _device_of_plan(config: TrainConfig, plan: Plan) -> str:
     gpus = torch.cuda.device_count()
-    if is_worker() and world().size > config.parallel.copies:
+    if is_worker() and world().size > config.parallel.replicas:
         here = plan.host_of(world().rank % len(plan.devices))
         own = [name for i, name in enumerate(plan.devices) if plan.host_of(i) == here]
     else:
@@ -104,7 +99,7 @@ def make_executor(
     loss = SmoothedCrossEntropy(config.training.label_smoothing)
     optimizer = optimizer_factory(config.optimizer)
     dtype = torch.bfloat16 if config.precision.name == "bf16" else torch.float32
-    if parallel.executor == "local":
+    if isinstance(parallel, LocalConfig):
         plan = single_device(graph.name, graph.names, device, parallel.micro_batches)
         save_plan(config, plan)
         return LocalExecutor(
@@ -121,21 +116,22 @@ def make_executor(
     if config.placement.file and parallel.executor == "wavefront":
         given = Plan.load(config.placement.file)
         names, hosts = given.devices, given.hosts
-    group.join(group.backend_for(names, hosts, parallel.one_process))
+    one_process = isinstance(parallel, WavefrontConfig) and parallel.one_process
+    group.join(group.backend_for(names, hosts, one_process))
     # All measure at the same time, as they will work at the same time; the first one's plan counts.
     own = find_plan(config, graph, data, device)
     plan = group.from_main(lambda: own)
     if group.is_main():
         save_plan(config, plan)
-    if parallel.executor == "wavefront":
-        return wavefront_executor(config, graph, plan, parallel.copies)
+    if isinstance(parallel, WavefrontConfig):
+        return wavefront_executor(config, graph, plan, parallel.replicas)
     # deepspeed takes seconds to import, and only this executor needs it.
     from nmt.parallel import deepspeed
 
     return deepspeed.DeepSpeedExecutor(
         graph,
         plan=plan,
-        copies=parallel.copies,
+        copies=parallel.replicas,
         zero=parallel.zero,
         seed=config.seed,
         device=device,
@@ -148,13 +144,13 @@ def make_executor(
 
 
 def wavefront_executor(
-    config: TrainConfig, graph: LayerGraph, plan: Plan, copies: int
+    config: TrainConfig, graph: LayerGraph, plan: Plan, replicas: int
 ) -> WavefrontExecutor:
     """With the configuration's loss, optimizer and precision."""
     return WavefrontExecutor(
         graph,
         plan=plan,
-        copies=copies,
+        copies=replicas,
         seed=config.seed,
         loss=SmoothedCrossEntropy(config.training.label_smoothing),
         optimizer=optimizer_factory(config.optimizer),
@@ -172,16 +168,21 @@ def follow_plan(config: TrainConfig) -> TrainConfig:
     """
     if config.placement.file is None:
         return config
-    plan = Plan.load(config.placement.file)
-    values = config.model_dump()
-    values["parallel"] |= {
+    file, plan = config.placement.file, Plan.load(config.placement.file)
+    changes: dict[str, Any] = {
         "stages": len(plan.devices),
         "micro_batches": plan.micro_batches,
-        "chunks": plan.chunks,
     }
-    if config.parallel.executor == "wavefront" and plan.schedule != "sequential":
-        values["parallel"]["schedule"] = plan.schedule
-    return read(TrainConfig, values)
+    if isinstance(config.parallel, WavefrontConfig):
+        changes["chunks"] = plan.chunks
+        if plan.schedule != "sequential":
+            changes["schedule"] = plan.schedule
+    elif plan.chunks > 1:
+        raise PlanError(
+            f"`{file}` must have 1 chunk with `parallel={config.parallel.executor}`, but has "
+            f"{plan.chunks} instead; use `parallel=wavefront`, or make a plan for it."
+        )
+    return config.changed(parallel=changes)
 
 
 def find_plan(config: TrainConfig, graph: LayerGraph, data: PreparedData, device: str) -> Plan:
@@ -212,14 +213,13 @@ def search_plan(
     """What the configured planner finds with measured costs. With `use_all`, each device gets a
     layer: its process has been started."""
     parallel, placement = config.parallel, config.placement
-    rule = parallel.schedule or "1f1b"
     # DeepSpeed takes nothing but contiguous runs, of which each layer may be an end.
     runs = parallel.executor == "deepspeed"
     groups = [[name] for name in graph.names] if runs else None
     problem = Problem(
         Simulator(profile, equal_devices(devices)),
         granularities,
-        rule,
+        parallel.rule,
         groups=groups,
         use_all=use_all,
     )
@@ -230,9 +230,9 @@ def search_plan(
 
 
 def first_batch(config: TrainConfig, data: PreparedData) -> Batch:
-    """One copy's part of the run's first batch, which costs are measured on."""
+    """One replica's part of the run's first batch, which costs are measured on."""
     pairs = next(data.batches())
-    return Batch.from_rows(pairs.source, pairs.target).cut(config.parallel.copies)[0]
+    return Batch.from_rows(pairs.source, pairs.target).cut(config.parallel.replicas)[0]
 
 
 def measured(
@@ -242,7 +242,7 @@ def measured(
     granularities: Sequence[tuple[int, int]],
     device: str,
 ) -> Profile:
-    """The costs of the layers for one copy's part of the run's first batch."""
+    """The costs of the layers for one replica's part of the run's first batch."""
     batch = first_batch(config, data)
     loss = SmoothedCrossEntropy(config.training.label_smoothing)
     dtype = torch.bfloat16 if config.precision.name == "bf16" else torch.float32
@@ -253,8 +253,9 @@ def measured(
 def devices_of(config: TrainConfig, device: str) -> list[str]:
     """Names of the devices of a plan that is not given. Where there are fewer GPUs than devices,
     one process drives several streams of each."""
-    stages = config.parallel.stages
-    gpus = torch.cuda.device_count() if config.parallel.one_process else stages
+    parallel, stages = config.parallel, config.parallel.stages
+    one_process = isinstance(parallel, WavefrontConfig) and parallel.one_process
+    gpus = torch.cuda.device_count() if one_process else stages
     return [f"{device}:{stage % gpus}" if device == "cuda" else device for stage in range(stages)]
 
 
@@ -268,7 +269,7 @@ def plan_of_run(config: TrainConfig, graph: LayerGraph, devices: list[str]) -> P
     parallel = config.parallel
     granularity = (plan.graph, set(plan.placement), plan.devices, plan.micro_batches, plan.chunks)
     wanted = (graph.name, set(graph.names), devices, parallel.micro_batches, parallel.chunks)
-    if granularity != wanted or plan.schedule != (parallel.schedule or "1f1b"):
+    if granularity != wanted or plan.schedule != parallel.rule:
         return None
     if parallel.executor == "deepspeed" and not plan.is_contiguous(graph.names):
         return None

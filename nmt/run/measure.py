@@ -22,7 +22,6 @@ from nmt.run.executors import (
     first_batch,
     make_executor,
     measured,
-    number_of_processes,
     training_graph,
     wavefront_executor,
 )
@@ -52,7 +51,7 @@ def measure_steps(config: TrainConfig, steps: int) -> Measurement:
         WorkerError: a process failed.
     """
     job = StepsJob(config=config, steps=steps)
-    return Measurement(**measure_in_workers(job, number_of_processes(config)))
+    return Measurement(**measure_in_workers(job, config.parallel.processes))
 
 
 def measure_layers(
@@ -121,7 +120,7 @@ def layers_in_group(config: TrainConfig, granularities: Sequence[tuple[int, int]
             granularities,
             first_batch(config, data),
             [device] * processes,
-            lambda plan: wavefront_executor(config, graph, plan, copies=1),
+            lambda plan: wavefront_executor(config, graph, plan, replicas=1),
         )
     group.wait_for_all()
     return profile

@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 
-from nmt.config import TrainConfig
+from nmt.config import TrainConfig, WavefrontConfig
 from nmt.corpus.prepare import PreparedData, prepare
 from nmt.errors import PlanError
 from nmt.evaluation.plots import require_matplotlib
@@ -25,7 +25,6 @@ from nmt.run.executors import (
     find_device,
     follow_plan,
     make_executor,
-    number_of_processes,
     training_graph,
 )
 from nmt.run.folder import writing_to
@@ -60,10 +59,10 @@ def start(config: TrainConfig) -> RunResult:
     check_resumable(config, data)
     if config.placement.planner == "auto" and config.parallel.executor == "wavefront":
         config = planned(config, data)
-    if config.parallel.tune:
+    if isinstance(config.parallel, WavefrontConfig) and config.parallel.tune:
         config = tuned(config)
     job, file = TrainJob(config=config, started=started), config.folder / JOB
-    processes = number_of_processes(config)
+    processes = config.parallel.processes
     if processes > 1:
         run_job(job, file, processes, config.parallel.threads)
         return RunResult.load(config.folder)
@@ -90,7 +89,7 @@ def _check_launched(config: TrainConfig) -> None:
     Raises:
         PlanError: they would have to be measured first, or are not as many as it needs.
     """
-    if config.parallel.tune:
+    if isinstance(config.parallel, WavefrontConfig) and config.parallel.tune:
         raise PlanError(
             "`parallel.tune` must be false in processes that another program has started; "
             "run `nmt-train` alone once, and give what it has chosen."
@@ -100,11 +99,11 @@ def _check_launched(config: TrainConfig) -> None:
             "`placement` must not be auto in processes that another program has started; run "
             "`nmt-place` first, and give its plan with `placement=file`."
         )
-    processes = number_of_processes(config)
+    processes = config.parallel.processes
     if world().size != processes:
         raise PlanError(
-            f"`parallel.stages` × `parallel.copies` ({processes}) must be the number of processes, "
-            f"but {world().size} were started; set them, with `parallel=wavefront`."
+            f"`parallel.stages` × `parallel.replicas` ({processes}) must be the number of "
+            f"processes, but {world().size} were started; set them, with `parallel=wavefront`."
         )
 
 

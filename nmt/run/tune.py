@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from nmt.config import ParallelConfig, TrainConfig
+from nmt.config import LocalConfig, ParallelConfig, TrainConfig
 from nmt.corpus.prepare import PreparedData
 from nmt.placement.plan import Plan
 from nmt.run.executors import (
@@ -39,12 +39,12 @@ def tuned(config: TrainConfig) -> TrainConfig:
     before = _begun(config)
     if before is not None:
         return before
-    pieces = config.data.batch.multiple // config.parallel.copies
+    pieces = config.data.batch.multiple // config.parallel.replicas
     micro_batches = [m for m in range(2, pieces + 1) if pieces % m == 0] or [1]
     speeds: dict[ParallelConfig, float] = {}  # target tokens a second, measured
     best = _fastest(speeds, [_changed(config, micro_batches=m, chunks=1) for m in micro_batches])
     best = _fastest(speeds, [_changed(best, chunks=c) for c in CHUNKS], best)
-    if config.parallel.copies == 1:
+    if config.parallel.replicas == 1:
         best = _fastest(speeds, [_alone(config)], best)
     logger.info("tuning: taking %s", _words(best))
     return best
@@ -58,12 +58,12 @@ def planned(config: TrainConfig, data: PreparedData) -> TrainConfig:
     before = Plan.load(file) if find_checkpoint(config) and file.exists() else None
     if (
         before is not None
-        and before.schedule == parallel.schedule
+        and before.schedule == parallel.rule
         and before.devices == devices[: len(before.devices)]
     ):
         logger.info("keeping the plan of the run: %s", file)
     else:
-        pieces = config.data.batch.multiple // parallel.copies
+        pieces = config.data.batch.multiple // parallel.replicas
         granularities = [
             (m, c) for m in range(1, pieces + 1) if pieces % m == 0 for c in (1, *CHUNKS)
         ]
@@ -103,16 +103,13 @@ def _changed(config: TrainConfig, **changes: Any) -> TrainConfig:
 def _alone(config: TrainConfig) -> TrainConfig:
     return config.changed(
         placement={"planner": "expert", "file": None},
-        parallel={
-            "executor": "local",
-            "stages": 1,
-            "micro_batches": 1,
-            "chunks": 1,
-            "schedule": None,
-            "one_process": False,
-            "threads": None,
-            "tune": False,
-        },
+        parallel=LocalConfig(
+            executor="local",
+            device=config.parallel.device,
+            micro_batches=1,
+            trace=config.parallel.trace,
+            threads=None,
+        ),
     )
 
 

@@ -46,7 +46,7 @@ def test_a_job_is_a_file(small: MakeConfig, tmp_path: Path) -> None:
 
 def test_a_damaged_job(tmp_path: Path) -> None:
     (tmp_path / JOB).write_text('{"job": {"task": "dance"}}')
-    with pytest.raises(ConfigurationError, match="`job`"):
+    with pytest.raises(ConfigurationError, match=r"`job\.task` must be one of 'train', 'steps'"):
         load_job(tmp_path / JOB)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nmt.config import TrainConfig, read
+from nmt.config import TrainConfig, WavefrontConfig, read
 from nmt.placement.plan import Plan, single_device
 from nmt.run import tune
 from nmt.run.measure import Measurement
@@ -19,6 +19,10 @@ def key(config: TrainConfig) -> tuple[str, int, int]:
     return parallel.executor, parallel.micro_batches, parallel.chunks
 
 
+def tunes(config: TrainConfig) -> bool:
+    return isinstance(config.parallel, WavefrontConfig) and config.parallel.tune
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> tuple[list[tuple[str, int, int]], Speeds]:
     """What is measured, and what is found."""
@@ -26,7 +30,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> tuple[list[tuple[str, int, int]], 
     speeds: Speeds = {}
 
     def measuring(config: TrainConfig, steps: int) -> Measurement:
-        assert not config.parallel.tune
+        assert not tunes(config)
         read(TrainConfig, config.model_dump())  # as the measuring processes do
         calls.append(key(config))
         return Measurement([1.0] * steps, [int(speeds.get(key(config), 1))] * steps, [], "")
@@ -47,7 +51,7 @@ def test_micro_batches_then_chunks_then_one_process(
         ("local", 1, 1),
     ]
     assert key(chosen) == ("wavefront", 4, 4)
-    assert not chosen.parallel.tune
+    assert not tunes(chosen)
 
 
 @pytest.mark.usefixtures("asked")
