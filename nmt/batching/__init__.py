@@ -1,16 +1,16 @@
 """One running batch for all requests of a server, and the process that decodes it."""
 
 from nmt.batching.process import RemoteModel, load_models
-from nmt.batching.running import (
+from nmt.batching.requests import (
     ClosedError,
     DeadlineError,
     Limits,
     QueueFullError,
     RequestOptions,
-    RunningBatch,
     SearchSettings,
     Submission,
 )
+from nmt.batching.running import RunningBatch
 
 __all__ = [
     "ClosedError",

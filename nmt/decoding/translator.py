@@ -13,6 +13,7 @@ import torch
 
 from nmt.config import DecodeConfig, UseConfig, find_direction
 from nmt.corpus.vocabulary import Vocabulary
+from nmt.decoding.batch_policy import capacity, worth_adding
 from nmt.decoding.engine import Engine, Hypothesis, Request
 from nmt.decoding.translation import TextCodec, Translation, aligned_text, load_vocabulary
 from nmt.errors import InputError, PlanError
@@ -38,10 +39,6 @@ DEFAULT = DecodeConfig(
     batch_sentences=64,
     shortlist=True,
 )
-# New sentences are encoded together, once a quarter of the batch is free.
-REFILL = 4
-# Batches of sentences longer than this have fewer of them, to bound the memory.
-USUAL_LENGTH = 128
 
 
 class Translator(TextCodec):
@@ -188,9 +185,9 @@ class Translator(TextCodec):
         while waiting or len(engine):
             if waiting:
                 longest = max(engine.longest_source, len(sources[waiting[0]]) + 1)
-                most = min(decode.batch_sentences, _most(decode.batch_sentences, longest))
+                most = capacity(decode.batch_sentences, longest)
                 room = most - len(engine)
-                if room >= max(1, most // REFILL) or not len(engine):
+                if worth_adding(room, most, len(waiting)) or not len(engine):
                     chosen = [waiting.popleft() for _ in range(min(room, len(waiting)))]
                     engine.admit([Request(place, sources[place]) for place in chosen])
             for finished in engine.step():
@@ -227,11 +224,6 @@ class Translator(TextCodec):
 
 def _blank(alignments: bool) -> Translation:
     return Translation("", 0.0, 0.0, [], [], np.zeros((0, 0)) if alignments else None, [], False)
-
-
-def _most(sentences: int, longest: int) -> int:
-    """How many sentences of this length are decoded together."""
-    return max(1, sentences * USUAL_LENGTH // max(longest, USUAL_LENGTH))
 
 
 def _devices(

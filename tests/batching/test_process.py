@@ -13,7 +13,7 @@ import torch
 
 from nmt.batching import Limits, RequestOptions, RunningBatch, SearchSettings
 from nmt.batching.process import EngineError, RemoteModel, load_models
-from nmt.batching.running import BatchEngine
+from nmt.batching.requests import BatchEngine
 from nmt.config import PrecisionConfig, UseConfig
 from nmt.decoding import DEFAULT, Translator
 from nmt.decoding.engine import Finished, Request

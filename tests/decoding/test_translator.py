@@ -9,7 +9,6 @@ import yaml
 from nmt.command import configuration_folder
 from nmt.config import DecodeConfig, read
 from nmt.decoding import DEFAULT, Translation, Translator
-from nmt.decoding.translator import USUAL_LENGTH, _most
 from nmt.errors import ConfigurationError, InputError, ModelFolderError, PlanError
 from nmt.model.folder import DESCRIPTION, VOCABULARY, read_description
 from nmt.placement.plan import Plan
@@ -97,12 +96,6 @@ def test_a_stream_is_translated_a_buffer_at_a_time(translator: Translator) -> No
     first = next(stream)
     assert taken == 2
     assert texts([first, *stream]) == texts(translator.translate(TEXTS))
-
-
-def test_long_sentences_make_small_batches() -> None:
-    assert _most(64, 20) == _most(64, USUAL_LENGTH) == 64
-    assert _most(64, 4 * USUAL_LENGTH) == 16
-    assert _most(64, 1000 * USUAL_LENGTH) == 1
 
 
 def test_the_only_direction_may_be_named(translator: Translator) -> None:
