@@ -91,7 +91,7 @@ def start_listening(listener: socket.socket, config: ServeConfig) -> tuple[str, 
 
 def require_extra() -> None:
     """Raise ConfigurationError if the extra `serve` is not installed."""
-    for package in ("starlette", "uvicorn", "prometheus_client", "py3langid"):
+    for package in ("starlette", "uvicorn", "prometheus_client", "py3langid", "langcodes"):
         if find_spec(package) is None:
             raise ConfigurationError(
                 [

@@ -36,8 +36,8 @@ from serve.limits import Rates
 from serve.metrics import Metrics
 from serve.middleware import RequestMiddleware, error_response
 from serve.models import Models
-from serve.parameters import Parameters, read_parameters, texts_of
-from serve.service import SHORT, Service, Translated, Wanted
+from serve.parameters import Parameters, read_parameters, validated
+from serve.service import SHORT, Service, TextTranslation, TranslationRequest
 from serve.spec import specification
 
 STATIC = Path(__file__).parent / "static"
@@ -137,10 +137,10 @@ class Endpoints:
         arrived = time.monotonic()
         parameters = await self._read(request)
         caller = self._caller(request, parameters)
-        asked = libretranslate.wanted(parameters, self._limits)
-        translated = await self._translate(request, asked, caller, arrived)
-        answer = partial(libretranslate.answer, parameters, asked, translated)
-        if asked.characters > SHORT:
+        found, wanted = libretranslate.parse_translate(parameters, self._limits)
+        translations = await self._translate(request, wanted, caller, arrived)
+        answer = partial(libretranslate.answer, parameters, found, translations)
+        if wanted.characters > SHORT:
             return await run_in_threadpool(lambda: JSONResponse(answer()))
         return JSONResponse(answer())
 
@@ -148,13 +148,12 @@ class Endpoints:
         """`POST /detect`."""
         parameters = await self._read(request)
         caller = self._caller(request, parameters)
-        if not parameters.get("q"):
-            raise RequestError("Invalid request: missing q parameter")
-        text = "\n".join(texts_of(parameters["q"], "q"))
+        asked = validated(libretranslate.DetectRequest, parameters, libretranslate.missing)
+        text = "\n".join(asked.q)
         self._service.check_length(len(text))
         self._check_rate(caller, text)
         found = await run_in_threadpool(detect, text, self._service.models.languages)
-        return JSONResponse([libretranslate.detected(one) for one in found])
+        return JSONResponse([libretranslate.detection(one) for one in found])
 
     async def languages(self, request: Request) -> JSONResponse:  # noqa: ARG002
         """`GET /languages`."""
@@ -176,15 +175,15 @@ class Endpoints:
         arrived = time.monotonic()
         parameters = await self._read(request, deepl.LISTS)
         caller = self._caller(request, parameters)
-        asked = deepl.wanted(parameters)
-        translated = await self._translate(request, asked, caller, arrived)
-        return JSONResponse(deepl.answer(asked, translated))
+        wanted = deepl.parse_translate(parameters)
+        translations = await self._translate(request, wanted, caller, arrived)
+        return JSONResponse(deepl.answer(wanted.texts, translations))
 
     async def languages_deepl(self, request: Request) -> JSONResponse:
         """`GET /v2/languages`."""
         parameters = await self._read(request)
         self._caller(request, parameters)
-        return JSONResponse(deepl.languages(self._service.models, parameters.get("type")))
+        return JSONResponse(deepl.languages(self._service.models, parameters))
 
     async def usage(self, request: Request) -> JSONResponse:
         """`GET /v2/usage`: since the server was started."""
@@ -273,17 +272,17 @@ class Endpoints:
             raise
 
     async def _translate(
-        self, request: Request, asked: Wanted, caller: str, arrived: float
-    ) -> list[Translated]:
+        self, request: Request, wanted: TranslationRequest, caller: str, arrived: float
+    ) -> list[TextTranslation]:
         """In time, and unless the client goes away first.
 
         Raises:
             RequestError: it is not possible, or not now.
             ClientDisconnect: nobody waits for it any more.
         """
-        self._check_rate(caller, *asked.texts)
+        self._check_rate(caller, *wanted.texts)
         deadline = arrived + self._limits.deadline_seconds
-        work = asyncio.ensure_future(self._service.translate(asked, caller, deadline))
+        work = asyncio.ensure_future(self._service.translate(wanted, caller, deadline))
         gone = asyncio.ensure_future(_until_gone(request))
         try:
             await asyncio.wait(
@@ -302,7 +301,7 @@ class Endpoints:
             work.cancel()  # what waits of it leaves the queue
             await asyncio.wait({work}, timeout=1)
         if self._keys.required:
-            self._characters[caller] += asked.characters
+            self._characters[caller] += wanted.characters
         self._metrics.answered(time.monotonic() - arrived)
         return translated
 

@@ -1,46 +1,25 @@
 """Names of languages, for clients that show them."""
 
-# ISO 639 codes of the languages that public parallel corpora are commonly found for
-NAMES = {
-    "ar": "Arabic",
-    "ca": "Catalan",
-    "cs": "Czech",
-    "da": "Danish",
-    "de": "German",
-    "el": "Greek",
-    "en": "English",
-    "es": "Spanish",
-    "et": "Estonian",
-    "fi": "Finnish",
-    "fr": "French",
-    "hi": "Hindi",
-    "hu": "Hungarian",
-    "ig": "Igbo",
-    "it": "Italian",
-    "ja": "Japanese",
-    "ko": "Korean",
-    "lg": "Luganda",
-    "lt": "Lithuanian",
-    "lv": "Latvian",
-    "nl": "Dutch",
-    "no": "Norwegian",
-    "pcm": "Nigerian Pidgin",
-    "pl": "Polish",
-    "pt": "Portuguese",
-    "ro": "Romanian",
-    "ru": "Russian",
-    "sv": "Swedish",
-    "sw": "Swahili",
-    "tr": "Turkish",
-    "tw": "Twi",
-    "uk": "Ukrainian",
-    "vi": "Vietnamese",
-    "yo": "Yoruba",
-    "zh": "Chinese",
-    "zu": "Zulu",
-}
+from __future__ import annotations
+
+import logging
+from functools import cache
+
+logger = logging.getLogger(__name__)
 
 
+@cache
 def name_of(code: str) -> str:
-    """A language's English name, or its code if we have none."""
-    return NAMES.get(code, code)
+    """A language's English name, such as German for de and Chinese (Simplified) for zho_Hans. A
+    code that CLDR does not know stands for itself, and is logged once."""
+    from langcodes import Language
+    from langcodes.tag_parser import LanguageTagError
+
+    try:
+        language = Language.get(code)
+    except LanguageTagError:
+        language = None
+    if language is None or not language.is_valid():
+        logger.warning("no name is known for the language %s; clients are shown its code", code)
+        return code
+    return language.display_name()

@@ -1,18 +1,30 @@
-"""Parameters of requests: read from wherever clients put them, and each checked by its kind."""
+"""Parameters of requests: read from wherever clients put them, and validated by a dialect's model.
+
+Forms and query strings carry text only, so that numbers and switches are read from text, too.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
 
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 
 from serve.errors import RequestError
 
 MOST_FIELDS = 5000  # of a form
-DISCARDED = 8  # times the largest body: so much of a larger one is read, for its sender to listen
+DISCARDED = 8  # times the largest body: that much of a larger one is read before the answer
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 
 Parameters = Mapping[str, Any]
@@ -21,9 +33,9 @@ Parameters = Mapping[str, Any]
 async def read_parameters(
     request: Request, most_bytes: int, lists: frozenset[str] = frozenset()
 ) -> dict[str, Any]:
-    """Those of a JSON body, or of the query string and a form body together, unchecked. Of several
-    with one name the first counts, but for `lists`, which have all of them. A GET's JSON body is
-    ignored.
+    """The parameters of a JSON body, or of the query string and a form body together, as they came.
+    If a name occurs several times, the first value counts; names in `lists` get all of them. A
+    GET's JSON body is ignored.
 
     Raises:
         RequestError: 413 for a body over the limit, 400 for one that cannot be read.
@@ -79,54 +91,85 @@ def _from_json(body: bytes) -> dict[str, Any]:
     return values
 
 
-def texts_of(value: Any, name: str) -> list[str]:
-    """A text or a list of texts.
+class RequestModel(BaseModel):
+    """Base of the dialects' requests. Parameters that it does not name are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+SomeRequest = TypeVar("SomeRequest", bound=RequestModel)
+
+
+def validated(
+    model: type[SomeRequest], parameters: Parameters, missing: Callable[[str], str]
+) -> SomeRequest:
+    """The parameters as a dialect's request. An empty value counts as none.
 
     Raises:
-        RequestError: it is something else.
+        RequestError: with one sentence: of the first parameter that is `missing`, or else of the
+            first mistake.
     """
+    given = {name: value for name, value in parameters.items() if value not in (None, "", [])}
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        mistakes = error.errors(include_url=False, include_context=False, include_input=False)
+        absent = next((one for one in mistakes if one["type"] == "missing"), None)
+        if absent is not None:
+            raise RequestError(missing(str(absent["loc"][0]))) from None
+        raise RequestError(mistakes[0]["msg"]) from None
+
+
+def mistake(sentence: str) -> PydanticCustomError:
+    """What a validator raises."""
+    return PydanticCustomError("request", "{sentence}", {"sentence": sentence})
+
+
+def _texts(value: Any, info: ValidationInfo) -> list[str]:
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise RequestError(f"Invalid request: {name} must be a text or a list of texts")
+        raise mistake(f"Invalid request: {info.field_name} must be a text or a list of texts")
     for text in texts:
         try:
             text.encode("utf-8")
         except UnicodeEncodeError:  # half of a surrogate pair, which JSON can write
-            raise RequestError(f"Invalid request: {name} must be valid Unicode") from None
+            raise mistake(f"Invalid request: {info.field_name} must be valid Unicode") from None
     return texts
 
 
-def number(parameters: Parameters, name: str, least: int, most: int) -> int | None:
-    """A whole number from `least` to `most`; None where there is none.
-
-    Raises:
-        RequestError: it is something else.
-    """
-    value = parameters.get(name)
-    if value is None or value == "":
-        return None
-    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10:
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise RequestError(f"Invalid request: {name} must be a number, {least} or more")
-    if value > most:
-        raise RequestError(
-            f"Invalid request: {name} must be at most {most}, but is {value} instead"
-        )
+def _switch(value: Any, info: ValidationInfo) -> bool:
+    if isinstance(value, str):
+        value = {"true": True, "1": True, "false": False, "0": False}.get(value.lower())
+    if not isinstance(value, bool):
+        raise mistake(f"Invalid request: {info.field_name} must be true or false")
     return value
 
 
-def switch(parameters: Parameters, name: str) -> bool:
-    """True or false, false where there is nothing.
+TEXT = {"type": "string"}
+TEXT_LIST = {"type": "array", "items": TEXT}
 
-    Raises:
-        RequestError: it is something else.
-    """
-    value = parameters.get(name)
-    if isinstance(value, str):
-        value = {"true": True, "1": True, "false": False, "0": False, "": False}.get(value.lower())
-        if value is None:
-            raise RequestError(f"Invalid request: {name} must be true or false")
-    if value is not None and not isinstance(value, bool):
-        raise RequestError(f"Invalid request: {name} must be true or false")
-    return bool(value)
+# One text or several → a list.
+Texts = Annotated[list[str], BeforeValidator(_texts), WithJsonSchema({"oneOf": [TEXT, TEXT_LIST]})]
+# The same where documents ask for several.
+TextList = Annotated[list[str], BeforeValidator(_texts), WithJsonSchema(TEXT_LIST)]
+Switch = Annotated[bool, BeforeValidator(_switch), WithJsonSchema({"type": "boolean"})]
+# Anything, documented as text: checked elsewhere, or ignored.
+Unchecked = Annotated[Any, WithJsonSchema(TEXT)]
+
+
+def whole_number(least: int, most: int) -> Any:
+    """The type of a whole number from `least` to `most`, which may be written as text."""
+
+    def check(value: Any, info: ValidationInfo) -> int:
+        if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10:
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise mistake(f"Invalid request: {info.field_name} must be a number, {least} or more")
+        if value > most:
+            raise mistake(
+                f"Invalid request: {info.field_name} must be at most {most}, but is {value} instead"
+            )
+        return value
+
+    schema = {"type": "integer", "minimum": least, "maximum": most}
+    return Annotated[int, BeforeValidator(check), WithJsonSchema(schema)]

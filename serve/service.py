@@ -35,13 +35,13 @@ ALIGNED = 5000  # characters of texts whose alignments may be asked for: there a
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TranslationRequest:
     """What a request asks for, in any dialect."""
 
     texts: list[str]
     source: str  # a language's code, or auto
     target: str
-    form: Form = "text"
+    markup: Form = "text"
     splitting: Splitting = "sentences"
     alternatives: int = 0
     beam_size: int | None = None
@@ -55,7 +55,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Translated:
+class TextTranslation:
     """What a text came to."""
 
     text: str
@@ -143,7 +143,9 @@ class Service:
     def _shut(self) -> RequestError:
         return self._rejected("draining", "The server is shutting down; try another", 503, 5)
 
-    async def translate(self, wanted: Wanted, caller: str, deadline: float) -> list[Translated]:
+    async def translate(
+        self, wanted: TranslationRequest, caller: str, deadline: float
+    ) -> list[TextTranslation]:
         """Translate all texts until `deadline` (of time.monotonic). If this is cancelled, what
         waits of them is dropped.
 
@@ -174,7 +176,7 @@ class Service:
                 f"Invalid request: request ({characters}) exceeds text limit ({limit})"
             )
 
-    def _check(self, wanted: Wanted) -> None:
+    def _check(self, wanted: TranslationRequest) -> None:
         limits = self._config.limits
         if len(wanted.texts) > limits.texts:
             raise RequestError(
@@ -194,10 +196,10 @@ class Service:
         elif wanted.target not in models.targets:
             raise RequestError(f"{wanted.target} is not supported")
 
-    def _prepare(self, wanted: Wanted) -> list[_Prepared]:
+    def _prepare(self, wanted: TranslationRequest) -> list[_Prepared]:
         return [self._prepare_text(text, wanted) for text in wanted.texts]
 
-    def _prepare_text(self, text: str, wanted: Wanted) -> _Prepared:
+    def _prepare_text(self, text: str, wanted: TranslationRequest) -> _Prepared:
         source, detected = wanted.source, None
         if source == AUTO:
             detected = detect(text, self.models.languages_for(wanted.target))[0]
@@ -205,7 +207,7 @@ class Service:
         if source == wanted.target:
             return _Prepared(source, detected, None, Document([], [text]), [])
         model = self.models.find(source, wanted.target)
-        document = document_of(model.splitter, text, wanted.form, wanted.splitting)
+        document = document_of(model.splitter, text, wanted.markup, wanted.splitting)
         texts = [one.text for one in document.segments]
         vocabulary = model.translator.vocabulary
         many = len(texts) > FEW  # enough to be worth starting threads for
@@ -213,7 +215,11 @@ class Service:
         return _Prepared(source, detected, model, document, sources)
 
     async def _search(
-        self, wanted: Wanted, prepared: Sequence[_Prepared], caller: str, deadline: float
+        self,
+        wanted: TranslationRequest,
+        prepared: Sequence[_Prepared],
+        caller: str,
+        deadline: float,
     ) -> list[list[Translation]]:
         """The translations of each text's segments."""
         aligned = wanted.alignments or any(one.document.needs_alignments for one in prepared)
@@ -283,10 +289,10 @@ class _Prepared:
 
 
 def _put_together(
-    wanted: Wanted, prepared: Sequence[_Prepared], found: Sequence[list[Translation]]
-) -> list[Translated]:
+    wanted: TranslationRequest, prepared: Sequence[_Prepared], found: Sequence[list[Translation]]
+) -> list[TextTranslation]:
     return [
-        Translated(
+        TextTranslation(
             text=(best := one.document.join([aligned_text(sentence) for sentence in sentences])),
             source=one.source,
             detected=one.detected,

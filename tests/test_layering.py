@@ -96,6 +96,7 @@ EXTRAS = {
     "matplotlib": ("nmt.evaluation.plots", "nmt.evaluation.report"),
     "prometheus_client": ("serve",),
     "py3langid": ("serve",),
+    "langcodes": ("serve",),
     "playwright": (),
     "schemathesis": (),
     "httpx": (),

@@ -1,18 +1,28 @@
-"""DeepL's form, version 2. Errors are `{"message": text, "detail": text}`."""
+"""DeepL's dialect, version 2. Errors are `{"message": text, "detail": text}`."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired
 
-from nmt.text import Splitting
-from serve.errors import RequestError
+from pydantic import BeforeValidator, ValidationInfo, WithJsonSchema
+from typing_extensions import TypedDict  # pydantic wants it before Python 3.12
+
+from nmt.text import Form, Splitting
 from serve.languages import name_of
 from serve.models import Models
-from serve.parameters import Parameters, texts_of
-from serve.service import AUTO, Translated, Wanted
+from serve.parameters import (
+    TEXT,
+    Parameters,
+    RequestModel,
+    TextList,
+    Unchecked,
+    mistake,
+    validated,
+)
+from serve.service import AUTO, TextTranslation, TranslationRequest
 
 LISTS = frozenset({"text"})
-# The client refuses these as targets without a region.
+# The official client refuses these as targets without a region.
 REGIONS = {"en": ("EN-GB", "EN-US"), "pt": ("PT-BR", "PT-PT")}
 REGION_NAMES = {
     "EN-GB": "English (British)",
@@ -21,52 +31,135 @@ REGION_NAMES = {
     "PT-PT": "Portuguese (European)",
 }
 SPLITTING: dict[str, Splitting] = {"0": "none", "1": "sentences", "nonewlines": "nonewlines"}
-TRUE = ("1", "true", True)
-FALSE = (None, "", "0", "false", False)
+SWITCHES = ("0", "1", "false", "true", False, True)
 
 
-def wanted(parameters: Parameters) -> Wanted:
-    """`POST /v2/translate`.
+def _unsupported(name: str | None) -> Any:
+    return mistake(f"Value for '{name}' not supported.")
+
+
+def _code(value: Any, info: ValidationInfo) -> str:
+    if not isinstance(value, str):
+        raise _unsupported(info.field_name)
+    return value.strip().lower().partition("-")[0]  # EN-US is our en
+
+
+def _no_glossary(value: Any) -> None:
+    if value:
+        raise mistake("Value for 'glossary_id' not supported: there are no glossaries.")
+
+
+def _formality(value: Any) -> str:
+    if str(value).lower() in ("more", "less"):
+        raise mistake("Value for 'formality' not supported; use 'prefer_more' or 'default'.")
+    return str(value)
+
+
+def _tags(value: Any, info: ValidationInfo) -> Form:
+    match str(value).lower():
+        case "text":
+            return "text"
+        case "html":
+            return "html"
+        case "xml":
+            return "xml"
+    raise _unsupported(info.field_name)
+
+
+def _splitting(value: Any, info: ValidationInfo) -> Splitting:
+    if str(value) not in SPLITTING:
+        raise _unsupported(info.field_name)
+    return SPLITTING[str(value)]
+
+
+def _ignored_switch(value: Any, info: ValidationInfo) -> None:
+    if value not in SWITCHES:
+        raise _unsupported(info.field_name)
+
+
+Code = Annotated[str, BeforeValidator(_code), WithJsonSchema(TEXT)]
+IgnoredSwitch = Annotated[
+    None, BeforeValidator(_ignored_switch), WithJsonSchema({"type": "boolean"})
+]
+
+
+class TranslateRequest(RequestModel):
+    """`POST /v2/translate`."""
+
+    glossary_id: Annotated[None, BeforeValidator(_no_glossary), WithJsonSchema(TEXT)] = None
+    formality: Annotated[str, BeforeValidator(_formality), WithJsonSchema(TEXT)] = "default"
+    tag_handling: Annotated[
+        Form,
+        BeforeValidator(_tags),
+        WithJsonSchema({"type": "string", "enum": ["xml", "html"]}),
+    ] = "text"
+    split_sentences: Annotated[
+        Splitting | None,
+        BeforeValidator(_splitting),
+        WithJsonSchema({"type": "string", "enum": list(SPLITTING)}),
+    ] = None
+    preserve_formatting: IgnoredSwitch = None
+    outline_detection: IgnoredSwitch = None
+    text: TextList
+    target_lang: Code
+    source_lang: Code = AUTO
+    auth_key: Unchecked = None
+
+
+class Translated(TypedDict):
+    """One text of the answer."""
+
+    detected_source_language: str
+    text: str
+    billed_characters: int
+
+
+class TranslateAnswer(TypedDict):
+    """The answer to `POST /v2/translate`."""
+
+    translations: list[Translated]
+
+
+class Language(TypedDict):
+    """A language of `GET /v2/languages`."""
+
+    language: str
+    name: str
+    supports_formality: NotRequired[bool]
+
+
+class Usage(TypedDict):
+    """The answer to `GET /v2/usage`."""
+
+    character_count: int
+    character_limit: int
+
+
+def _missing(name: str) -> str:
+    if name == "text":
+        return "Parameter 'text' not specified."
+    return f"Value for '{name}' not specified."
+
+
+def parse_translate(parameters: Parameters) -> TranslationRequest:
+    """`POST /v2/translate` as the service reads it.
 
     Raises:
-        RequestError: the parameters are not as they must be.
+        RequestError: the parameters are not valid.
     """
-    if not parameters.get("text"):
-        raise RequestError("Parameter 'text' not specified.")
-    if not parameters.get("target_lang"):
-        raise RequestError("Value for 'target_lang' not specified.")
-    if parameters.get("glossary_id"):
-        raise RequestError("Value for 'glossary_id' not supported: there are no glossaries.")
-    if str(parameters.get("formality") or "default").lower() in ("more", "less"):
-        raise RequestError("Value for 'formality' not supported; use 'prefer_more' or 'default'.")
-    form = str(parameters.get("tag_handling") or "text").lower()
-    if form not in ("text", "html", "xml"):
-        raise RequestError("Value for 'tag_handling' not supported.")
-    given = parameters.get("split_sentences")
-    usual = "1" if form == "text" else "nonewlines"
-    splitting = usual if given in (None, "") else str(given)
-    if splitting not in SPLITTING:
-        raise RequestError("Value for 'split_sentences' not supported.")
-    for name in ("preserve_formatting", "outline_detection"):
-        if parameters.get(name) not in (*TRUE, *FALSE):
-            raise RequestError(f"Value for '{name}' not supported.")
-    return Wanted(
-        texts=texts_of(parameters["text"], "text"),
-        source=_code(parameters.get("source_lang") or AUTO, "source_lang"),
-        target=_code(parameters["target_lang"], "target_lang"),
-        form="html" if form == "html" else "xml" if form == "xml" else "text",
-        splitting=SPLITTING[splitting],
+    order = {name: parameters[name] for name in ("text", "target_lang") if name in parameters}
+    found = validated(TranslateRequest, {**order, **parameters}, _missing)
+    usual: Splitting = "sentences" if found.tag_handling == "text" else "nonewlines"
+    return TranslationRequest(
+        texts=found.text,
+        source=found.source_lang,
+        target=found.target_lang,
+        markup=found.tag_handling,
+        splitting=found.split_sentences or usual,
     )
 
 
-def _code(value: Any, name: str) -> str:
-    """Ours: EN-US is en."""
-    if not isinstance(value, str):
-        raise RequestError(f"Value for '{name}' not supported.")
-    return value.strip().lower().partition("-")[0]
-
-
-def answer(asked: Wanted, translated: list[Translated]) -> dict[str, Any]:
+def answer(texts: list[str], translations: list[TextTranslation]) -> TranslateAnswer:
     """The body of the answer."""
     return {
         "translations": [
@@ -75,23 +168,36 @@ def answer(asked: Wanted, translated: list[Translated]) -> dict[str, Any]:
                 "text": one.text,
                 "billed_characters": len(text),
             }
-            for text, one in zip(asked.texts, translated, strict=True)
+            for text, one in zip(texts, translations, strict=True)
         ]
     }
 
 
-def languages(models: Models, kind: Any) -> list[dict[str, Any]]:
+class LanguagesRequest(RequestModel):
+    """`GET /v2/languages`."""
+
+    type: Annotated[
+        Literal["source", "target"],
+        BeforeValidator(lambda value, info: _side(value, info)),
+        WithJsonSchema({"type": "string", "enum": ["source", "target"]}),
+    ] = "source"
+
+
+def _side(value: Any, info: ValidationInfo) -> Any:
+    if value not in ("source", "target"):
+        raise _unsupported(info.field_name)
+    return value
+
+
+def languages(models: Models, parameters: Parameters) -> list[Language]:
     """`GET /v2/languages`.
 
     Raises:
-        RequestError: `kind` is neither source nor target.
+        RequestError: the parameters are not valid.
     """
-    kind = kind or "source"
-    if kind not in ("source", "target"):
-        raise RequestError("Value for 'type' not supported.")
-    if kind == "source":
+    if validated(LanguagesRequest, parameters, _missing).type == "source":
         return [{"language": code.upper(), "name": name_of(code)} for code in models.sources]
-    found = []
+    found: list[Language] = []
     for code in models.targets:
         for region in REGIONS.get(code, (code.upper(),)):
             name = REGION_NAMES.get(region, name_of(code))
