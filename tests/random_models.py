@@ -49,7 +49,8 @@ class Model:
                 for name in node.inputs
             ]
             layer = self.stack.layer(node.name)
-            if isinstance(layer, Attention):
+            if node.name == self.graph.alignment:
+                assert isinstance(layer, Attention)
                 mask = length_mask(lengths, ids.shape[1])
                 attention = layer.weights(inputs[0], inputs[1], mask)[0]
             outputs[node.name] = layer(inputs, (), EVALUATION).value
@@ -93,6 +94,7 @@ def make_model() -> MakeModel:
         clip: float | None = None,
         cells: bool = False,
         shortlist: Shortlist | None = None,
+        change: Callable[[LayerGraph], LayerGraph] = lambda graph: graph,
         **changes: Any,
     ) -> Model:
         values: dict[str, Any] = {
@@ -107,7 +109,7 @@ def make_model() -> MakeModel:
             "tie": "none",
         }
         bound = None if clip is None else Clip.fixed(clip, cells)
-        graph = build_graph(ModelConfig(**{**values, **changes}), vocabulary, bound)
+        graph = change(build_graph(ModelConfig(**{**values, **changes}), vocabulary, bound))
         stack = graph.build(graph.names, seed)
         with torch.no_grad():
             for parameter in stack.parameters():

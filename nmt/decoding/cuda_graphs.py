@@ -22,10 +22,11 @@ from typing import Any, TypeAlias, TypeVar, cast
 import torch
 from torch import Tensor
 
-from nmt.decoding.beam import NEVER, best_keys, candidates_of_keys
+from nmt.decoding.beam import best_keys, candidates_of_keys
 from nmt.decoding.search_step import SearchStep, StepInput, StepOutcome
+from nmt.decoding.state_buffers import SourceBuffers, StateBuffers, memory_bytes
 from nmt.model.batch import BOS, PAD
-from nmt.runtime.state import DecoderState, Sources
+from nmt.runtime.state import DecoderState, Memory, Sources
 from nmt.runtime.stepper import Stepper
 
 SENTENCES = 32  # powers of 2 up to here, and multiples from here on
@@ -145,8 +146,8 @@ class GraphSearchStep(SearchStep):
 
     def __call__(self, state: DecoderState, step_input: StepInput) -> StepOutcome:
         """See SearchStep."""
-        assert state.allowed is None, "a GPU scores all pieces"
-        size = rounded_sentences(len(state)), rounded_positions(state.sources.bias.shape[1])
+        assert state.sources.allowed is None, "a GPU scores all pieces"
+        size = rounded_sentences(len(state)), rounded_positions(state.sources.longest)
         captured = self._own.get(
             ("step", size, state.beams, state.attended is not None),
             lambda capture: CapturedStep(self._stepper, state, size, capture),
@@ -197,7 +198,7 @@ class CapturedSource:
     @property
     def bytes(self) -> int:
         """Of what it gives."""
-        return sum(x.nbytes for x in (self._side.keys, self._side.memory, self._side.bias))
+        return memory_bytes(self._side)
 
     def _work(self, stepper: Stepper) -> None:
         self._side = stepper.encode(self._given[:, :-1], self._given[:, -1])
@@ -213,10 +214,11 @@ class CapturedSource:
         self._giving[:B, -1] = lengths
         self._given.copy_(self._giving, non_blocking=True)
         self._replay()
-        keys, memory, bias = (
-            x[:B, :S].clone() for x in (self._side.keys, self._side.memory, self._side.bias)
-        )
-        return Sources(keys, memory, bias, lengths)
+        memories = {
+            name: Memory(*(x[:B, :S].clone() for x in (memory.keys, memory.values, memory.bias)))
+            for name, memory in self._side.memories.items()
+        }
+        return Sources(memories, lengths, S)
 
 
 class CapturedStep:
@@ -227,26 +229,11 @@ class CapturedStep:
     ) -> None:
         (B, S), K = size, like.beams
         R = B * K
-        device = like.sources.bias.device
         self._beams = K
-
-        def sources_like(x: Tensor) -> Tensor:
-            return x.new_zeros(B, S, *x.shape[2:])
-
-        sources = like.sources
-        self._sources = Sources(
-            sources_like(sources.keys),
-            sources_like(sources.memory),
-            sources_like(sources.bias),
-            torch.full((B,), S),
-        )
-        # All layers side by side, so that all rows are put into order at once.
-        codes, cells = zip(*like.recurrent.values(), strict=True)
-        self._layers = list(like.recurrent)
-        self._codes, self._cells = (
-            x[0].new_zeros(len(x), R, x[0].shape[1]) for x in (codes, cells)
-        )
-        self._attended = None if like.attended is None else sources.bias.new_zeros(R, S)
+        self._sources = SourceBuffers(like.sources, B, S)
+        device = self._sources.device
+        self._recurrent = StateBuffers(like.recurrent, R)
+        self._attended = None if like.attended is None else like.attended.new_zeros(R, S)
         # Four rows: pieces, rows, the bits of log probabilities, and places of banned scores.
         self._given = torch.zeros(4, R, dtype=torch.int64, device=device)
         pinned = device.type == "cuda"
@@ -260,28 +247,21 @@ class CapturedStep:
     @property
     def bytes(self) -> int:
         """Of the buffers."""
-        sources = self._sources
-        buffers = (sources.keys, sources.memory, sources.bias, self._codes, self._cells)
-        return sum(x.nbytes for x in buffers)
+        return self._sources.bytes + self._recurrent.bytes
 
     def _work(self, stepper: Stepper) -> None:
         """The step, from buffers to buffers."""
         pieces, rows, bits, banned = self._given.unbind()
-        codes, cells = (x.index_select(1, rows) for x in (self._codes, self._cells))
-        recurrent = dict(
-            zip(self._layers, zip(codes.unbind(), cells.unbind(), strict=True), strict=True)
-        )
         attended = None if self._attended is None else self._attended.index_select(0, rows)
-        state = DecoderState(self._beams, recurrent, self._sources, attended)
+        recurrent = self._recurrent.ordered(rows)
+        state = DecoderState(self._beams, recurrent, self._sources.sources, attended)
         result = stepper.step(state, pieces)
         running = bits.to(torch.int32).view(torch.float32).view(-1, self._beams)
         logits = result.logits.view(*running.shape, -1)
         self._vocabulary = logits.shape[2]
         self._keys = best_keys(logits, running, banned)
         self._attention = result.attention
-        new_codes, new_cells = zip(*result.state.recurrent.values(), strict=True)
-        torch._foreach_copy_(self._codes.unbind(), new_codes)
-        torch._foreach_copy_(self._cells.unbind(), new_cells)
+        self._recurrent.store(result.state.recurrent)
         if self._attended is not None and result.state.attended is not None:
             self._attended.copy_(result.state.attended)
 
@@ -294,7 +274,7 @@ class CapturedStep:
         if state is not self._here:
             self._load(state)
         self._here = None  # until the step is done
-        B, S = len(state), state.sources.bias.shape[1]
+        B, S = len(state), state.sources.longest
         R = B * self._beams
         self._give(step_input, R)
         self._replay()
@@ -303,9 +283,7 @@ class CapturedStep:
             torch.cuda.current_stream(self._keys.device).synchronize()
         candidates = candidates_of_keys(self._taking[:B], self._vocabulary)
         attended = None if self._attended is None else self._attended[:R, :S]
-        codes, cells = self._codes[:, :R].unbind(), self._cells[:, :R].unbind()
-        recurrent = dict(zip(self._layers, zip(codes, cells, strict=True), strict=True))
-        self._here = replace(state, recurrent=recurrent, attended=attended)
+        self._here = replace(state, recurrent=self._recurrent.first(R), attended=attended)
         return StepOutcome(candidates, self._attention[:B, :, :S], self._here)
 
     def forget(self) -> None:
@@ -314,19 +292,13 @@ class CapturedStep:
 
     def _load(self, state: DecoderState) -> None:
         """Copy a state into the buffers. What is beyond it does not matter: it is finite."""
-        B, S = state.sources.bias.shape
-        R = B * self._beams
-        codes, cells = zip(*state.recurrent.values(), strict=True)
-        torch._foreach_copy_(self._codes[:, :R].unbind(), codes)
-        torch._foreach_copy_(self._cells[:, :R].unbind(), cells)
+        S, R = state.sources.longest, len(state) * self._beams
+        self._recurrent.store(state.recurrent, R)
         if self._attended is not None and state.attended is not None:
             self._attended[:R].zero_()
             self._attended[:R, :S].copy_(state.attended)
         if state.sources is not self._sources_here:
-            self._sources.keys[:B, :S].copy_(state.sources.keys)
-            self._sources.memory[:B, :S].copy_(state.sources.memory)
-            self._sources.bias[:B].fill_(NEVER)
-            self._sources.bias[:B, :S].copy_(state.sources.bias)
+            self._sources.store(state.sources)
             self._sources_here = state.sources
 
     def _give(self, step_input: StepInput, rows: int) -> None:

@@ -145,7 +145,7 @@ class Engine:
     @property
     def longest_source(self) -> int:
         """S: positions that every source in the batch is padded to."""
-        return 0 if self._state is None else self._state.sources.bias.shape[1]
+        return 0 if self._state is None else self._state.sources.longest
 
     @torch.inference_mode()
     def admit(self, requests: Sequence[Request]) -> None:

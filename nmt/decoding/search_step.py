@@ -45,7 +45,7 @@ class SearchStep:
         if step_input.rows is not None:
             state = state.reorder(step_input.rows)
         result = self._stepper.step(state, step_input.pieces.flatten())
-        words, logits = result.state.words, result.logits
+        words, logits = result.state.sources.words, result.logits
         banned = step_input.banned
         if banned is not None:
             rows, pieces = banned

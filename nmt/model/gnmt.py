@@ -96,4 +96,4 @@ def gnmt(config: ModelConfig, vocabulary: int, clip: Clip | None = None) -> Laye
             output_shares,
         )
     )
-    return LayerGraph(f"gnmt-{config.name}-{vocabulary}", tuple(nodes))
+    return LayerGraph(f"gnmt-{config.name}-{vocabulary}", tuple(nodes), alignment="attention")

@@ -68,6 +68,7 @@ class LayerGraph:
 
     name: str
     nodes: tuple[Node, ...]
+    alignment: str | None = None  # the attention layer that aligns target tokens with the source
 
     def __post_init__(self) -> None:
         known: set[str] = set()
@@ -76,6 +77,7 @@ class LayerGraph:
                 assert name.startswith(BATCH) or name in known, f"{node.name} reads {name}"
             assert node.name not in known, f"{node.name} occurs twice"
             known.add(node.name)
+        assert self.alignment is None or self.alignment in known, f"no layer {self.alignment}"
 
     @property
     def names(self) -> tuple[str, ...]:

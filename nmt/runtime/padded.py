@@ -1,5 +1,5 @@
 """The source side on a GPU: padded batches through the layers as the graph has them, with cuDNN's
-LSTMs.
+recurrent layers.
 
 B sentences, S longest source.
 """
@@ -30,7 +30,7 @@ class PaddedSource:
         self.device = next(self._layers[nodes[0].name].parameters()).device
 
     def __call__(self, ids: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        """Pieces (B, S) and lengths (B,), on the device → each layer's output (B, S, ·), with
+        """Tokens (B, S) and lengths (B,), on the device → each layer's output (B, S, ·), with
         anything at padding."""
         outputs = {f"{BATCH}source": ids, f"{BATCH}source_lengths": lengths}
         for node in self._nodes:

@@ -1,7 +1,7 @@
-"""The model as decoding runs it: whole sources through the encoder, targets one piece at a time.
+"""The model as decoding runs it: whole sources through the encoder, targets one token at a time.
 
-Every layer of the graph has a counterpart in `nmt.runtime.steps`; a test holds each against the
-graph's own pass. Each layer's weights are on its device; inputs come to where the weights are.
+Every layer of the graph has a counterpart in this package (`nmt.runtime.kinds`); tests hold each
+against the graph's own pass. A layer's weights are on its device; inputs come to where they are.
 
 B sentences, K hypotheses of each, R = B * K rows, S longest source.
 """
@@ -11,37 +11,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from nmt.model.attention import Attention, AttentionKeys
 from nmt.model.batch import EOS, pad
-from nmt.model.embedding import Embedding
 from nmt.model.graph import BATCH, LayerGraph, Node, canonical_name
 from nmt.model.layer import Layer
-from nmt.model.lstm import LstmLayer
-from nmt.model.output import Output
 from nmt.model.shortlist import Shortlist
 from nmt.precision.formats import FloatFormat, Format
-from nmt.runtime.packing import Packing
+from nmt.runtime.kinds import SOURCE_LAYERS, TARGET_LAYERS
+from nmt.runtime.layer import SourceLayer, TargetLayer
+from nmt.runtime.output import OutputStep
+from nmt.runtime.packing import Packing, Padding
 from nmt.runtime.padded import PaddedSource
 from nmt.runtime.state import DecoderState, Sources
-from nmt.runtime.steps import (
-    AttentionStep,
-    EmbeddingStep,
-    KeysStep,
-    LstmScan,
-    LstmStep,
-    OutputStep,
-)
 
-TARGET_FIELDS = ("batch.target_input", "batch.target_index")
-SOURCE_FIELDS = ("batch.source", "batch.source_lengths")
+SOURCE, LENGTHS, TARGET = (f"{BATCH}{f}" for f in ("source", "source_lengths", "target_input"))
+TARGET_FIELDS = (TARGET, f"{BATCH}target_index")
 FP32 = FloatFormat(torch.float32)
-
-Step = EmbeddingStep | LstmScan | KeysStep | LstmStep | AttentionStep | OutputStep
 
 
 @dataclass(frozen=True)
@@ -49,8 +38,17 @@ class StepResult:
     """One step of all rows."""
 
     logits: Tensor  # (R, V) in fp32, or (R, U) of the words of the state
-    attention: Tensor  # (B, K, S) in fp32
+    attention: Tensor  # (B, K, S) in fp32, of the graph's alignment layer
     state: DecoderState
+
+
+class _Target(NamedTuple):
+    """A target-side layer in its place."""
+
+    name: str
+    layer: TargetLayer
+    inputs: tuple[str, ...]  # of the target side, which change at every step
+    source_inputs: tuple[str, ...]  # layers of the source side
 
 
 class Stepper:
@@ -61,7 +59,7 @@ class Stepper:
         graph: LayerGraph,
         weights: Mapping[str, Tensor],
         device_of: Callable[[str], str],
-        form: Format = FP32,
+        number_format: Format = FP32,
         shortlist: Shortlist | None = None,
         padded: bool | None = None,
     ) -> None:
@@ -69,49 +67,37 @@ class Stepper:
         are encoded as `PaddedSource` does; None: where all is on one GPU."""
         target = _target_side(graph)
         self._source_nodes = [node for node in graph.nodes if node.name not in target]
-        self._target_nodes = [node for node in graph.nodes if node.name in target]
         layers = _layers(graph, weights, {name: device_of(name) for name in graph.names})
         devices = {layer_device(layer) for layer in layers.values()}
         gpu = len(devices) == 1 and not any(device.type == "cpu" for device in devices)
         self.gpu = devices.pop() if gpu else None  # the only device
         self.padded: PaddedSource | None = None
-        if isinstance(form, FloatFormat) and (gpu if padded is None else padded):
-            self.padded = PaddedSource(self._source_nodes, layers, form.dtype)
-        # On a GPU, choosing the output layer's rows for each batch would take longer than it saves.
-        on_cpu = layer_device(layers[graph.nodes[-1].name]).type == "cpu"
-        self._shortlist = shortlist if on_cpu else None
-        self._steps: dict[str, Step] = {}
-        for node in graph.nodes if self.padded is None else self._target_nodes:
-            self._steps[node.name] = self._step_of(
-                node, layers[node.name], node.name in target, form
-            )
-        attention = [node for node in graph.nodes if isinstance(layers[node.name], Attention)]
-        assert len(attention) == 1, "one attention layer"
-        self._attention = attention[0]
-        output = self._steps[graph.nodes[-1].name]
+        if isinstance(number_format, FloatFormat) and (gpu if padded is None else padded):
+            self.padded = PaddedSource(self._source_nodes, layers, number_format.dtype)
+        bounds: dict[str, float] = {}
+        self._source: dict[str, SourceLayer] = {}
+        if self.padded is None:
+            for node in self._source_nodes:
+                made = SOURCE_LAYERS[type(layers[node.name])](
+                    layers[node.name], number_format, _bounds(node, bounds)
+                )
+                self._source[node.name], bounds[node.name] = made, made.bound
+        self._target: list[_Target] = []
+        for node in (node for node in graph.nodes if node.name in target):
+            kind = TARGET_LAYERS[type(layers[node.name])]
+            step = kind(layers[node.name], number_format, _bounds(node, bounds))
+            bounds[node.name] = step.bound
+            self._target.append(_placed(node, step, target))
+        assert graph.alignment is not None, "a graph that translates names its alignment layer"
+        self._alignment = graph.alignment
+        output = self._target[-1].layer
         assert isinstance(output, OutputStep), "the graph ends with it"
         self._output = output
-        self.idle_graphs: list[Any] = []  # of batches that are empty now; see `replay`
-
-    def _step_of(self, node: Node, layer: Layer, target: bool, form: Format) -> Step:
-        inputs = [name for name in node.inputs if not name.startswith(BATCH)]
-        # Formats that `PaddedSource` can have do not look at bounds.
-        bounds = [self._steps[name].bound if name in self._steps else inf for name in inputs]
-        match layer:
-            case Embedding():
-                return EmbeddingStep(layer, form)
-            case LstmLayer() if target:
-                return LstmStep(layer, form, bounds)
-            case LstmLayer():
-                return LstmScan(layer, form, bounds)
-            case AttentionKeys():
-                return KeysStep(layer, form, *bounds)
-            case Attention():
-                queries, _, memory = bounds
-                return AttentionStep(layer, form, queries, memory)
-            case Output():
-                return OutputStep(layer, form, bounds, narrow=self._shortlist is not None)
-        raise AssertionError(f"no step for {type(layer).__name__}")
+        # On a GPU, choosing the output layer's rows for each batch would take longer than it saves.
+        self._shortlist = shortlist if output.device.type == "cpu" else None
+        if self._shortlist is None:
+            output.score_all()
+        self.idle_graphs: list[Any] = []  # of batches that are empty now; see `cuda_graphs`
 
     @torch.inference_mode()
     def start(
@@ -122,91 +108,83 @@ class Stepper:
         narrow: bool = True,
         encode: Callable[[Tensor, Tensor], Sources] | None = None,
     ) -> DecoderState:
-        """Encode sources (pieces without special ones) → the state before the first step, with
-        `beams` equal rows for each sentence; `narrow` lets only pieces of the model's shortlist be
+        """Encode sources (tokens without special ones) → the state before the first step, with
+        `beams` equal rows for each sentence; `narrow` lets only tokens of the model's shortlist be
         written, if it has one. `encode` does what `self.encode` does."""
         ids, lengths = pad([[*source, EOS] for source in sources])
         side = (encode or self.encode)(ids, lengths)
+        if self._shortlist and narrow:
+            side = replace(side, allowed=self._shortlist.allowed(sources))
         rows = len(sources) * beams
-        recurrent = {
-            name: step.start(rows)
-            for name, step in self._steps.items()
-            if isinstance(step, LstmStep)
-        }
-        attended = side.bias.new_zeros(rows, side.bias.shape[1]) if coverage else None
-        allowed = self._shortlist.allowed(sources) if self._shortlist and narrow else None
-        return DecoderState(beams, recurrent, side, attended, allowed)
+        states = {target.name: target.layer.start(rows) for target in self._target}
+        attended = None
+        if coverage:
+            attended = side.memories[self._alignment].bias.new_zeros(rows, side.longest)
+        recurrent = {name: state for name, state in states.items() if state}
+        return DecoderState(beams, recurrent, side, attended)
 
     @torch.inference_mode()
     def encode(self, ids: Tensor, lengths: Tensor) -> Sources:
-        """Pieces (B, S) with ends and padding, lengths (B,) → the source side. With `padded`,
+        """Tokens (B, S) with ends and padding, lengths (B,) → the source side. With `padded`,
         nothing here waits for a GPU."""
         if self.padded is None:
-            return self._encode_packed(ids, lengths)
-        attention = self._attention_step
-        lengths_there = lengths.to(attention.device, non_blocking=True)
-        outputs = self.padded(ids.to(attention.device, non_blocking=True), lengths_there)
-        _, keys, memory, _ = self._attention.inputs
-        side = attention.source_side(outputs[keys], outputs[memory], lengths_there, ids.shape[1])
-        return Sources(*side, lengths)
-
-    def _encode_packed(self, ids: Tensor, lengths: Tensor) -> Sources:
-        """The same without padding."""
-        packing = Packing.of(lengths)
-        outputs = {SOURCE_FIELDS[0]: packing.pack(ids)}
-        for node in self._source_nodes:
-            inputs = [outputs[name] for name in node.inputs if name != SOURCE_FIELDS[1]]
-            match self._steps[node.name]:
-                case LstmScan() as scan:
-                    outputs[node.name] = scan(inputs, packing)
-                case EmbeddingStep() | KeysStep() as step:
-                    outputs[node.name] = step(inputs[0])
-        _, keys, memory, _ = self._attention.inputs
-        return self._attention_step.sources(outputs[keys], outputs[memory], packing)
-
-    @property
-    def _attention_step(self) -> AttentionStep:
-        step = self._steps[self._attention.name]
-        assert isinstance(step, AttentionStep)
-        return step
+            packing = Packing.of(lengths)
+            outputs = {SOURCE: packing.pack(ids)}
+            for node in self._source_nodes:
+                inputs = [outputs[name] for name in node.inputs if name != LENGTHS]
+                outputs[node.name] = self._source[node.name].encode(inputs, packing)
+            layout: Packing | Padding = packing
+        else:
+            device = self.padded.device
+            lengths_there = lengths.to(device, non_blocking=True)
+            outputs = self.padded(ids.to(device, non_blocking=True), lengths_there)
+            layout = Padding(lengths_there, ids.shape[1])
+        memories = {
+            target.name: target.layer.remember([outputs[n] for n in target.source_inputs], layout)
+            for target in self._target
+            if target.source_inputs
+        }
+        return Sources(memories, lengths, ids.shape[1])
 
     @torch.inference_mode()
-    def step(self, state: DecoderState, pieces: Tensor) -> StepResult:
-        """Read each row's last piece (R,) → scores of its next one, of the pieces that
-        `state.words` says or of all."""
-        if state.allowed is not None and state.words is None:
-            state = replace(state, words=self._output.words(state.allowed))
-        outputs = {TARGET_FIELDS[0]: pieces}
+    def step(self, state: DecoderState, tokens: Tensor) -> StepResult:
+        """Read each row's last token (R,) → scores of its next one, of the tokens that
+        `sources.words` says or of all."""
+        sources = state.sources
+        if sources.allowed is not None and sources.words is None:
+            sources = self._output.narrowed(sources)
+        outputs = {TARGET: tokens}
         recurrent = dict(state.recurrent)
         attention = None
-        for node in self._target_nodes:
-            step, inputs = self._steps[node.name], [outputs.get(name) for name in node.inputs]
-            given = [x for x in inputs if x is not None]  # the source side is in the state
-            match step:
-                case LstmStep():
-                    output, recurrent[node.name] = step(given, recurrent[node.name])
-                case AttentionStep():
-                    output, attention = step(given[0], state.sources)
-                case OutputStep():
-                    output = (state.words.output if state.words else step)(given)
-                case EmbeddingStep():
-                    output = step(given[0])
-            outputs[node.name] = output
-        assert attention is not None, "one attention layer"
+        for name, layer, inputs, _ in self._target:
+            given = [outputs[one] for one in inputs]
+            outputs[name], after, weights = layer.step(given, recurrent.get(name, ()), sources)
+            if after:
+                recurrent[name] = after
+            if name == self._alignment:
+                attention = weights
+        assert attention is not None, "the alignment layer has weights"
         attended = state.attended
         if attended is not None:
             attended = attended + attention.flatten(0, 1)
-        logits = outputs[self._target_nodes[-1].name]
-        if state.words is not None:
-            # In a tenth of the time that filling by a mask takes.
-            logits.view(len(state), state.beams, -1).add_(state.words.bias[:, None])
-        state = replace(state, recurrent=recurrent, attended=attended)
-        return StepResult(logits, attention, state)
+        state = DecoderState(state.beams, recurrent, sources, attended)
+        return StepResult(outputs[name], attention, state)
 
 
 def layer_device(layer: Layer) -> torch.device:
     """Where its parameters are."""
     return next(layer.parameters()).device
+
+
+def _bounds(node: Node, bounds: Mapping[str, float]) -> list[float]:
+    """Of the layers that a node reads. Float formats, which alone `PaddedSource` has, need none."""
+    return [bounds.get(name, inf) for name in node.inputs if not name.startswith(BATCH)]
+
+
+def _placed(node: Node, layer: TargetLayer, target: set[str]) -> _Target:
+    inputs = tuple(name for name in node.inputs if name in target or name == TARGET)
+    others = (name for name in node.inputs if name not in target)
+    return _Target(node.name, layer, inputs, tuple(n for n in others if not n.startswith(BATCH)))
 
 
 def _target_side(graph: LayerGraph) -> set[str]:
@@ -216,7 +194,7 @@ def _target_side(graph: LayerGraph) -> set[str]:
         if any(name in names or name in TARGET_FIELDS for name in node.inputs):
             names.add(node.name)
     assert not any(
-        name.startswith(BATCH) and name not in SOURCE_FIELDS
+        name.startswith(BATCH) and name not in (SOURCE, LENGTHS)
         for node in graph.nodes
         if node.name not in names
         for name in node.inputs
@@ -229,21 +207,21 @@ def _layers(
 ) -> dict[str, Layer]:
     """All layers on their devices, without initial values of their own; those that share a device
     share tied parameters."""
-    moved: dict[tuple[str, str], Tensor] = {}
+    on_device: dict[tuple[str, str], Tensor] = {}
 
     def value(name: str, device: str) -> Tensor:
-        if (name, device) not in moved:
-            moved[name, device] = weights[name].to(device, torch.float32)
-        return moved[name, device]
+        if (name, device) not in on_device:
+            on_device[name, device] = weights[name].to(device, torch.float32)
+        return on_device[name, device]
 
     layers: dict[str, Layer] = {}
     for node in graph.nodes:
         with torch.device("meta"):
             layer = node.build()
-        own = {
+        values = {
             name: value(canonical_name(node, name), devices[node.name])
             for name, _ in layer.named_parameters()
         }
-        layer.load_state_dict(own, assign=True)
+        layer.load_state_dict(values, assign=True)
         layers[node.name] = layer.requires_grad_(False)
     return layers

@@ -14,15 +14,16 @@ def after_a_step(model: Model, sources: list[list[int]]) -> DecoderState:
 
 def assert_equal(state: DecoderState, other: DecoderState) -> None:
     assert len(state) == len(other)
-    for name, (h, c) in state.recurrent.items():
-        torch.testing.assert_close(h, other.recurrent[name][0])
-        torch.testing.assert_close(c, other.recurrent[name][1])
-    for field in ("keys", "memory"):
-        tokens = state.sources.bias[..., None].exp()
-        mine, others = getattr(state.sources, field), getattr(other.sources, field)
-        torch.testing.assert_close(mine * tokens, others * tokens)
-    assert torch.equal(state.sources.bias, other.sources.bias)
+    for name, tensors in state.recurrent.items():
+        torch.testing.assert_close(tensors, other.recurrent[name])
+    for name, memory in state.sources.memories.items():
+        tokens = memory.bias[..., None].exp()
+        for field in ("keys", "values"):
+            found, wanted = (getattr(m, field) for m in (memory, other.sources.memories[name]))
+            torch.testing.assert_close(found * tokens, wanted * tokens)
+        assert torch.equal(memory.bias, other.sources.memories[name].bias)
     assert torch.equal(state.sources.lengths, other.sources.lengths)
+    assert state.sources.longest == other.sources.longest
     torch.testing.assert_close(state.attended, other.attended)
 
 
@@ -37,7 +38,7 @@ def test_selecting_drops_sentences_and_their_padding(make_model: MakeModel) -> N
     model = make_model()
     state = after_a_step(model, [LONG, SHORT, MIDDLE])
     rest = state.select(torch.tensor([1, 2]), torch.tensor([2, 3, 4, 5]))
-    assert rest.sources.bias.shape == (2, 4)
+    assert rest.sources.memories["attention"].bias.shape == (2, rest.sources.longest) == (2, 4)
     assert_equal(rest, after_a_step(model, [SHORT, MIDDLE]))
 
 

@@ -1,15 +1,17 @@
+from dataclasses import replace
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
 
-from nmt.model.attention import Attention
+from nmt.model.attention import Attention, AttentionKeys
 from nmt.model.batch import BOS
+from nmt.model.graph import LayerGraph
 from nmt.precision.formats import FloatFormat, Int8Format
 from nmt.precision.int8 import has_int8
-from nmt.runtime.packing import Packing
 from nmt.runtime.state import DecoderState
 from nmt.runtime.stepper import Stepper
-from nmt.runtime.steps import AttentionStep
 from tests.random_models import MakeModel, Model
 
 SOURCES = [[4, 5, 6, 7, 8], [9], [5, 5, 7], []]
@@ -59,6 +61,44 @@ def test_padded_sources_give_the_same(make_model: MakeModel) -> None:
 def test_without_the_additional_residual_connections(make_model: MakeModel) -> None:
     model = make_model(residual="gnmt", encoder_layers=3, scale=1.5)
     check(model, model.stepper, 2, 1e-5)
+
+
+def two_attentions(graph: LayerGraph, alignment: str) -> LayerGraph:
+    """A second attention, which the top of the decoder queries, beside the first one."""
+    nodes = {node.name: node for node in graph.nodes}
+    *rest, top, output = graph.nodes
+    keys = replace(
+        nodes["attention_keys"], name="keys2", build=partial(AttentionKeys, "keys2", 8, 8)
+    )
+    reads = ("decoder.1", "keys2", *nodes["attention"].inputs[2:])
+    second = replace(
+        nodes["attention"],
+        name="attention2",
+        build=partial(Attention, "attention2", 8, 8),
+        inputs=reads,
+    )
+    output = replace(output, inputs=("attention2", *output.inputs))
+    return LayerGraph("two", (*rest, top, keys, second, output), alignment)
+
+
+@pytest.mark.parametrize("alignment", ["attention", "attention2"])
+@pytest.mark.parametrize("padded", [False, True])
+def test_several_attentions_have_a_memory_each(
+    make_model: MakeModel, alignment: str, padded: bool
+) -> None:
+    model = make_model(change=lambda graph: two_attentions(graph, alignment), scale=1.5)
+    stepper = Stepper(model.graph, model.weights, lambda _: "cpu", padded=padded)
+    state = stepper.start(SOURCES, 2)
+    assert list(state.sources.memories) == ["attention", "attention2"]
+    check(model, stepper, 2, 1e-5)
+
+
+def test_an_alignment_layer_is_named(make_model: MakeModel) -> None:
+    graph = make_model().graph
+    with pytest.raises(AssertionError, match="names its alignment layer"):
+        make_model(change=lambda graph: replace(graph, alignment=None))
+    with pytest.raises(AssertionError, match="no layer attention3"):
+        replace(graph, alignment="attention3")
 
 
 @pytest.mark.parametrize("tie", ["none", "all"])
@@ -151,32 +191,12 @@ def test_int8_does_not_depend_on_what_else_is_in_the_batch(make_model: MakeModel
         torch.testing.assert_close(together[i : i + 1], alone, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("scale", [0.1, 1.0, 10.0, 1000.0])
-def test_attention_without_tanh_equals_attention_with_it(scale: float) -> None:
-    torch.manual_seed(0)
-    layer = Attention("attention", 6, 6)
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.copy_(torch.randn_like(parameter))
-        queries, keys = torch.randn(2, 1, 6) * scale, torch.randn(2, 5, 6) * scale
-        mask = torch.tensor([[True] * 5, [True] * 2 + [False] * 3])
-        expected = layer.weights(queries, keys, mask)
-        step = AttentionStep(layer, FloatFormat(torch.float32), 1.0, 1.0)
-        packing = Packing.of(mask.sum(1))
-        sources = step.sources(packing.pack(keys), packing.pack(torch.randn(2, 5, 6)), packing)
-        _, got = step(queries[:, 0], sources)
-    torch.testing.assert_close(got.sum(-1), torch.ones(2, 1))
-    if scale < 100:  # beyond 43, which LSTMs do not reach, the sum of two is not exact
-        torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
-
-
 def test_the_state_of_one_request_does_not_reach_another(make_model: MakeModel) -> None:
     model = make_model()
     first = model.stepper.start(SOURCES[:2], 2, coverage=True)
-    before = {name: (h.clone(), c.clone()) for name, (h, c) in first.recurrent.items()}
+    before = {name: [x.clone() for x in state] for name, state in first.recurrent.items()}
     model.stepper.step(first, torch.full((4,), BOS))
-    for name, (h, c) in first.recurrent.items():
-        assert torch.equal(h, before[name][0])
-        assert torch.equal(c, before[name][1])
+    for name, state in first.recurrent.items():
+        assert all(torch.equal(x, y) for x, y in zip(state, before[name], strict=True))
     assert first.attended is not None
     assert not first.attended.any()

@@ -1,0 +1,99 @@
+"""What recurrent layers of both sides share, whatever their cell.
+
+Every layer is computed step by step: `nn.LSTM` and the like pack their weights anew at every call.
+A target-side step is one or two products; a source-side layer multiplies its inputs of all time
+steps at once.
+
+N tokens, R rows, H units.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nmt.model.layer import State
+from nmt.model.recurrent import RecurrentLayer
+from nmt.precision.formats import Format
+from nmt.runtime.layer import RuntimeLayer, SourceLayer
+from nmt.runtime.packing import Packing
+
+CELL_BOUND = 1.0  # of a cell's output: LSTMs and GRUs end with a tanh that is scaled down
+
+
+class RecurrentRuntime(RuntimeLayer):
+    """A layer's residual connections and range."""
+
+    def __init__(
+        self, layer: RecurrentLayer, number_format: Format, bounds: Sequence[float], width: int
+    ) -> None:
+        """`bounds` are those of the inputs, which are `width` wide together."""
+        self.format = number_format
+        self.device = next(layer.parameters()).device
+        self.residuals = layer.residuals
+        self._residual_bounds = list(bounds[: self.residuals])
+        self.bound = CELL_BOUND + sum(self._residual_bounds)
+        self.clip = None if layer.clip is None else layer.clip.bound
+        if self.clip is not None:
+            self.bound = min(self.bound, self.clip)
+        self.inputs = [(width // len(bounds), bound) for bound in bounds]
+
+    def output(self, h: Tensor, code: Tensor, inputs: Sequence[Tensor]) -> Tensor:
+        """The cell's output, its code, and the coded inputs → the layer's output, coded."""
+        if not self.residuals:
+            return code
+        result = h + self.format.add(inputs[: self.residuals], self._residual_bounds)
+        if self.clip is not None:
+            result.clamp_(-self.clip, self.clip)
+        return self.format.encode(result, self.bound)
+
+
+class RecurrentScan(RecurrentRuntime, SourceLayer):
+    """All time steps of a source-side layer."""
+
+    hidden: int  # H
+
+    def __init__(
+        self, layer: RecurrentLayer, number_format: Format, bounds: Sequence[float], width: int
+    ) -> None:
+        super().__init__(layer, number_format, bounds, width)
+        self._reverse = layer.reverse
+
+    @abstractmethod
+    def start(self, rows: int) -> State:
+        """The state before the first step."""
+
+    @abstractmethod
+    def project(self, x: Tensor) -> Tensor:
+        """The inputs' part of the gates, of all time steps: (N, ·) → (N, gates * H) in fp32."""
+
+    @abstractmethod
+    def advance(self, gates: Tensor, state: State, out: Tensor) -> tuple[Tensor, State]:
+        """One step of some rows: the inputs' part of their gates, which may be written over, and
+        their state → the code of h, which is written into `out`, and the next state."""
+
+    def encode(self, inputs: Sequence[Tensor], packing: Packing) -> Tensor:
+        """See SourceLayer."""
+        inputs = [x.to(self.device) for x in inputs]
+        mirrored = packing.mirrored.to(self.device) if self._reverse else None
+        x = torch.cat(inputs, 1) if len(inputs) > 1 else inputs[0]
+        if mirrored is not None:
+            x = x[mirrored]
+        gates = self.project(x)
+        hidden = gates.new_empty(len(gates), self.hidden)
+        rows, codes = packing.rows[0], []
+        state = self.start(rows)
+        for part, out in zip(gates.split(packing.rows), hidden.split(packing.rows), strict=True):
+            if len(part) < rows:
+                rows = len(part)
+                state = tuple(s[:rows] for s in state)
+            code, state = self.advance(part, state, out)
+            codes.append(code)
+        code = torch.cat(codes)
+        if mirrored is not None:
+            code = code[mirrored]
+            hidden = hidden[mirrored] if self.residuals else hidden
+        return self.output(hidden, code, inputs)
