@@ -83,7 +83,7 @@ IgnoredSwitch = Annotated[
 ]
 
 
-class TranslateRequest(RequestModel):
+class DeepLTranslateRequest(RequestModel):
     """`POST /v2/translate`."""
 
     glossary_id: Annotated[None, BeforeValidator(_no_glossary), WithJsonSchema(TEXT)] = None
@@ -106,7 +106,7 @@ class TranslateRequest(RequestModel):
     auth_key: Unchecked = None
 
 
-class Translated(TypedDict):
+class DeepLTranslation(TypedDict):
     """One text of the answer."""
 
     detected_source_language: str
@@ -114,13 +114,13 @@ class Translated(TypedDict):
     billed_characters: int
 
 
-class TranslateAnswer(TypedDict):
+class DeepLTranslateAnswer(TypedDict):
     """The answer to `POST /v2/translate`."""
 
-    translations: list[Translated]
+    translations: list[DeepLTranslation]
 
 
-class Language(TypedDict):
+class DeepLLanguage(TypedDict):
     """A language of `GET /v2/languages`."""
 
     language: str
@@ -128,7 +128,7 @@ class Language(TypedDict):
     supports_formality: NotRequired[bool]
 
 
-class Usage(TypedDict):
+class DeepLUsage(TypedDict):
     """The answer to `GET /v2/usage`."""
 
     character_count: int
@@ -148,7 +148,7 @@ def parse_translate(parameters: Parameters) -> TranslationRequest:
         RequestError: the parameters are not valid.
     """
     order = {name: parameters[name] for name in ("text", "target_lang") if name in parameters}
-    found = validated(TranslateRequest, {**order, **parameters}, _missing)
+    found = validated(DeepLTranslateRequest, {**order, **parameters}, _missing)
     usual: Splitting = "sentences" if found.tag_handling == "text" else "nonewlines"
     return TranslationRequest(
         texts=found.text,
@@ -159,7 +159,7 @@ def parse_translate(parameters: Parameters) -> TranslationRequest:
     )
 
 
-def answer(texts: list[str], translations: list[TextTranslation]) -> TranslateAnswer:
+def answer(texts: list[str], translations: list[TextTranslation]) -> DeepLTranslateAnswer:
     """The body of the answer."""
     return {
         "translations": [
@@ -173,7 +173,7 @@ def answer(texts: list[str], translations: list[TextTranslation]) -> TranslateAn
     }
 
 
-class LanguagesRequest(RequestModel):
+class DeepLLanguagesRequest(RequestModel):
     """`GET /v2/languages`."""
 
     type: Annotated[
@@ -189,15 +189,15 @@ def _side(value: Any, info: ValidationInfo) -> Any:
     return value
 
 
-def languages(models: Models, parameters: Parameters) -> list[Language]:
+def languages(models: Models, parameters: Parameters) -> list[DeepLLanguage]:
     """`GET /v2/languages`.
 
     Raises:
         RequestError: the parameters are not valid.
     """
-    if validated(LanguagesRequest, parameters, _missing).type == "source":
+    if validated(DeepLLanguagesRequest, parameters, _missing).type == "source":
         return [{"language": code.upper(), "name": name_of(code)} for code in models.sources]
-    found: list[Language] = []
+    found: list[DeepLLanguage] = []
     for code in models.targets:
         for region in REGIONS.get(code, (code.upper(),)):
             name = REGION_NAMES.get(region, name_of(code))
