@@ -12,6 +12,7 @@ source_suffix = {".md": "markdown"}
 root_doc = "README"
 include_patterns = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "data/README.md", "docs/*.md"]
 exclude_patterns = ["**/.*", ".*", "build", "dist", "runs"]
+highlight_language = "text"
 myst_heading_anchors = 3  # links to headings are as on GitHub
 html_theme = "furo"
 html_title = "pipeline-nmt"

@@ -152,6 +152,20 @@ def write_configurations(page: Path, folder: Path) -> None:
         assert yaml.safe_load(text)
 
 
+FOLDERS = ("nmt", "serve", "tests", "conf", "docs")
+PATH = re.compile(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]+|\w+\.py)`")
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in pages() if page.name != "CHANGELOG.md"], ids=lambda page: page.stem
+)
+def test_files_that_pages_name_exist(page: Path) -> None:
+    """With a path, or by the name alone where the sentence says which folder is meant."""
+    names = {file.name for folder in FOLDERS for file in (ROOT / folder).rglob("*.py")}
+    named = PATH.findall(page.read_text(encoding="utf-8"))
+    assert [one for one in named if one not in names and not (ROOT / one).exists()] == []
+
+
 def test_make_has_the_targets() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     used = {
