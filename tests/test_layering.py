@@ -230,9 +230,11 @@ def test_deepspeed_is_imported_in_one_file() -> None:
 
 
 def test_that_file_is_imported_by_training_alone_and_late() -> None:
-    pipeline = [one for one in EVERY if within(one.name, ("nmt.parallel.deepspeed",))]
-    assert {one.module for one in pipeline} == {"nmt.run.executors"}
-    assert not any(one.at_start for one in pipeline)
+    adapters = [one for one in EVERY if within(one.name, ("nmt.parallel.deepspeed",))]
+    assert {one.module for one in adapters} == {"nmt.parallel.deepspeed_executor"}
+    users = [one for one in EVERY if within(one.name, ("nmt.parallel.deepspeed_executor",))]
+    assert {one.module for one in users} == {"nmt.run.executors"}
+    assert not any(one.at_start for one in users)
 
 
 def test_hydra_is_imported_by_commands_and_search_alone() -> None:

@@ -52,6 +52,7 @@ class Private:
 
 PIPE = "deepspeed.runtime.pipe"
 DEEPSPEED, STORES = "nmt/parallel/deepspeed.py", "nmt/parallel/stores.py"
+EXECUTOR = "nmt/parallel/deepspeed_executor.py"
 PRODUCTS, FORMATS = "nmt/kernels/products.py", "nmt/precision/formats.py"
 SUMS = "sums of statistics for bootstrap resampling, which its public methods do not give"
 
@@ -87,7 +88,7 @@ TABLE = (
         "deepspeed",
         "deepspeed.runtime.engine",
         "basic_optimizer",
-        DEEPSPEED,
+        EXECUTOR,
         "the optimizer itself",
         in_source=True,
     ),

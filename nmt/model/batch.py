@@ -101,10 +101,10 @@ class Batch:
         values["places"] = moved(index, device)
         return replace(self, **values)
 
-    def cut(self, pieces: int) -> list[Batch]:
-        """Cut into `pieces` of nearly equal rows, each padded only to its own longest row."""
-        bounds = [self.rows * i // pieces for i in range(pieces + 1)]
-        assert all(a < b for a, b in pairwise(bounds)), "a piece has no rows"
+    def split(self, parts: int) -> list[Batch]:
+        """Split into `parts` of nearly equal rows, each padded only to its own longest row."""
+        bounds = [self.rows * i // parts for i in range(parts + 1)]
+        assert all(a < b for a, b in pairwise(bounds)), "a part has no rows"
         return [self._rows(a, b) for a, b in pairwise(bounds)]
 
     def _rows(self, first: int, end: int) -> Batch:

@@ -4,8 +4,6 @@ Whatever goes into a task is cut off from what made it (detached), and its gradi
 by hand: the outputs of other layers as well as the recurrent state between two chunks of time. A
 backward task starts from the sum of what all readers have handed back, so gradients are exact
 through time and across devices.
-
-`Key` is (layer, micro-batch, chunk).
 """
 
 from __future__ import annotations
@@ -22,16 +20,14 @@ from nmt.model.dropout import Randomness
 from nmt.model.graph import BATCH, Axis, LayerGraph, LayerStack, Node, total
 from nmt.model.layer import State, run_layer
 from nmt.parallel.executor import Loss
-from nmt.placement.tasks import Task, TaskGraph
-
-Key = tuple[str, int, int]
+from nmt.placement.tasks import ChunkKey, Task, TaskGraph
 
 
 class Step(NamedTuple):
     """What all devices know of a step."""
 
     tasks: TaskGraph
-    pieces: Sequence[Batch]  # micro-batches
+    micro_batches: Sequence[Batch]
     randomness: Randomness | None  # None: validation
     loss_scale: float  # what sums of losses are multiplied by before the backward pass
 
@@ -70,49 +66,50 @@ class DeviceWork:
     def begin(self, step: Step) -> None:
         """Start a step."""
         self._step, self._tasks = step, step.tasks
-        self._pieces = [piece.to(self._device) for piece in step.pieces]
-        self._chunk_pieces: dict[tuple[Axis, int, int], Batch] = {}
+        self._micro_batches = [one.to(self._device) for one in step.micro_batches]
+        self._chunk_batches: dict[tuple[Axis, int, int], Batch] = {}
         self._training = step.randomness is not None
         self.losses.clear()
         self.end()
 
     def end(self) -> None:
         """Forget all of a step but its losses."""
-        self._values: dict[Key, Tensor] = {}  # leaves: own outputs and those received
+        self._values: dict[ChunkKey, Tensor] = {}  # leaves: own outputs and those received
         self._wholes: dict[tuple[str, int], Tensor] = {}  # leaves: all chunks side by side
-        self._handed_back: dict[Key, Tensor] = {}  # gradients from other devices, summed
-        self._records: dict[Key, _ForwardRecord] = {}
-        self._states: dict[Key, State] = {}  # after a chunk, cut off
-        self._state_gradients: dict[Key, list[Tensor | None]] = {}
+        self._handed_back: dict[ChunkKey, Tensor] = {}  # gradients from other devices, summed
+        self._records: dict[ChunkKey, _ForwardRecord] = {}
+        self._states: dict[ChunkKey, State] = {}  # after a chunk, cut off
+        self._state_gradients: dict[ChunkKey, list[Tensor | None]] = {}
 
     # What crosses devices
 
-    def shape(self, key: Key) -> tuple[int, ...]:
+    def shape(self, key: ChunkKey) -> tuple[int, ...]:
         """Shape of a layer's output for one chunk."""
-        first, end = self._steps(*key)
-        return self._nodes[key[0]].output_shape(self._pieces[key[1]].rows, end - first)
+        first, end = self._steps(key)
+        rows = self._micro_batches[key.micro_batch].rows
+        return self._nodes[key.layer].output_shape(rows, end - first)
 
-    def put(self, key: Key, value: Tensor) -> None:
+    def put(self, key: ChunkKey, value: Tensor) -> None:
         """Take the output of a layer of another device."""
         self._values[key] = value.detach().requires_grad_(self._training)
 
-    def value(self, key: Key) -> Tensor:
+    def value(self, key: ChunkKey) -> Tensor:
         """The output of an own layer."""
         return self._values[key].detach()
 
-    def hand_back(self, key: Key, gradient: Tensor) -> None:
+    def hand_back(self, key: ChunkKey, gradient: Tensor) -> None:
         """Take the gradient of an own layer's output from another device."""
         before = self._handed_back.get(key)
         self._handed_back[key] = gradient if before is None else before + gradient
 
-    def take_gradient(self, key: Key) -> Tensor:
+    def take_gradient(self, key: ChunkKey) -> Tensor:
         """The gradient of an output, summed over all its readers; what is kept of it is freed.
         A layer's first chunk must be taken last."""
         layer, m, chunk = key
         parts = [self._values.pop(key).grad, self._handed_back.pop(key, None)]
         whole = self._wholes.get((layer, m)) if chunk else self._wholes.pop((layer, m), None)
         if whole is not None and whole.grad is not None:
-            first, end = self._steps(*key)
+            first, end = self._steps(key)
             parts.append(whole.grad[:, first:end])
         found = [part for part in parts if part is not None]
         return total(found) if found else self._empty(key)
@@ -122,31 +119,31 @@ class DeviceWork:
     def run(self, task: Task) -> None:
         """Do a task. Everything that it reads from other devices must have been taken."""
         if task.backward:
-            self._backward(task[:3])
+            self._backward(task.key)
         else:
-            self._forward(task[:3])
+            self._forward(task.key)
 
-    def _forward(self, key: Key) -> None:
+    def _forward(self, key: ChunkKey) -> None:
         layer, _, chunk = key
         node = self._nodes[layer]
-        piece = self._piece(key)
+        batch = self._batch(key)
         inputs = [
-            piece.field(name.removeprefix(BATCH))
+            batch.field(name.removeprefix(BATCH))
             if name.startswith(BATCH)
             else self._input(node, name, key)
             for name in node.inputs
         ]
         state = self._state_before(key)
-        first, end = self._steps(*key)
+        first, end = self._steps(key)
         if first == end:
             self.put(key, self._empty(key))
             self._states[key] = state
             return
         with torch.set_grad_enabled(self._training):
-            context = ForwardContext.of(piece, self._step.randomness, self._step.loss_scale)
+            context = ForwardContext.of(batch, self._step.randomness, self._step.loss_scale)
             output, state_out = run_layer(self._stack.layer(layer), inputs, state, context)
             if layer == self._last:
-                output = self._loss(output, piece.labels)
+                output = self._loss(output, batch.labels)
                 self.losses.append(output.detach())
                 output = output * self._step.loss_scale
         if self._training:
@@ -156,7 +153,7 @@ class DeviceWork:
         if layer != self._last:
             self.put(key, output)
 
-    def _backward(self, key: Key) -> None:
+    def _backward(self, key: ChunkKey) -> None:
         layer, m, chunk = key
         record = self._records.pop(key, None)
         state_gradients = self._state_gradients.pop(key, [])
@@ -166,7 +163,7 @@ class DeviceWork:
             self._states.pop(key, None)
             if not chunk:
                 self._wholes.pop((layer, m), None)
-            self._state_gradients[layer, m, chunk - 1] = state_gradients
+            self._state_gradients[key.previous] = state_gradients
             return
         gradient = None if layer == self._last else self.take_gradient(key)
         # No state where the next chunk is empty and the last.
@@ -177,53 +174,57 @@ class DeviceWork:
             [gradient, *(state_gradient for _, state_gradient in states)],
         )
         self._states.pop(key, None)
-        self._state_gradients[layer, m, chunk - 1] = [state.grad for state in record.state_in]
+        self._state_gradients[key.previous] = [state.grad for state in record.state_in]
 
-    def _input(self, node: Node, name: str, key: Key) -> Tensor:
+    def _input(self, node: Node, name: str, key: ChunkKey) -> Tensor:
         """Another layer's output, as much of it as this chunk reads."""
-        _, m, chunk = key
+        m = key.micro_batch
         if not self._tasks.whole(node.name, name):
             if self._nodes[name].chunkable:
-                return self._values[name, m, chunk]
+                return self._values[ChunkKey(name, m, key.chunk)]
+            value = self._values[ChunkKey(name, m, 0)]
             if not self._nodes[name].has_steps:
-                return self._values[name, m, 0]
-            first, end = self._steps(*key)
-            return self._values[name, m, 0][:, first:end]
+                return value
+            first, end = self._steps(key)
+            return value[:, first:end]
         chunks = self._tasks.chunks_of(name)
         if chunks == 1:
-            return self._values[name, m, 0]
+            return self._values[ChunkKey(name, m, 0)]
         whole = self._wholes.get((name, m))
         if whole is None:
-            parts = [self._values[name, m, c].detach() for c in range(chunks)]
+            parts = [self._values[ChunkKey(name, m, c)].detach() for c in range(chunks)]
             whole = self._wholes[name, m] = torch.cat(parts, 1).requires_grad_(self._training)
         return whole
 
-    def _empty(self, key: Key) -> Tensor:
+    def _empty(self, key: ChunkKey) -> Tensor:
         """The output of a chunk without time steps, or the gradient of it."""
         shape = self.shape(key)
         assert not shape[1], f"nothing came back for {key}"
         return torch.zeros(shape, dtype=self._dtype, device=self._device)
 
-    def _state_before(self, key: Key) -> State:
-        layer, m, chunk = key
-        return self._states[layer, m, chunk - 1] if chunk else ()
+    def _state_before(self, key: ChunkKey) -> State:
+        return self._states[key.previous] if key.chunk else ()
 
-    def _piece(self, key: Key) -> Batch:
+    def _batch(self, key: ChunkKey) -> Batch:
         """The part of a micro-batch that a chunk reads."""
         layer, m, chunk = key
         if self._tasks.chunks_of(layer) == 1:
-            return self._pieces[m]
+            return self._micro_batches[m]
         axis = self._nodes[layer].axis
-        found = self._chunk_pieces.get((axis, m, chunk))
-        if found is None:
-            piece, (first, end) = self._step.pieces[m], self._steps(*key)
-            cut = piece.source_steps if axis is Axis.SOURCE else piece.target_steps
-            found = self._chunk_pieces[axis, m, chunk] = cut(first, end).to(self._device)
-        return found
+        batch = self._chunk_batches.get((axis, m, chunk))
+        if batch is None:
+            micro_batch, (first, end) = self._step.micro_batches[m], self._steps(key)
+            if axis is Axis.SOURCE:
+                batch = micro_batch.source_steps(first, end)
+            else:
+                batch = micro_batch.target_steps(first, end)
+            batch = self._chunk_batches[axis, m, chunk] = batch.to(self._device)
+        return batch
 
-    def _steps(self, layer: str, m: int, chunk: int) -> tuple[int, int]:
-        """The time steps of a chunk."""
-        piece, node = self._pieces[m], self._nodes[layer]
-        side = piece.source if node.axis is Axis.SOURCE else piece.target_input
+    def _steps(self, key: ChunkKey) -> tuple[int, int]:
+        """The time steps of a chunk: the first, and the one after the last."""
+        layer, m, chunk = key
+        micro_batch, node = self._micro_batches[m], self._nodes[layer]
+        side = micro_batch.source if node.axis is Axis.SOURCE else micro_batch.target_input
         bounds = chunk_bounds(side.shape[1], self._tasks.chunks_of(layer))
         return bounds[chunk], bounds[chunk + 1]

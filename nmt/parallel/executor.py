@@ -1,4 +1,4 @@
-"""What every executor can do. The trainer does not know which one it has."""
+"""What every executor is given and can do. The trainer does not know which one it has."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nmt.model.batch import Batch
+from nmt.model.graph import LayerGraph, LayerStack
 from nmt.parallel.trace import Event, Recorder
 
 # Logits (N, V) and labels (N,) → the sum of the tokens' losses, a scalar.
@@ -21,22 +22,47 @@ OptimizerFactory = Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
-class StepResult:
-    """What one optimizer step did.
+class TrainingRecipe:
+    """A model and how it is trained: what does not depend on the executor."""
 
-    A GPU may still be at it: the loss and the norm are on their way, and reading them waits for
-    this step, but not for later ones.
+    graph: LayerGraph
+    seed: int  # of the initial weights and of dropout
+    loss: Loss
+    optimizer: OptimizerFactory
+    clip_norm: float | None  # largest norm of the whole model's gradient; None: no clipping
+    dtype: torch.dtype = torch.float32  # of the layers' work
+
+    @property
+    def is_bf16(self) -> bool:
+        """Whether layers compute with rounded copies of fp32 parameters."""
+        return self.dtype == torch.bfloat16
+
+    @property
+    def parameter_dtype(self) -> torch.dtype:
+        """Of the parameters that the optimizer updates."""
+        return torch.float64 if self.dtype == torch.float64 else torch.float32
+
+    def build(self, layers: Iterable[str]) -> LayerStack:
+        """Some layers of the graph with their initial weights."""
+        return self.graph.build(layers, self.seed, self.parameter_dtype)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """The loss and the gradient's norm of one optimizer step.
+
+    A GPU may still be computing them: reading them waits for this step, but not for later ones.
     """
 
     totals: Tensor  # (2,) fp64 on the CPU: the loss and the norm
     tokens: int  # target tokens of the global batch
-    done: torch.cuda.Event | None = None  # None: they are there
+    done: torch.cuda.Event | None = None  # recorded after `totals` are copied; None: they are there
 
     @classmethod
     def of(cls, loss: float | Tensor, gradient_norm: float | Tensor, tokens: int) -> StepResult:
         """From numbers, or scalars on one device."""
         both = (loss, gradient_norm)
-        totals = torch.stack([torch.as_tensor(one, dtype=torch.float64) for one in both])
+        totals = torch.stack([torch.as_tensor(value, dtype=torch.float64) for value in both])
         if not totals.is_cuda:
             return cls(totals, tokens)
         done, stream = torch.cuda.Event(), torch.cuda.current_stream(totals.device)

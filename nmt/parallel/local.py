@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +10,10 @@ from torch import Tensor, nn
 from nmt.model.batch import Batch
 from nmt.model.context import EVALUATION, ForwardContext
 from nmt.model.dropout import Randomness
-from nmt.model.graph import LayerGraph, LayerStack
-from nmt.parallel.executor import Item, Loss, OptimizerFactory, StepResult, Value
+from nmt.model.graph import LayerStack
+from nmt.parallel.executor import Item, Loss, StepResult, TrainingRecipe, Value
 from nmt.parallel.trace import Event, Recorder
-from nmt.parallel.weights import Weights
+from nmt.parallel.weights import Weights, WeightsMixin
 from nmt.precision.master_weights import MasterWeights
 
 
@@ -22,7 +21,7 @@ from nmt.precision.master_weights import MasterWeights
 def mean_loss(
     stack: LayerStack, batches: Iterable[Batch], loss: Loss, device: str | torch.device
 ) -> float:
-    """Mean loss of a target token of a whole model, nothing dropped."""
+    """Mean loss of a target token of a whole model, without dropout."""
     total, tokens = 0.0, 0
     for batch in batches:
         tokens += batch.tokens
@@ -31,36 +30,27 @@ def mean_loss(
     return total / tokens
 
 
-class LocalExecutor:
+class LocalExecutor(WeightsMixin):
     """All layers in this process on one device; micro-batches one after the other."""
 
     is_main = True
 
     def __init__(
         self,
-        graph: LayerGraph,
-        *,
-        seed: int,
+        recipe: TrainingRecipe,
         device: str,
-        micro_batches: int,
-        loss: Loss,
-        optimizer: OptimizerFactory,
-        clip_norm: float | None,
-        dtype: torch.dtype = torch.float32,
+        micro_batches: int = 1,
     ) -> None:
         self._device, self._micro_batches = torch.device(device), micro_batches
-        self._loss, self._clip_norm = loss, clip_norm
-        self._randomness = Randomness(seed)
+        self._loss, self._clip_norm = recipe.loss, recipe.clip_norm
+        self._randomness = Randomness(recipe.seed)
         self.recorder = Recorder()
-        # bf16 computes with rounded copies of fp32 parameters, which alone are updated.
-        double = dtype == torch.float64
-        self._stack = graph.build(graph.names, seed, torch.float64 if double else torch.float32)
-        self._stack.to(device)
-        self._masters = MasterWeights(self._stack) if dtype == torch.bfloat16 else None
+        self._stack = recipe.build(recipe.graph.names).to(device)
+        self._masters = MasterWeights(self._stack) if recipe.is_bf16 else None
         self._parameters = (
             self._masters.parameters if self._masters else self._stack.canonical_parameters()
         )
-        self._optimizer = optimizer(list(self._parameters.values()))
+        self._optimizer = recipe.optimizer(list(self._parameters.values()))
         self._weights = Weights([self._parameters], self._optimizer, self._publish)
 
     def _publish(self) -> None:
@@ -75,26 +65,26 @@ class LocalExecutor:
             group["lr"] = learning_rate
         self._optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), dtype=torch.float64, device=self._device)
-        for i, piece in enumerate(batch.cut(self._micro_batches)):
-            piece = piece.to(self._device)
+        for i, micro_batch in enumerate(batch.split(self._micro_batches)):
+            micro_batch = micro_batch.to(self._device)
             with self.recorder(0, "forward", f"forward {i}"):
-                context = ForwardContext.of(piece, self._randomness, 1 / tokens)
-                logits = self._stack(piece, context)
-                loss = self._loss(logits, piece.labels) / tokens
+                context = ForwardContext.of(micro_batch, self._randomness, 1 / tokens)
+                logits = self._stack(micro_batch, context)
+                loss = self._loss(logits, micro_batch.labels) / tokens
                 self.recorder.wait_for(self._device)
             with self.recorder(0, "backward", f"backward {i}"):
                 loss.backward()
                 self.recorder.wait_for(self._device)
             total += loss.detach()
         with self.recorder(0, "update", "optimizer"):
-            norm = clip(list(self._parameters.values()), self._clip_norm)
+            norm = clip_gradients(list(self._parameters.values()), self._clip_norm)
             self._optimizer.step()
             self._publish()
             self.recorder.wait_for(self._device)
         return StepResult.of(total, norm, tokens)
 
     def validation_loss(self, batches: Iterable[Batch]) -> float:
-        """Mean loss of a target token, nothing dropped."""
+        """Mean loss of a target token, without dropout."""
         return mean_loss(self._stack, batches, self._loss, self._device)
 
     def gather_parameters(self) -> dict[str, Tensor]:
@@ -105,30 +95,9 @@ class LocalExecutor:
         """The gradients of the last step, after clipping; views."""
         return {name: p.grad for name, p in self._parameters.items() if p.grad is not None}
 
-    def update_average(self, decay: float) -> None:
-        """Take the parameters into the running average as they are now."""
-        self._weights.update_average(decay)
-
-    @property
-    def has_average(self) -> bool:
-        """Whether the average has been updated."""
-        return self._weights.has_average
-
-    def using_average(self) -> AbstractContextManager[None]:
-        """Inside, the average takes the place of the parameters."""
-        return self._weights.using_average()
-
-    def using(self, values: Mapping[str, Tensor]) -> AbstractContextManager[None]:
-        """Inside, values by canonical name take the place of the parameters."""
-        return self._weights.using(values)
-
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that a later run needs; views."""
         return self._weights.state()
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Resume from a state."""
-        self._weights.load(state)
 
     def gather_events(self) -> list[Event]:
         """What has been recorded."""
@@ -148,7 +117,7 @@ class LocalExecutor:
         """Nothing is held."""
 
 
-def clip(parameters: list[nn.Parameter], largest: float | None) -> Tensor:
+def clip_gradients(parameters: list[nn.Parameter], largest: float | None) -> Tensor:
     """Scale the gradients so that their common norm is at most `largest`; return the norm, a
     scalar on their device."""
     gradients = [p.grad for p in parameters if p.grad is not None]

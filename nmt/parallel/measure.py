@@ -1,7 +1,7 @@
 """How long each layer takes, and what it keeps: the profile that plans are made from.
 
-Every kind of task is measured alone, at the size that it has for each granularity, so that
-the price of small pieces is in the figures.
+Every kind of task is measured alone, at the size that it has for each granularity, so that the
+figures include the cost of small micro-batches and chunks.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from nmt.model.batch import Batch
 from nmt.model.dropout import Randomness
 from nmt.model.graph import BATCH, Axis, LayerGraph, LayerStack
 from nmt.parallel.device_work import DeviceWork, Step
-from nmt.parallel.executor import Loss, OptimizerFactory
+from nmt.parallel.executor import TrainingRecipe
 from nmt.placement.cost import LayerCost, Profile, TaskCosts
 from nmt.placement.tasks import SENTENCES, LayerInfo, Layers, TaskGraph, amount_of_work
 from nmt.precision.master_weights import MasterWeights
 
 REPEATS = 3  # measured, after one that warms up
 UPDATES = 5  # likewise, of the optimizer
-ON_THEIR_WAY = 3  # micro-batches
+IN_FLIGHT = 3  # micro-batches
 
 
 def layers_of(graph: LayerGraph) -> Layers:
@@ -41,30 +41,29 @@ def layers_of(graph: LayerGraph) -> Layers:
     }
 
 
-def size_of(piece: Batch) -> dict[str, int]:
+def size_of(micro_batch: Batch) -> dict[str, int]:
     """A micro-batch's size, see `nmt.placement.tasks.amount_of_work`."""
     return {
-        SENTENCES: piece.rows,
-        Axis.SOURCE.value: piece.source.numel(),
-        Axis.TARGET.value: piece.target_input.numel(),
+        SENTENCES: micro_batch.rows,
+        Axis.SOURCE.value: micro_batch.source.numel(),
+        Axis.TARGET.value: micro_batch.target_input.numel(),
     }
 
 
 def measure_profile(
-    graph: LayerGraph,
+    recipe: TrainingRecipe,
     batch: Batch,
     granularities: Sequence[tuple[int, int]],
-    loss: Loss,
     device: str,
-    dtype: torch.dtype,
-    optimizer: OptimizerFactory,
     repeats: int = REPEATS,
 ) -> Profile:
     """All layers on one device, for each (micro-batches, chunks); the loss is in the last layer."""
+    graph, dtype, micro_batches = recipe.graph, recipe.dtype, granularities[0][0]
     stack = graph.build(graph.names, seed=0).to(device=torch.device(device), dtype=dtype)
-    work = DeviceWork(graph, stack, loss, torch.device(device), dtype)
-    updates = {name: _update_seconds(graph, name, optimizer, device, dtype) for name in graph.names}
-    kept = _kept_bytes(graph, stack, work, batch.cut(granularities[0][0])[granularities[0][0] // 2])
+    work = DeviceWork(graph, stack, recipe.loss, torch.device(device), dtype)
+    updates = {name: _update_seconds(recipe, name, device) for name in graph.names}
+    middle = batch.split(micro_batches)[micro_batches // 2]
+    kept = _kept_bytes(graph, stack, work, middle)
     shape = f"{batch.rows} × {batch.source.shape[1]} + {batch.target_input.shape[1]}"
     steps = {"source": batch.source.shape[1], "target": batch.target_input.shape[1]}
     # bf16: rounded copies beside fp32 parameters, gradients and Adam's moments, 18 bytes in all.
@@ -86,7 +85,7 @@ def measure_profile(
                 axis=info.axis,
                 chunkable=info.chunkable,
                 output_bytes=dtype.itemsize * prod(node.output_shape(batch.rows, steps[info.axis])),
-                kept_bytes=kept[node.name] * batch.rows / (batch.rows // granularities[0][0]),
+                kept_bytes=kept[node.name] * batch.rows / (batch.rows // micro_batches),
                 parameter_bytes=parameters[node.name],
                 draw_seconds=draws[node.name],
                 update_seconds=updates[node.name],
@@ -112,22 +111,22 @@ def _task_costs(
     device: str,
     repeats: int,
 ) -> TaskCosts:
-    """Medians over the chunks and repetitions of micro-batches of usual length. Some are on their
-    way at one time, as in a pipeline: what one has kept is out of the caches when it goes back."""
-    layers, most = layers_of(graph), min(micro_batches, ON_THEIR_WAY)
+    """Medians over the chunks and repetitions of micro-batches of usual length. Some are in flight
+    at a time, as in a pipeline: what one has kept has left the caches before its backward pass."""
+    layers, most = layers_of(graph), min(micro_batches, IN_FLIGHT)
     tasks = TaskGraph(layers, most, chunks)
     first = (micro_batches - most) // 2
-    pieces = batch.cut(micro_batches)[first : first + most]
-    usual = pieces[most // 2]
+    measured = batch.split(micro_batches)[first : first + most]
+    usual = measured[most // 2]
     unit = amount_of_work(layers, size_of(usual))
-    works = [amount_of_work(layers, size_of(piece)) for piece in pieces]
+    works = [amount_of_work(layers, size_of(micro_batch)) for micro_batch in measured]
     forward = [task for task in tasks.tasks if not task.backward]
     backward = [task for task in tasks.tasks if task.backward]
     seconds: dict[tuple[str, bool], list[float]] = defaultdict(list)
     randomness = Randomness(1)  # masks are drawn once a step, for the whole batch: in the warm-up
     randomness.begin_step(0)
     for repetition in range(repeats + 1):
-        work.begin(Step(tasks, pieces, randomness, 1 / batch.tokens))
+        work.begin(Step(tasks, measured, randomness, 1 / batch.tokens))
         for task in [*forward, *backward]:
             start = _now(device)
             work.run(task)
@@ -148,14 +147,14 @@ def _draw_seconds(
 ) -> dict[str, float]:
     """How much longer the forward tasks take that draw masks for the whole batch."""
     tasks = TaskGraph(layers_of(graph), 1, 1)
-    piece = batch.cut(costs.micro_batches)[costs.micro_batches // 2]
+    middle = batch.split(costs.micro_batches)[costs.micro_batches // 2]
     seconds: dict[tuple[str, bool], list[float]] = defaultdict(list)
     randomness = Randomness(1)
     for repetition in range(2 * repeats):
         draws = repetition % 2 == 0
         if draws:
             randomness.begin_step(repetition)
-        work.begin(Step(tasks, [piece], randomness, 1 / batch.tokens))
+        work.begin(Step(tasks, [middle], randomness, 1 / batch.tokens))
         for task in tasks.tasks:
             start = _now(device)
             work.run(task)
@@ -167,18 +166,15 @@ def _draw_seconds(
     }
 
 
-def _update_seconds(
-    graph: LayerGraph, name: str, factory: OptimizerFactory, device: str, dtype: torch.dtype
-) -> float:
+def _update_seconds(recipe: TrainingRecipe, name: str, device: str) -> float:
     """Of one layer: the norm of its gradients, clipping, the optimizer's step, and forgetting the
     gradients; in bf16 also rounding the parameters for the layers."""
-    working = torch.float64 if dtype == torch.float64 else torch.float32
-    stack = graph.build([name], 0, working).to(device)
-    masters = MasterWeights(stack) if dtype == torch.bfloat16 else None
+    stack = recipe.graph.build([name], 0, recipe.parameter_dtype).to(device)
+    masters = MasterWeights(stack) if recipe.is_bf16 else None
     parameters = list(masters.parameters.values() if masters else stack.parameters())
     if not parameters:
         return 0.0
-    optimizer, seconds = factory(parameters), []
+    optimizer, seconds = recipe.optimizer(parameters), []
     for repetition in range(UPDATES + 1):
         for parameter in parameters:
             parameter.grad = torch.zeros_like(parameter)
@@ -195,13 +191,13 @@ def _update_seconds(
 
 
 def _kept_bytes(
-    graph: LayerGraph, stack: LayerStack, work: DeviceWork, piece: Batch
+    graph: LayerGraph, stack: LayerStack, work: DeviceWork, micro_batch: Batch
 ) -> dict[str, float]:
     """What autograd saves in each layer's forward pass, parameters left out."""
     parameters = {p.untyped_storage().data_ptr() for p in stack.parameters()}
     tasks = TaskGraph(layers_of(graph), 1, 1)
     randomness = Randomness(1)
-    work.begin(Step(tasks, [piece], randomness, 1.0))
+    work.begin(Step(tasks, [micro_batch], randomness, 1.0))
     kept: dict[str, float] = {}
     for task in tasks.tasks:
         found: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""What devices send to one another in a step, and the sending.
+"""What devices send to one another in a step, and how.
 
 Both ends of a link know all orders of work, and so in which order messages come; shapes follow from
 the batch, which every process has. Nothing but floats travels.
@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from nmt.placement.tasks import Task, TaskGraph
+from nmt.placement.tasks import ChunkKey, Task, TaskGraph
 
 AHEAD = 8  # receives that are posted before they are needed, on each link
 
@@ -23,9 +23,7 @@ AHEAD = 8  # receives that are posted before they are needed, on each link
 class ChunkMessage(NamedTuple):
     """One chunk of a layer's output, or the gradient of one, summed over the sender's readers."""
 
-    layer: str
-    micro_batch: int
-    chunk: int
+    key: ChunkKey
     gradient: bool
 
 
@@ -45,8 +43,8 @@ class Traffic:
 def traffic(
     graph: TaskGraph, placement: Mapping[str, int], orders: Sequence[Sequence[Task]]
 ) -> Traffic:
-    """Work out who sends what when. Every output goes to a device at most once, however many of its
-    layers read it, and one gradient comes back."""
+    """Work out which device sends what when. Every output goes to a device at most once, however
+    many of its layers read it, and one gradient comes back."""
     after: dict[Task, list[Addressed]] = defaultdict(list)
     before: dict[Task, list[Addressed]] = defaultdict(list)
     readers = {
@@ -57,42 +55,39 @@ def traffic(
         got: set[ChunkMessage] = set()
         left = Counter(key for task in order if task.backward for key in _read(graph, task))
         for task in order:
-            own = ChunkMessage(*task)
-            if task.backward:
-                before[task] += [(there, own) for there in sorted(readers[task.layer])]
-            else:
-                after[task] += [(there, own) for there in sorted(readers[task.layer])]
+            output = ChunkMessage(task.key, gradient=task.backward)
+            exchanges = before if task.backward else after
+            exchanges[task] += [(reader, output) for reader in sorted(readers[task.layer])]
             for key in _read(graph, task):
-                there = placement[key[0]]
-                if there == here:
+                source = placement[key.layer]
+                if source == here:
                     continue
                 if not task.backward:
-                    if (message := ChunkMessage(*key, False)) not in got:
+                    if (message := ChunkMessage(key, gradient=False)) not in got:
                         got.add(message)
-                        before[task].append((there, message))
+                        before[task].append((source, message))
                     continue
                 left[key] -= 1
                 if not left[key]:
-                    after[task].append((there, ChunkMessage(*key, True)))
+                    after[task].append((source, ChunkMessage(key, gradient=True)))
     links: dict[Link, list[ChunkMessage]] = defaultdict(list)
     for here, order in enumerate(orders):
         for task in order:
-            for there, message in after[task]:
-                links[here, there].append(message)
+            for receiver, message in after[task]:
+                links[here, receiver].append(message)
     return Traffic(after, before, links)
 
 
-def _read(graph: TaskGraph, task: Task) -> list[tuple[str, int, int]]:
-    """The outputs (layer, micro-batch, chunk) that a task, or its forward task, reads; a layer's
-    first chunk last."""
+def _read(graph: TaskGraph, task: Task) -> list[ChunkKey]:
+    """The outputs that a task, or its forward task, reads; a layer's first chunk last."""
     return [
-        (layer, task.micro_batch, chunk)
+        ChunkKey(layer, task.micro_batch, chunk)
         for layer in dict.fromkeys(graph.layers[task.layer].inputs)
         for chunk in reversed(graph.chunks_read(task.layer, task.chunk, layer))
     ]
 
 
-Shape = Callable[[ChunkMessage], tuple[int, ...]]
+Shape = Callable[[ChunkKey], tuple[int, ...]]
 
 
 class Exchange(Protocol):
@@ -151,7 +146,7 @@ class BetweenProcesses:
         while expected and (ahead < AHEAD or (until and (link, until) not in self._posted)):
             message = expected.popleft()
             where = torch.device("cpu") if self._staged else self._device
-            buffer = torch.empty(self._shape(message), dtype=self._dtype, device=where)
+            buffer = torch.empty(self._shape(message.key), dtype=self._dtype, device=where)
             work = None
             if buffer.numel():
                 work = dist.irecv(buffer, self._ranks[link[0]], group=self._groups.get(link))

@@ -59,7 +59,7 @@ def profile_in_pipeline(
         events = executor.gather_events()
         if not executor.is_main:
             return None
-        sizes = [size_of(piece) for piece in batch.cut(micro_batches)]
+        sizes = [size_of(piece) for piece in batch.split(micro_batches)]
         return _task_costs(profile, events, micro_batches, chunks, sizes)
 
     found, more_seconds, more_bytes = [], 0.0, 0.0

@@ -26,8 +26,8 @@ StageMessage = tuple[Tensor, Tensor]  # packed outputs, header
 class Stage(nn.Module):
     """Some consecutive layers of a graph, fed by the stage before them.
 
-    Every process knows the whole batch, so `pieces` is set to this step's micro-batches before it,
-    and only their numbers travel along the pipeline.
+    Every process has the whole batch, so `micro_batches` is set before each step, and only their
+    numbers travel along the pipeline.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Stage(nn.Module):
         super().__init__()
         first = graph.names.index(names[0])
         self.stack = graph.build(names, seed, dtype)
-        self.pieces: Sequence[Batch] = ()
+        self.micro_batches: Sequence[Batch] = ()
         self.loss_scale = 0.0  # see `ForwardContext`; set for each step
         self._received = graph.live_after(first)
         self._sent = graph.live_after(first + len(names))
@@ -55,12 +55,12 @@ class Stage(nn.Module):
             index = int(message)
         else:
             index, outputs = unpack(self._received, message)
-        piece = self.pieces[index]
+        micro_batch = self.micro_batches[index]
         randomness, loss_scale = (
             (self._randomness, self.loss_scale) if self.training else (None, 0.0)
         )
-        context = ForwardContext.of(piece, randomness, loss_scale)
-        logits = self.stack.compute(outputs, piece, context)
+        context = ForwardContext.of(micro_batch, randomness, loss_scale)
+        logits = self.stack.compute(outputs, micro_batch, context)
         return pack(index, {name: outputs[name] for name in self._sent}) if self._sent else logits
 
 

@@ -1,10 +1,11 @@
-"""The parameters that one process updates, with all that is kept beside them."""
+"""The parameters that one process updates, with what belongs to them: the state of their optimizer
+and their running average."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,59 @@ from nmt.parallel.state import (
     PARAMETER,
     optimizer_fields,
 )
+
+
+class AnyWeights(Protocol):
+    """The weights of one process, plain or sharded."""
+
+    @property
+    def has_average(self) -> bool:
+        """Whether the average has been updated."""
+
+    def update_average(self, decay: float) -> None:
+        """Take the parameters into the average as they are now."""
+
+    def using_average(self) -> AbstractContextManager[None]:
+        """Inside, the average takes the place of the parameters."""
+
+    def using(self, values: Mapping[str, Tensor]) -> AbstractContextManager[None]:
+        """Inside, values by canonical name take the place of the parameters."""
+
+    def parameters(self) -> dict[str, Tensor]:
+        """All parameters in fp32 by canonical name."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that a later run needs, see `nmt.parallel.state`."""
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Resume from the state of a whole model."""
+
+
+class WeightsMixin:
+    """What every executor does with its process's weights alone."""
+
+    _weights: AnyWeights
+
+    @property
+    def has_average(self) -> bool:
+        """Whether the average has been updated."""
+        return self._weights.has_average
+
+    def update_average(self, decay: float) -> None:
+        """Take the parameters into the running average as they are now, each process its own."""
+        self._weights.update_average(decay)
+
+    def using_average(self) -> AbstractContextManager[None]:
+        """Inside, the average takes the place of the parameters."""
+        return self._weights.using_average()
+
+    def using(self, values: Mapping[str, Tensor]) -> AbstractContextManager[None]:
+        """Inside, values by canonical name take the place of the parameters."""
+        return self._weights.using(values)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Resume from a state; every process is given all of it."""
+        self._weights.load(state)
 
 
 class Weights:

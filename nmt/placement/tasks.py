@@ -43,6 +43,19 @@ def amount_of_work(layers: Layers, size: Mapping[str, int]) -> dict[str, float]:
     return found
 
 
+class ChunkKey(NamedTuple):
+    """One chunk of a layer's work on a micro-batch."""
+
+    layer: str
+    micro_batch: int
+    chunk: int
+
+    @property
+    def previous(self) -> ChunkKey:
+        """The chunk of time before this one."""
+        return ChunkKey(self.layer, self.micro_batch, self.chunk - 1)
+
+
 class Task(NamedTuple):
     """One layer's forward or backward pass over one chunk of one micro-batch."""
 
@@ -50,6 +63,11 @@ class Task(NamedTuple):
     micro_batch: int
     chunk: int
     backward: bool = False
+
+    @property
+    def key(self) -> ChunkKey:
+        """The chunk that it works on."""
+        return ChunkKey(layer=self.layer, micro_batch=self.micro_batch, chunk=self.chunk)
 
     def __str__(self) -> str:
         direction = "backward" if self.backward else "forward"

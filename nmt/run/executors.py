@@ -16,7 +16,7 @@ from nmt.model.build import build_graph
 from nmt.model.clip import Clip
 from nmt.model.graph import LayerGraph
 from nmt.parallel import group
-from nmt.parallel.executor import Executor
+from nmt.parallel.executor import Executor, TrainingRecipe
 from nmt.parallel.local import LocalExecutor
 from nmt.parallel.measure import measure_profile
 from nmt.parallel.wavefront import WavefrontExecutor
@@ -91,27 +91,27 @@ def training_graph(config: TrainConfig, vocabulary: int) -> LayerGraph:
     return build_graph(config.model, vocabulary, clip)
 
 
+def recipe_of(config: TrainConfig, graph: LayerGraph) -> TrainingRecipe:
+    """How the configuration trains the graph, under any executor."""
+    return TrainingRecipe(
+        graph=graph,
+        seed=config.seed,
+        loss=SmoothedCrossEntropy(config.training.label_smoothing),
+        optimizer=optimizer_factory(config.optimizer),
+        clip_norm=config.optimizer.clip_norm,
+        dtype=torch.bfloat16 if config.precision.name == "bf16" else torch.float32,
+    )
+
+
 def make_executor(
     config: TrainConfig, graph: LayerGraph, data: PreparedData, device: str
 ) -> Executor:
     """The executor that the configuration names, with its plan saved in the run's folder."""
     parallel = config.parallel
-    loss = SmoothedCrossEntropy(config.training.label_smoothing)
-    optimizer = optimizer_factory(config.optimizer)
-    dtype = torch.bfloat16 if config.precision.name == "bf16" else torch.float32
     if isinstance(parallel, LocalConfig):
         plan = single_device(graph.name, graph.names, device, parallel.micro_batches)
         save_plan(config, plan)
-        return LocalExecutor(
-            graph,
-            seed=config.seed,
-            device=device,
-            micro_batches=parallel.micro_batches,
-            loss=loss,
-            optimizer=optimizer,
-            clip_norm=config.optimizer.clip_norm,
-            dtype=dtype,
-        )
+        return LocalExecutor(recipe_of(config, graph), device, parallel.micro_batches)
     names, hosts = devices_of(config, device), list[str]()
     if config.placement.file and parallel.executor == "wavefront":
         given = Plan.load(config.placement.file)
@@ -126,37 +126,17 @@ def make_executor(
     if isinstance(parallel, WavefrontConfig):
         return wavefront_executor(config, graph, plan, parallel.replicas)
     # deepspeed takes seconds to import, and only this executor needs it.
-    from nmt.parallel import deepspeed
+    from nmt.parallel.deepspeed_executor import DeepSpeedExecutor
 
-    return deepspeed.DeepSpeedExecutor(
-        graph,
-        plan=plan,
-        copies=parallel.replicas,
-        zero=parallel.zero,
-        seed=config.seed,
-        device=device,
-        micro_batches=parallel.micro_batches,
-        loss=loss,
-        optimizer=optimizer,
-        clip_norm=config.optimizer.clip_norm,
-        dtype=dtype,
-    )
+    recipe = recipe_of(config, graph)
+    return DeepSpeedExecutor(recipe, plan, device, parallel.replicas, parallel.zero)
 
 
 def wavefront_executor(
     config: TrainConfig, graph: LayerGraph, plan: Plan, replicas: int
 ) -> WavefrontExecutor:
-    """With the configuration's loss, optimizer and precision."""
-    return WavefrontExecutor(
-        graph,
-        plan=plan,
-        copies=replicas,
-        seed=config.seed,
-        loss=SmoothedCrossEntropy(config.training.label_smoothing),
-        optimizer=optimizer_factory(config.optimizer),
-        clip_norm=config.optimizer.clip_norm,
-        dtype=torch.bfloat16 if config.precision.name == "bf16" else torch.float32,
-    )
+    """The executor of a plan, with the configuration's recipe."""
+    return WavefrontExecutor(recipe_of(config, graph), plan, replicas)
 
 
 def follow_plan(config: TrainConfig) -> TrainConfig:
@@ -232,7 +212,7 @@ def search_plan(
 def first_batch(config: TrainConfig, data: PreparedData) -> Batch:
     """One replica's part of the run's first batch, which costs are measured on."""
     pairs = next(data.batches())
-    return Batch.from_rows(pairs.source, pairs.target).cut(config.parallel.replicas)[0]
+    return Batch.from_rows(pairs.source, pairs.target).split(config.parallel.replicas)[0]
 
 
 def measured(
@@ -243,11 +223,8 @@ def measured(
     device: str,
 ) -> Profile:
     """The costs of the layers for one replica's part of the run's first batch."""
-    batch = first_batch(config, data)
-    loss = SmoothedCrossEntropy(config.training.label_smoothing)
-    dtype = torch.bfloat16 if config.precision.name == "bf16" else torch.float32
-    optimizer = optimizer_factory(config.optimizer)
-    return measure_profile(graph, batch, granularities, loss, device, dtype, optimizer)
+    batch, recipe = first_batch(config, data), recipe_of(config, graph)
+    return measure_profile(recipe, batch, granularities, device)
 
 
 def devices_of(config: TrainConfig, device: str) -> list[str]:

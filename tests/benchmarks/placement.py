@@ -151,7 +151,7 @@ class Case:
         """Seconds of the very steps that are measured."""
         rule: Rule = "1f1b" if one.executor == "deepspeed" else "wavefront"
         pieces = [
-            [size_of(piece) for piece in batch.cut(one.granularity[0])] for batch in self._batches
+            [size_of(piece) for piece in batch.split(one.granularity[0])] for batch in self._batches
         ]
         factors = [simulator.profile.factors(*one.granularity, sizes) for sizes in pieces]
         return sum(simulator.run(one.placement, *one.granularity, rule, f).seconds for f in factors)

@@ -13,8 +13,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from nmt.corpus.prepare import PreparedData
 from nmt.model.batch import Batch
 from nmt.model.build import build_graph
@@ -26,8 +24,7 @@ from nmt.placement.plan import contiguous_stages
 from nmt.placement.problem import PlanSearch, Problem
 from nmt.placement.schedule import Rule
 from nmt.placement.simulate import Simulator
-from nmt.training.loss import SmoothedCrossEntropy
-from nmt.training.optimizer import optimizer_factory
+from nmt.run.executors import recipe_of
 from tests.benchmarks.options import read_options
 from tests.benchmarks.ours import batches_of, prepared, training_config
 
@@ -61,10 +58,7 @@ def main() -> None:
     data = prepared(config)
     graph = build_graph(config.model, len(data.vocabulary))
     cuts = [(M, C) for M in options.micro_batches for C in options.chunks]
-    loss, optimizer = SmoothedCrossEntropy(0.1), optimizer_factory(config.optimizer)
-    profile = measure_profile(
-        graph, _usual_batch(data), cuts, loss, "cpu", torch.float32, optimizer, repeats=2
-    )
+    profile = measure_profile(recipe_of(config, graph), _usual_batch(data), cuts, "cpu", repeats=2)
     profile.save(options.output / "simulation-profile.json")
     names = [f"cuda:{i}" for i in range(options.devices)]
     simulator = Simulator(profile, equal_devices(names, options.gigabytes_per_second))

@@ -37,13 +37,13 @@ def test_the_target_index_names_the_tokens_of_whatever_is_left() -> None:
     assert batch.target_output.flatten()[batch.target_index].tolist() == [5, EOS, 4, 5, 6, EOS]
     assert batch.target_steps(1, 3).target_index.tolist() == [0, 2, 3]
     assert batch.source_steps(1, 3).target_index.tolist() == batch.target_index.tolist()
-    assert [piece.target_index.tolist() for piece in batch.cut(2)] == [[0, 1], [0, 1, 2, 3]]
+    assert [piece.target_index.tolist() for piece in batch.split(2)] == [[0, 1], [0, 1, 2, 3]]
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 3, 4])
 def test_cut_keeps_every_row(random_batch: Callable[..., Batch], pieces: int) -> None:
     batch = random_batch()
-    parts = batch.cut(pieces)
+    parts = batch.split(pieces)
     assert len(parts) == pieces
     assert sum(part.rows for part in parts) == batch.rows
     assert max(part.rows for part in parts) - min(part.rows for part in parts) <= 1
@@ -64,14 +64,14 @@ def test_cut_keeps_every_row(random_batch: Callable[..., Batch], pieces: int) ->
 
 
 def test_a_cut_piece_can_be_cut_again(random_batch: Callable[..., Batch]) -> None:
-    halves = random_batch().cut(2)
-    assert [piece.first_row for half in halves for piece in half.cut(2)] == [0, 1, 2, 3]
+    halves = random_batch().split(2)
+    assert [piece.first_row for half in halves for piece in half.split(2)] == [0, 1, 2, 3]
 
 
 def test_cutting_copies_nothing(random_batch: Callable[..., Batch]) -> None:
     batch = random_batch()
     storage = batch.source.untyped_storage().data_ptr()
-    assert all(part.source.untyped_storage().data_ptr() == storage for part in batch.cut(2))
+    assert all(part.source.untyped_storage().data_ptr() == storage for part in batch.split(2))
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def test_fields_that_were_added_are_divided_with_the_others(
 ) -> None:
     values = {field.name: getattr(random_batch(), field.name) for field in fields(Batch)}
     batch = _Tagged(**values, tag=torch.arange(4), origin="news")
-    first, second = batch.target_steps(0, 2).cut(2)
+    first, second = batch.target_steps(0, 2).split(2)
     assert isinstance(first, _Tagged)
     assert isinstance(second, _Tagged)
     assert first.tag is not None
@@ -96,13 +96,13 @@ def test_fields_that_were_added_are_divided_with_the_others(
     moved = second.to("cpu")
     assert isinstance(moved, _Tagged)
     assert moved.origin == first.origin == "news"
-    assert second.target_steps(1, 2).cut(2)[1].first_step == 1
+    assert second.target_steps(1, 2).split(2)[1].first_step == 1
     assert second.target_index.tolist() == [0, 1, 2, 3]
 
 
 def test_more_pieces_than_rows_is_our_mistake(random_batch: Callable[..., Batch]) -> None:
-    with pytest.raises(AssertionError, match="a piece has no rows"):
-        random_batch().cut(5)
+    with pytest.raises(AssertionError, match="a part has no rows"):
+        random_batch().split(5)
 
 
 def test_a_field_by_name(random_batch: Callable[..., Batch]) -> None:
@@ -113,7 +113,7 @@ def test_a_field_by_name(random_batch: Callable[..., Batch]) -> None:
 
 
 def test_to_keeps_everything(random_batch: Callable[..., Batch]) -> None:
-    piece = random_batch().cut(2)[1]
+    piece = random_batch().split(2)[1]
     moved = piece.to("cpu")
     assert (moved.first_row, moved.global_shape) == (piece.first_row, piece.global_shape)
     assert torch.equal(moved.target_output, piece.target_output)

@@ -115,7 +115,7 @@ def test_a_cut_batch_has_the_logits_of_the_whole(
     batch = random_batch()
     whole = stack(batch, ForwardContext.of(batch, Randomness(5), 1.0))
     randomness = Randomness(5)
-    parts = [stack(part, ForwardContext.of(part, randomness, 1.0)) for part in batch.cut(pieces)]
+    parts = [stack(part, ForwardContext.of(part, randomness, 1.0)) for part in batch.split(pieces)]
     torch.testing.assert_close(torch.cat(parts), whole)
     assert not torch.allclose(stack(batch, EVALUATION), whole)
 

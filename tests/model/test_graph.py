@@ -172,7 +172,7 @@ def test_padding_changes_neither_logits_nor_gradients(
     config = model_config()
     together, alone, batch = whole(config), whole(config), random_batch()
     loss(together, batch).backward()
-    for piece in batch.cut(batch.rows):
+    for piece in batch.split(batch.rows):
         loss(alone, piece).backward()
     others = alone.canonical_parameters()
     for name, parameter in together.canonical_parameters().items():

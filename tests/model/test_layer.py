@@ -80,7 +80,7 @@ def test_splitting_into_micro_batches_changes_no_gradient(
     graph: LayerGraph, random_batch: MakeBatch
 ) -> None:
     batch, together, apart = random_batch(), built(graph), built(graph)
-    for stack, parts in ((together, [batch]), (apart, batch.cut(3))):
+    for stack, parts in ((together, [batch]), (apart, batch.split(3))):
         for part in parts:
             context = ForwardContext.of(part, Randomness(1), 0.5)
             (main_loss(stack(part, context), part) * 0.5).backward()

@@ -24,8 +24,10 @@ from nmt.model.batch import Batch
 from nmt.model.clip import Clip
 from nmt.model.gnmt import gnmt
 from nmt.model.graph import LayerGraph
-from nmt.parallel import deepspeed
-from nmt.parallel.executor import Executor, OptimizerFactory
+from nmt.parallel import group
+from nmt.parallel.deepspeed import start
+from nmt.parallel.deepspeed_executor import DeepSpeedExecutor
+from nmt.parallel.executor import Executor, OptimizerFactory, TrainingRecipe
 from nmt.parallel.local import LocalExecutor
 from nmt.parallel.world import world
 from nmt.placement.plan import Plan, contiguous, single_device
@@ -92,12 +94,10 @@ def factory(name: str) -> OptimizerFactory:
     return lambda parameters: torch.optim.AdamW(parameters, lr=1.0, weight_decay=0.01, fused=True)
 
 
-def local(case: Case, copies: int) -> LocalExecutor:
-    return LocalExecutor(
-        graph_of(case),
+def recipe_of(case: Case) -> TrainingRecipe:
+    return TrainingRecipe(
+        graph=graph_of(case),
         seed=SEED,
-        device="cpu",
-        micro_batches=case.micro_batches * copies,
         loss=LOSS,
         optimizer=factory(case.optimizer),
         clip_norm=case.clip_norm,
@@ -105,26 +105,16 @@ def local(case: Case, copies: int) -> LocalExecutor:
     )
 
 
-def piped(
-    case: Case, copies: int, stages: int, plan: Plan | None = None
-) -> deepspeed.DeepSpeedExecutor:
-    graph = graph_of(case)
+def local(case: Case, replicas: int) -> LocalExecutor:
+    return LocalExecutor(recipe_of(case), "cpu", case.micro_batches * replicas)
+
+
+def piped(case: Case, replicas: int, stages: int, plan: Plan | None = None) -> DeepSpeedExecutor:
+    recipe = recipe_of(case)
+    graph = recipe.graph
     costs = dict.fromkeys(graph.names, 1.0)
     even = contiguous(graph.name, costs, ["cpu"] * stages, case.micro_batches)
-    return deepspeed.DeepSpeedExecutor(
-        graph,
-        plan=plan or even,
-        copies=copies,
-        zero=case.zero,
-        seed=SEED,
-        device="cpu",
-        micro_batches=case.micro_batches,
-        loss=LOSS,
-        optimizer=factory(case.optimizer),
-        clip_norm=case.clip_norm,
-        dtype=case.dtype,
-        keep_gradients=True,
-    )
+    return DeepSpeedExecutor(recipe, plan or even, "cpu", replicas, case.zero, keep_gradients=True)
 
 
 def distance(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
@@ -146,9 +136,9 @@ def copied(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in values.items()}
 
 
-def compare(case: Case, copies: int, stages: int) -> dict[str, Any]:
+def compare(case: Case, replicas: int, stages: int) -> dict[str, Any]:
     """Train some steps both ways, and validate."""
-    ours = piped(case, copies, stages)
+    ours = piped(case, replicas, stages)
     initial = copied(ours.gather_parameters())
     results = train(ours, 0, case.steps)
     valid = [batch_of(100 + i, rows=i + 1) for i in range(3)]
@@ -164,7 +154,7 @@ def compare(case: Case, copies: int, stages: int) -> dict[str, Any]:
     if not ours.is_main:
         assert not gradients, "gradients are gathered on the main process only"
         return {}
-    reference = local(case, copies)
+    reference = local(case, replicas)
     initial_error = distance(initial, reference.gather_parameters())
     wanted = train(reference, 0, case.steps)
     errors = np.abs(np.array(results) / np.array(wanted) - 1).max(axis=0)
@@ -213,35 +203,35 @@ def equality(stages: int) -> list[dict[str, Any]]:
     return [compare(case, 1, stages) for case in cases]
 
 
-def sharding(copies: int, stages: int) -> list[dict[str, Any]]:
-    """Data parallel copies, with and without ZeRO."""
+def sharding(replicas: int, stages: int) -> list[dict[str, Any]]:
+    """Data parallel replicas, with and without ZeRO."""
     cases = [
         Case(),
         Case(mixed=True, micro_batches=3),
         Case(zero=1),
         Case(zero=1, tie="none", steps=2, micro_batches=3),
     ]
-    return [compare(case, copies, stages) for case in cases]
+    return [compare(case, replicas, stages) for case in cases]
 
 
-def bf16(copies: int, stages: int) -> list[dict[str, Any]]:
+def bf16(replicas: int, stages: int) -> list[dict[str, Any]]:
     """bf16 with fp32 parameters behind it."""
-    case = Case(dtype=torch.bfloat16, zero=copies - 1, steps=2)
-    return [compare(case, copies, stages), compare(replace(case, mixed=True), copies, stages)]
+    case = Case(dtype=torch.bfloat16, zero=replicas - 1, steps=2)
+    return [compare(case, replicas, stages), compare(replace(case, mixed=True), replicas, stages)]
 
 
-def resumed(case: Case, copies: int, stages: int) -> dict[str, Any]:
+def resumed(case: Case, replicas: int, stages: int) -> dict[str, Any]:
     """local → deepspeed → local, against going on undisturbed; and deepspeed twice from there."""
-    reference = local(case, copies)
+    reference = local(case, replicas)
     train(reference, 0, 2)
     state = copied(reference.state_dict())
-    ours = piped(case, copies, stages)
+    ours = piped(case, replicas, stages)
     train(ours, 7, 1)  # leaves a state that must be forgotten
     ours.load_state_dict(state)
     there = copied(ours.state_dict())
     undisturbed = train(ours, 2, 2)
     after = copied(ours.state_dict())
-    again = piped(case, copies, stages)
+    again = piped(case, replicas, stages)
     again.load_state_dict(state)
     repeated = train(again, 2, 2)
     after_again = again.state_dict()
@@ -249,7 +239,7 @@ def resumed(case: Case, copies: int, stages: int) -> dict[str, Any]:
         assert not there
         assert not after
         return {}
-    back = local(case, copies)
+    back = local(case, replicas)
     back.load_state_dict(there)
     train(back, 2, 2)
     train(reference, 2, 2)
@@ -267,12 +257,12 @@ def equal(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in b)
 
 
-def states(copies: int, stages: int) -> list[dict[str, Any]]:
+def states(replicas: int, stages: int) -> list[dict[str, Any]]:
     """States go from executor to executor unchanged."""
     cases = [Case(optimizer="adam"), Case(optimizer="adam", zero=1, dtype=torch.bfloat16)]
-    if copies > 1:
+    if replicas > 1:
         cases.append(Case(optimizer="adam", zero=1))
-    return [resumed(case, copies, stages) for case in cases]
+    return [resumed(case, replicas, stages) for case in cases]
 
 
 def message(call: Callable[[], object]) -> str:
@@ -320,8 +310,8 @@ def talking() -> list[dict[str, Any]]:
             "bf16": message(lambda: piped(Case(dtype=torch.bfloat16), 2, 1)),
             "scattered": message(lambda: piped(Case(), 1, 2, scattered)),
             "other": message(lambda: piped(Case(), 1, 1, other)),
-            "from_main": deepspeed.from_main(lambda: {"value": 3}),
-            "failing": message(lambda: deepspeed.from_main(fail)),
+            "from_main": group.from_main(lambda: {"value": 3}),
+            "failing": message(lambda: group.from_main(fail)),
             "shared": executor.distribute(
                 list(range(7)), lambda own: [(n, world().rank) for n in own]
             ),
@@ -337,10 +327,10 @@ JOBS: dict[int, dict[str, Callable[[], list[dict[str, Any]]]]] = {
     2: {
         "equality": partial(equality, 2),
         "sharding": partial(sharding, 2, 1),
-        "bf16 copies": partial(bf16, 2, 1),
+        "bf16 replicas": partial(bf16, 2, 1),
         "bf16 stages": partial(bf16, 1, 2),
         "states": partial(states, 1, 2),
-        "states of copies": partial(states, 2, 1),
+        "states of replicas": partial(states, 2, 1),
         "talking": talking,
     },
     3: {"equality": partial(equality, 3)},
@@ -349,9 +339,9 @@ JOBS: dict[int, dict[str, Callable[[], list[dict[str, Any]]]]] = {
 
 
 def main() -> None:
-    deepspeed.start("cpu")
+    start("cpu")
     results = {name: job() for name, job in JOBS[world().size].items()}
-    if deepspeed.is_main():
+    if group.is_main():
         Path(sys.argv[1]).write_text(json.dumps(results))
 
 

@@ -17,7 +17,7 @@ from nmt.model.embedding import Embedding
 from nmt.model.graph import Axis, LayerGraph, Node, PerPosition
 from nmt.model.lstm import LstmLayer
 from nmt.model.output import Output
-from nmt.parallel.executor import OptimizerFactory
+from nmt.parallel.executor import OptimizerFactory, TrainingRecipe
 from nmt.parallel.local import LocalExecutor
 from nmt.parallel.wavefront import WavefrontExecutor
 from nmt.placement.plan import Plan
@@ -122,6 +122,13 @@ def adam() -> OptimizerFactory:
     return lambda parameters: torch.optim.AdamW(parameters, lr=1.0, fused=True)
 
 
+def recipe_of(
+    graph: LayerGraph, optimizer: OptimizerFactory, dtype: torch.dtype = torch.float32
+) -> TrainingRecipe:
+    """How the graph is trained by all executors."""
+    return TrainingRecipe(graph, SEED, LOSS, optimizer, clip_norm=0.05, dtype=dtype)
+
+
 def local(
     graph: LayerGraph,
     micro_batches: int,
@@ -130,16 +137,7 @@ def local(
     device: str = "cpu",
 ) -> LocalExecutor:
     """The reference."""
-    return LocalExecutor(
-        graph,
-        seed=SEED,
-        device=device,
-        micro_batches=micro_batches,
-        loss=LOSS,
-        optimizer=optimizer,
-        clip_norm=0.05,
-        dtype=dtype,
-    )
+    return LocalExecutor(recipe_of(graph, optimizer, dtype), device, micro_batches)
 
 
 def wavefront(
@@ -147,19 +145,10 @@ def wavefront(
     plan: Plan,
     optimizer: OptimizerFactory,
     dtype: torch.dtype = torch.float64,
-    copies: int = 1,
+    replicas: int = 1,
 ) -> WavefrontExecutor:
     """The same by a plan."""
-    return WavefrontExecutor(
-        graph,
-        plan=plan,
-        copies=copies,
-        seed=SEED,
-        loss=LOSS,
-        optimizer=optimizer,
-        clip_norm=0.05,
-        dtype=dtype,
-    )
+    return WavefrontExecutor(recipe_of(graph, optimizer, dtype), plan, replicas)
 
 
 def distance(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:

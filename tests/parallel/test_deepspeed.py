@@ -1,4 +1,4 @@
-"""A model cut into stages and copies computes what one process computes.
+"""A model cut into stages and replicas computes what one process computes.
 
 Summing in another order moves fp32 gradients by about 1e-7 of their norm; the bounds leave room for
 larger models, and would not hide a lost or doubled term.
@@ -64,16 +64,16 @@ def test_two_stages_change_nothing(two: Results) -> None:
     assert any(c < 1 for c in clipped), "and some not"
 
 
-def test_two_copies_with_and_without_zero_change_nothing(two: Results) -> None:
+def test_two_replicas_with_and_without_zero_change_nothing(two: Results) -> None:
     check_equal(two["sharding"])
 
 
-def test_two_copies_of_two_stages_change_nothing(tmp_path: Path) -> None:
+def test_two_replicas_of_two_stages_change_nothing(tmp_path: Path) -> None:
     check_equal(run(4, tmp_path)["sharding"])
 
 
-def test_bf16_on_copies_and_stages_is_that_of_one_process(two: Results) -> None:
-    for case in two["bf16 copies"] + two["bf16 stages"]:
+def test_bf16_on_replicas_and_stages_is_that_of_one_process(two: Results) -> None:
+    for case in two["bf16 replicas"] + two["bf16 stages"]:
         assert case["initial"] == 0
         # Gradients of tied parameters are summed in bf16 in one process, in fp32 over stages.
         for quantity in ("loss", "norm", "parameters", "average", "validation of the average"):
@@ -82,7 +82,7 @@ def test_bf16_on_copies_and_stages_is_that_of_one_process(two: Results) -> None:
         assert case["gradients"] < 1e-2
 
 
-@pytest.mark.parametrize("job", ["states", "states of copies"])
+@pytest.mark.parametrize("job", ["states", "states of replicas"])
 def test_state_passes_between_executors_and_resumes_bit_for_bit(two: Results, job: str) -> None:
     assert two[job]
     for case in two[job]:
@@ -96,9 +96,11 @@ def test_state_passes_between_executors_and_resumes_bit_for_bit(two: Results, jo
 def test_what_cannot_be_run_is_said(two: Results) -> None:
     (said,) = two["talking"]
     assert said["processes"].startswith(
-        "3 stages × 1 copies need 3 processes, but there are 2; start as many"
+        "3 stages × 1 replicas need 3 processes, but there are 2; start as many"
     )
-    assert said["bf16"].startswith("`parallel.zero` must be 1 for bf16 on several copies, but is 0")
+    assert said["bf16"].startswith(
+        "`parallel.zero` must be 1 for bf16 on several replicas, but is 0 instead"
+    )
     assert "each device one contiguous run of layers" in said["scattered"]
     assert "must be for `gnmt-tiny-60`, but is for `another`" in said["other"]
 

@@ -12,7 +12,8 @@ from nmt.model.batch import Batch
 from nmt.model.clip import Clip
 from nmt.model.context import EVALUATION
 from nmt.model.gnmt import gnmt
-from nmt.parallel.local import LocalExecutor, clip
+from nmt.parallel.executor import TrainingRecipe
+from nmt.parallel.local import LocalExecutor, clip_gradients
 from nmt.training.loss import SmoothedCrossEntropy
 
 VOCABULARY = 30
@@ -39,16 +40,15 @@ def executor(
             "tie": "all",
         }
     )
-    return LocalExecutor(
-        gnmt(model, VOCABULARY, bounds),
+    recipe = TrainingRecipe(
+        graph=gnmt(model, VOCABULARY, bounds),
         seed=1,
-        device=device,
-        micro_batches=micro_batches,
         loss=SmoothedCrossEntropy(0.1),
         optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=1.0, fused=True),
         clip_norm=clip_norm,
         dtype=dtype,
     )
+    return LocalExecutor(recipe, device, micro_batches)
 
 
 def batch_of(seed: int, rows: int = 11) -> Batch:
@@ -116,10 +116,10 @@ def test_loss_and_gradients_are_the_mean_over_tokens() -> None:
 def test_gradients_are_clipped_after_their_norm_is_taken() -> None:
     parameter = torch.nn.Parameter(torch.zeros(2))
     parameter.grad = torch.tensor([3.0, 4.0])
-    assert float(clip([parameter], 1.0)) == pytest.approx(5.0)
+    assert float(clip_gradients([parameter], 1.0)) == pytest.approx(5.0)
     assert parameter.grad.norm() == pytest.approx(1.0)
-    assert float(clip([parameter], None)) == pytest.approx(1.0)
-    assert float(clip([parameter], 10.0)) == pytest.approx(1.0)
+    assert float(clip_gradients([parameter], None)) == pytest.approx(1.0)
+    assert float(clip_gradients([parameter], 10.0)) == pytest.approx(1.0)
     assert parameter.grad.norm() == pytest.approx(1.0)
 
 

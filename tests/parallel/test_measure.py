@@ -7,22 +7,20 @@ import torch
 
 from nmt.parallel.measure import layers_of, measure_profile, size_of
 from nmt.placement.tasks import amount_of_work
-from nmt.training.loss import SmoothedCrossEntropy
-from tests.parallel.random_plans import adam, random_batch, random_graph
+from tests.parallel.random_plans import adam, random_batch, random_graph, recipe_of
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_profile_has_all_that_a_step_consists_of(dtype: torch.dtype) -> None:
     graph = random_graph(random.Random(1))
     batch, cuts = random_batch(1, rows=12), [(1, 1), (4, 2)]
-    loss = SmoothedCrossEntropy(0.1)
-    profile = measure_profile(graph, batch, cuts, loss, "cpu", dtype, adam(), repeats=1)
+    profile = measure_profile(recipe_of(graph, adam(), dtype), batch, cuts, "cpu", repeats=1)
     assert list(profile.layers) == list(graph.names)
     assert [(cut.micro_batches, cut.chunks) for cut in profile.measurements] == cuts
     for cut in profile.measurements:
         assert all(cut.forward[name] > 0 and cut.backward[name] > 0 for name in graph.names)
     assert profile.measurements[0].size == size_of(batch)
-    assert profile.measurements[1].size == size_of(batch.cut(4)[1])
+    assert profile.measurements[1].size == size_of(batch.split(4)[1])
     layers = profile.layers.values()
     with_parameters = [layer for layer in layers if layer.parameter_bytes]
     assert all(layer.update_seconds > 0 for layer in with_parameters)

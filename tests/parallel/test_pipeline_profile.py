@@ -25,18 +25,18 @@ from nmt.placement.cost import Profile, TaskCosts
 from nmt.placement.plan import Plan, contiguous_stages
 from nmt.placement.tasks import Task, TaskGraph, amount_of_work
 from tests.parallel.random_plans import (
-    LOSS,
     adam,
     copied,
     distance,
     random_batch,
     random_graph,
+    recipe_of,
     wavefront,
 )
 
 
 def with_draws(graph: LayerGraph, batch: Batch, seconds: dict[str, float]) -> Profile:
-    found = measure_profile(graph, batch, [(1, 1)], LOSS, "cpu", torch.float32, adam(), repeats=1)
+    found = measure_profile(recipe_of(graph, adam()), batch, [(1, 1)], "cpu", repeats=1)
     layers = {
         name: layer.model_copy(update={"draw_seconds": seconds[name]})
         for name, layer in found.layers.items()
@@ -76,7 +76,7 @@ def test_costs_come_to_the_time_of_the_steps() -> None:
                 if event.kind in ("forward", "backward"):
                     task = Task.parse(event.name)
                     seconds[task.layer, task.backward] += event.end - event.start
-            pieces = [size_of(piece) for piece in batch.cut(cut.micro_batches)]
+            pieces = [size_of(piece) for piece in batch.split(cut.micro_batches)]
             assert cut.size in pieces
             factors = found.factors(cut.micro_batches, cut.chunks, pieces)
             tasks = TaskGraph(layers_of(graph), cut.micro_batches, cut.chunks)

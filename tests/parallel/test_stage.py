@@ -64,7 +64,7 @@ def test_any_two_cuts_compute_what_the_whole_graph_does(training: bool) -> None:
             message = torch.tensor(0)
             for part in (names[:first], names[first:second], names[second:]):
                 stage = Stage(graph, part, 2, torch.float32, randomness).train(training)
-                stage.pieces = [whole]
+                stage.micro_batches = [whole]
                 message = stage(message)
             assert torch.equal(message, wanted), (first, second)
 

@@ -123,14 +123,14 @@ def test_gnmt(placement: str, chunks: int, tie: str, dtype: torch.dtype) -> None
 
 
 def run(
-    tmp_path: Path, devices: int, copies: int, cases: int, kind: str = "cpu"
+    tmp_path: Path, devices: int, replicas: int, cases: int, kind: str = "cpu"
 ) -> list[dict[str, Any]]:
     file = tmp_path / "results.json"
     worker = Path(__file__).with_name("wavefront_worker.py")
-    command = [sys.executable, worker, file, devices, copies, cases, kind]
+    command = [sys.executable, worker, file, devices, replicas, cases, kind]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
-        run_workers([str(word) for word in command], devices * copies, threads=1)
+        run_workers([str(word) for word in command], devices * replicas, threads=1)
     results: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))
     assert len(results) == cases
     return results
@@ -138,10 +138,10 @@ def run(
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("devices", "copies", "cases"), [(2, 1, 24), (3, 1, 16), (4, 1, 12), (2, 2, 8)]
+    ("devices", "replicas", "cases"), [(2, 1, 24), (3, 1, 16), (4, 1, 12), (2, 2, 8)]
 )
-def test_a_process_for_each_device(tmp_path: Path, devices: int, copies: int, cases: int) -> None:
-    for found in run(tmp_path, devices, copies, cases):
+def test_a_process_for_each_device(tmp_path: Path, devices: int, replicas: int, cases: int) -> None:
+    for found in run(tmp_path, devices, replicas, cases):
         # In fp32, where the terms of a small gradient all but cancel, their rounding errors do not.
         bound = 1e-11 if found["double"] else 1e-4
         for quantity in QUANTITIES:

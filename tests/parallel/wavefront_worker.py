@@ -1,6 +1,6 @@
 """Run by the tests in several processes: random graphs by random plans against one process.
 
-`python wavefront_worker.py <file> <devices> <copies> <cases> <kind>`; the main process writes a
+`python wavefront_worker.py <file> <devices> <replicas> <cases> <kind>`; the main process writes a
 list of results. All devices are of one kind: cpu, or cuda:0, which processes can share.
 """
 
@@ -39,7 +39,7 @@ def trained(executor: Executor, steps: int) -> list[StepResult]:
     return results
 
 
-def case(number: int, devices: int, copies: int, kind: str) -> dict[str, Any]:
+def case(number: int, devices: int, replicas: int, kind: str) -> dict[str, Any]:
     """Some steps both ways, a validation, and a continuation on the other executor."""
     chance = random.Random(number)
     graph = random_graph(chance)
@@ -47,7 +47,7 @@ def case(number: int, devices: int, copies: int, kind: str) -> dict[str, Any]:
     dtype = torch.float64 if number % 2 else torch.float32
     optimizer = adam() if number % 4 == 1 else sgd()
     steps = 3 if number % 4 == 1 else 1
-    ours = wavefront(graph, plan, optimizer, dtype, copies)
+    ours = wavefront(graph, plan, optimizer, dtype, replicas)
     results = trained(ours, steps)
     valid = [random_batch(100 + i, rows=i + 1) for i in range(5)]
     loss = ours.validation_loss(valid)
@@ -59,7 +59,7 @@ def case(number: int, devices: int, copies: int, kind: str) -> dict[str, Any]:
         assert not gradients
         assert not state
         return {}
-    reference = local(graph, plan.micro_batches * copies, optimizer, dtype, kind)
+    reference = local(graph, plan.micro_batches * replicas, optimizer, dtype, kind)
     wanted = trained(reference, steps)
     wanted_loss = reference.validation_loss(valid)
     with reference.using_average():
@@ -86,10 +86,10 @@ def case(number: int, devices: int, copies: int, kind: str) -> dict[str, Any]:
 def main() -> None:
     """All cases one after the other in the same processes."""
     file, kind = sys.argv[1], sys.argv[5]
-    devices, copies, cases = map(int, sys.argv[2:5])
+    devices, replicas, cases = map(int, sys.argv[2:5])
     torch.set_num_threads(1)
     group.join("gloo")
-    found = [case(number, devices, copies, kind) for number in range(cases)]
+    found = [case(number, devices, replicas, kind) for number in range(cases)]
     if group.is_main():
         Path(file).write_text(json.dumps(found), encoding="utf-8")
     group.leave()
