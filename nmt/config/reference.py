@@ -129,7 +129,7 @@ def rows(
         path, sentence = prefix + name, info.description or ""
         inner, (mark, items) = settings_in(info.annotation), items_in(info.annotation)
         if groups and path in groups:
-            yield from _group_rows(inner, path, (values or {}).get(name), groups[path])
+            yield from _group_rows(inner, path, sentence, (values or {}).get(name), groups[path])
             continue
         words = allowed(info.annotation, info.metadata)
         if items and items[0] in listed:
@@ -153,13 +153,14 @@ def _default(name: str, info: FieldInfo, values: Mapping[str, Any] | None) -> st
 def _group_rows(
     kinds: Sequence[type[Settings]],
     path: str,
+    sentence: str,
     values: Mapping[str, Any] | None,
     chosen: tuple[str, str],
 ) -> Iterator[Row]:
     """A link to the group, and what this command has beyond it or allows in another way."""
     name, option = chosen
     general = all_groups()[name]
-    yield Row(path, f"[`{name}`](#{name})", f"`{option}`", general.summary)
+    yield Row(path, f"[`{name}`](#{name})", f"`{option}`", sentence or general.summary)
     known = {key for one in general.options.values() for key in one} | set(general.base or {})
     for kind in kinds:
         if kind in general.kinds:

@@ -29,28 +29,30 @@ VALIDATION_METRICS = ("bleu", "chrf", "loss")
 class OptimizerConfig(Settings):
     """conf/optimizer: the update rule."""
 
-    name: Literal["adam", "sgd"] = Field(description="Adam, or plain gradient descent.")
+    name: Literal["adam", "sgd"] = Field(description="Adam, or plain stochastic gradient descent.")
     learning_rate: PositiveFloat = Field(description="Peak learning rate.")
-    betas: tuple[Fraction, Fraction] = Field(description="Adam's two decay rates.")
-    epsilon: PositiveFloat = Field(description="Adam's denominator offset.")
+    betas: tuple[Fraction, Fraction] = Field(description="Decay rates of Adam's two moments.")
+    epsilon: PositiveFloat = Field(description="Added to Adam's denominator.")
     weight_decay: NonNegativeFloat = Field(description="Decoupled weight decay (AdamW).")
     clip_norm: PositiveFloat | None = Field(
-        description="Largest norm of the whole model's gradient; null: no clipping."
+        description="The whole model's gradient is clipped to this norm; null: no clipping."
     )
 
 
 class ScheduleConfig(Settings):
-    """conf/schedule: the learning rate over time, as a factor of the peak."""
+    """conf/schedule: the learning rate over time, relative to its peak."""
 
     name: Literal["constant", "inverse_sqrt", "cosine"] = Field(
-        description="Form of the decay after the warm-up."
+        description="How the rate decays after the warm-up."
     )
-    warmup_steps: NonNegativeInt = Field(description="Steps of linear increase from 0.")
+    warmup_steps: NonNegativeInt = Field(
+        description="Steps over which the rate rises linearly from 0."
+    )
     decay_start: Fraction = Field(
-        description="Part of the run (0 to 1) at which a cosine decay begins."
+        description="Fraction of the run after which the cosine decay begins."
     )
     final_factor: Annotated[float, Field(ge=0, le=1)] = Field(
-        description="Factor at the end of a cosine decay."
+        description="What is left of the peak rate at the end of the cosine decay."
     )
 
 
@@ -58,13 +60,13 @@ class TrainingPrecisionConfig(FloatPrecisionConfig):
     """conf/precision, and what prepares a model for int8."""
 
     clip: PositiveFloat | None = Field(
-        description="Largest absolute value of a layer's output, so that int8 loses nothing; GNMT "
-        "has 1. null: no clipping."
+        description="Clip layer outputs to this absolute value, so that int8 loses nothing; GNMT "
+        "uses 1; null: no clipping."
     )
-    clip_start: PositiveFloat = Field(description="The same at the first step; GNMT has 8.")
-    clip_steps: NonNegativeInt = Field(description="Steps until `clip` is reached.")
+    clip_start: PositiveFloat = Field(description="The bound at the first step; GNMT uses 8.")
+    clip_steps: NonNegativeInt = Field(description="Steps over which the bound shrinks to `clip`.")
     clip_cells_from: NonNegativeInt | None = Field(
-        description="Step from which LSTM cells are clipped, too, which is several times slower; "
+        description="Clip LSTM cells as well from this step on, which is several times slower; "
         "null: never."
     )
 
@@ -84,38 +86,47 @@ class TrainingPrecisionConfig(FloatPrecisionConfig):
 
 
 class AverageConfig(Settings):
-    """Averaging of weights: the average is what is validated, kept as best, and translated with."""
+    """Averaging of weights: the average is validated, and kept as the best model."""
 
     kind: Literal["none", "checkpoints", "weights"] = Field(
-        description="Mean of the last checkpoints, or an exponential mean of the weights."
+        description="none; checkpoints: the mean of the last ones, at the end of the run; weights: "
+        "an exponential moving average during the run."
     )
-    checkpoints: PositiveInt = Field(description="How many of the last checkpoints to average.")
-    decay: Fraction = Field(description="Decay of the exponential mean at each update.")
-    every: PositiveInt = Field(description="Steps between two updates of the exponential mean.")
+    checkpoints: PositiveInt = Field(description="Number of checkpoints in the mean.")
+    decay: Fraction = Field(description="Decay of the moving average at each update.")
+    every: PositiveInt = Field(description="Steps between two updates of the moving average.")
 
 
 class TrainingConfig(Settings):
     """The `training` part of conf/train.yaml."""
 
-    max_steps: PositiveInt | None = Field(description="Stop after so many optimizer steps.")
-    max_epochs: PositiveFloat | None = Field(description="Stop after so many passes.")
-    max_minutes: PositiveFloat | None = Field(
-        description="Stop when the run, its preparation included, has lasted so long."
+    max_steps: PositiveInt | None = Field(
+        description="Stop after this many optimizer steps; null: no limit."
     )
-    label_smoothing: Fraction = Field(description="Mass spread evenly over the vocabulary.")
+    max_epochs: PositiveFloat | None = Field(
+        description="Stop after this many epochs of the training data; null: no limit."
+    )
+    max_minutes: PositiveFloat | None = Field(
+        description="Stop after this many minutes, preparation included; null: no limit."
+    )
+    label_smoothing: Fraction = Field(
+        description="Probability mass spread evenly over the vocabulary."
+    )
     validate_every: PositiveInt = Field(description="Steps between two validations.")
     validate_sentences: PositiveInt = Field(
-        description="So many sentences of each validation set are translated, the first ones."
+        description="Sentences translated at each validation: the first ones of each set."
     )
     validate_first: NonNegativeInt = Field(description="No validation before this step.")
     checkpoint_every: PositiveInt = Field(description="Steps between two checkpoints.")
-    keep_checkpoints: PositiveInt = Field(description="Checkpoints kept; older ones go.")
+    keep_checkpoints: PositiveInt = Field(
+        description="Checkpoints to keep; older ones are deleted."
+    )
     best_by: Text = Field(
-        description="What makes a model the best: bleu, chrf or loss, the mean over the validation "
-        "sets; or NAME.bleu and so on, that of one of them."
+        description="Score that decides which model is the best: bleu, chrf or loss, averaged over "
+        "the validation sets, or that of one set, such as NAME.bleu."
     )
     patience: PositiveInt | None = Field(
-        description="Validations without improvement before stopping; null: never."
+        description="Stop after this many validations without improvement; null: never."
     )
     log_every: PositiveInt = Field(description="Steps between two lines of metrics.jsonl.")
     average: AverageConfig
@@ -124,16 +135,16 @@ class TrainingConfig(Settings):
 class TrainConfig(Settings):
     """conf/train.yaml: one training run."""
 
-    name: Text = Field(description="Name of the run, and of its folder.")
-    runs: Text = Field(description="Folder of all runs.")
+    name: Text = Field(description="Name of the run and of its folder.")
+    runs: Text = Field(description="Folder that holds all runs.")
     seed: NonNegativeInt = Field(description="Seed of initial weights, shuffling and dropout.")
     resume: Literal["auto", "never", "must"] = Field(
-        description="auto: resume from the last checkpoint if there is one; never: start anew, "
-        "an error if the run exists; must: an error if it does not."
+        description="auto: resume from the last checkpoint if there is one; never: start a new "
+        "run, and fail if it exists; must: fail if there is nothing to resume."
     )
     distill: Text | None = Field(
-        description="A teacher's model folder, whose translations are learned instead of the "
-        "corpora's targets; null: none."
+        description="Learn the translations of this teacher (a model folder) instead of the "
+        "corpora's targets; null: no teacher."
     )
     model: ModelConfig
     data: DataConfig
