@@ -163,13 +163,12 @@ def describe_model(
 ) -> dict[str, str]:
     """Facts about the model, for the report."""
     description = translator.description
-    size = description.model
+    model = description.model
     return {
         "folder": chosen.folder,
         "direction": direction.code,
-        "architecture": f"{size.architecture} {size.name}: {size.encoder_layers} + "
-        f"{size.decoder_layers} layers of {size.hidden_size}, "
-        f"vocabulary {description.vocabulary_size}",
+        "architecture": f"{model.architecture} {model.name}: {model.summary}, "
+        f"vocabulary of {description.vocabulary_size:,}",
         "trained in": description.precision,
         "translated in": translator.precision,
         "device": chosen.plan or chosen.device,

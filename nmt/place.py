@@ -85,8 +85,7 @@ def _pretrain(config: PlaceConfig, granularities: Sequence[tuple[int, int]]) -> 
 
     problems = []
     for layers in config.pretrain.layers:
-        depth = {"encoder_layers": layers, "decoder_layers": layers, "name": f"{layers} layers"}
-        one = config.changed(model=depth)
+        one = config.changed(model=config.model.with_depth(layers).model_dump())
         problems.append(_problem(one, granularities, find_profile(one, granularities)))
     placement, updates = config.placement, config.pretrain.updates
     policy = pretrain(problems, updates, config.seed, placement.learning)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nmt.config import Direction, ModelConfig, VocabularyConfig
+from nmt.config import Direction, GnmtConfig, VocabularyConfig
 from nmt.corpus.vocabulary import Vocabulary
 from nmt.model.batch import EOS
 from nmt.model.folder import ModelDescription, write_model_folder
@@ -43,9 +43,10 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         weights="fp32",
         clip=None,
         clip_cells=False,
-        model=ModelConfig(
+        model=GnmtConfig(
             name="random",
             architecture="gnmt",
+            cell="lstm",
             encoder_layers=2,
             decoder_layers=2,
             hidden_size=16,

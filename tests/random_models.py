@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nmt.config import DecodeConfig, ModelConfig
+from nmt.config import DecodeConfig, GnmtConfig
 from nmt.decoding.engine import Hypothesis
 from nmt.decoding.penalties import CoveragePenalty, LengthPenalty
 from nmt.decoding.translator import DEFAULT
@@ -100,6 +100,7 @@ def make_model() -> MakeModel:
         values: dict[str, Any] = {
             "name": "test",
             "architecture": "gnmt",
+            "cell": "lstm",
             "encoder_layers": 2,
             "decoder_layers": 2,
             "hidden_size": 8,
@@ -109,7 +110,7 @@ def make_model() -> MakeModel:
             "tie": "none",
         }
         bound = None if clip is None else Clip.fixed(clip, cells)
-        graph = change(build_graph(ModelConfig(**{**values, **changes}), vocabulary, bound))
+        graph = change(build_graph(GnmtConfig(**{**values, **changes}), vocabulary, bound))
         stack = graph.build(graph.names, seed)
         with torch.no_grad():
             for parameter in stack.parameters():

@@ -25,6 +25,7 @@ VALUES: dict[str, Any] = {
     "model": {
         "name": "tiny",
         "architecture": "gnmt",
+        "cell": "lstm",
         "encoder_layers": 2,
         "decoder_layers": 2,
         "hidden_size": 8,

@@ -19,8 +19,8 @@ from nmt.config import (
     DeepSpeedConfig,
     EvaluateConfig,
     ExportConfig,
+    GnmtConfig,
     LocalConfig,
-    ModelConfig,
     OptimizerConfig,
     PlaceConfig,
     PlacementConfig,
@@ -38,7 +38,7 @@ from nmt.config import (
 CONF = Path(__file__).parents[1] / "conf"
 # The classes of each group: several where one setting of a file tells which it becomes.
 GROUPS: dict[str, tuple[type[Settings], ...]] = {
-    "model": (ModelConfig,),
+    "model": (GnmtConfig,),
     "data": (DataConfig,),
     "optimizer": (OptimizerConfig,),
     "schedule": (ScheduleConfig,),

@@ -17,7 +17,7 @@ from nmt.config.commands import (
 from nmt.config.data import BatchConfig, CorpusConfig, DataConfig, FilterConfig, VocabularyConfig
 from nmt.config.decode import DecodeConfig, PrecisionConfig, TranslatorConfig, UseConfig
 from nmt.config.direction import Direction, find_direction, join_directions
-from nmt.config.model import ModelConfig
+from nmt.config.model import GnmtConfig, ModelConfig
 from nmt.config.parallel import (
     DeepSpeedConfig,
     LocalConfig,
@@ -69,6 +69,7 @@ __all__ = [
     "ExportConfig",
     "FilterConfig",
     "Fraction",
+    "GnmtConfig",
     "LearningConfig",
     "LimitsConfig",
     "LinkConfig",

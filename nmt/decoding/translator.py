@@ -95,7 +95,7 @@ class Translator(TextCodec):
             # int8 only for models that were exported for it; others may lose quality.
             formats: list[Name] = ["fp32", "bf16"]
             formats += ["int8"] if description.weights == "int8" else []
-            precision = fastest(formats, devices[0], description.model.hidden_size)
+            precision = fastest(formats, devices[0], description.model.width)
         for name in devices:
             require(precision, name, emulate)
         vocabulary = load_vocabulary(folder, description)

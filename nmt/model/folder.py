@@ -139,7 +139,9 @@ def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
     values = dict(values)
     if values.get("format") == 1:  # before int8 weights and clipping
         values |= {"format": 2, "weights": "fp32", "clip": None, "clip_cells": False}
-    if values.get("format") == 2:  # one direction, as two settings
+    if values.get("format") == 2:  # one direction, as two settings, and LSTMs alone
+        model = values.get("model")
+        values["model"] = model | {"cell": "lstm"} if isinstance(model, dict) else model
         languages = {side: values.pop(f"{side}_language", None) for side in ("source", "target")}
         values |= {"format": 3, "directions": [languages]}
     return values

@@ -15,22 +15,22 @@ from __future__ import annotations
 
 from functools import partial
 
-from nmt.config import ModelConfig
+from nmt.config import GnmtConfig
 from nmt.model.attention import Attention, AttentionKeys
+from nmt.model.cells import CELLS
 from nmt.model.clip import Clip
 from nmt.model.embedding import Embedding
 from nmt.model.graph import Axis, LayerGraph, Node, PerPosition
-from nmt.model.lstm import LstmLayer
 from nmt.model.output import Output
 
 SOURCE_TIME, TARGET_TIME = 1, 2  # places in a batch's global shape
 
 
-def gnmt(config: ModelConfig, vocabulary: int, clip: Clip | None = None) -> LayerGraph:
+def gnmt(config: GnmtConfig, vocabulary: int, clip: Clip | None = None) -> LayerGraph:
     """The graph for a joint vocabulary of that many pieces; `clip` bounds the layers' outputs."""
     full = config.residual == "full"
     H, rate, words = config.hidden_size, config.dropout, config.embedding_dropout
-    vectors = PerPosition((H,))
+    vectors, cell = PerPosition((H,)), CELLS[config.cell]
     target_shares = {"weight": "source_embedding.weight"} if config.tie == "all" else {}
     output_owner = "source_embedding" if config.tie == "all" else "target_embedding"
     output_shares = {} if config.tie == "none" else {"weight": f"{output_owner}.weight"}
@@ -40,28 +40,28 @@ def gnmt(config: ModelConfig, vocabulary: int, clip: Clip | None = None) -> Laye
         build = partial(Embedding, name, vocabulary, H, words, time)
         return Node(name, build, (f"batch.{field}",), axis, vectors, shares)
 
-    def lstm(name: str, inputs: tuple[str, ...], residuals: int, axis: Axis) -> Node:
+    def recurrent(name: str, inputs: tuple[str, ...], residuals: int, axis: Axis) -> Node:
         time = SOURCE_TIME if axis is Axis.SOURCE else TARGET_TIME
-        build = partial(LstmLayer, name, H * len(inputs), H, rate, residuals, time, clip)
+        build = partial(cell, name, H * len(inputs), H, rate, residuals, time, clip)
         return Node(name, build, inputs, axis, vectors, {})
 
     first = ("encoder.0.left_to_right", "encoder.0.right_to_left")
     nodes = [
         embedding("source", "source", Axis.SOURCE, SOURCE_TIME, {}),
-        lstm(first[0], ("source_embedding",), 0, Axis.SOURCE),
+        recurrent(first[0], ("source_embedding",), 0, Axis.SOURCE),
         Node(
             first[1],
-            partial(LstmLayer, first[1], H, H, rate, 0, SOURCE_TIME, clip, reverse=True),
+            partial(cell, first[1], H, H, rate, 0, SOURCE_TIME, clip, reverse=True),
             ("source_embedding", "batch.source_lengths"),
             Axis.SOURCE,
             vectors,
             {},
             chunkable=False,
         ),
-        lstm("encoder.1", first, len(first) if full else 0, Axis.SOURCE),
+        recurrent("encoder.1", first, len(first) if full else 0, Axis.SOURCE),
     ]
     for i in range(2, config.encoder_layers):
-        nodes.append(lstm(f"encoder.{i}", (f"encoder.{i - 1}",), 1, Axis.SOURCE))
+        nodes.append(recurrent(f"encoder.{i}", (f"encoder.{i - 1}",), 1, Axis.SOURCE))
     top = nodes[-1].name
     nodes += [
         Node(
@@ -73,7 +73,7 @@ def gnmt(config: ModelConfig, vocabulary: int, clip: Clip | None = None) -> Laye
             {},
         ),
         embedding("target", "target_input", Axis.TARGET, TARGET_TIME, target_shares),
-        lstm("decoder.0", ("target_embedding",), 0, Axis.TARGET),
+        recurrent("decoder.0", ("target_embedding",), 0, Axis.TARGET),
         Node(
             "attention",
             partial(Attention, "attention", H, H),
@@ -84,7 +84,7 @@ def gnmt(config: ModelConfig, vocabulary: int, clip: Clip | None = None) -> Laye
         ),
     ]
     for i in range(1, config.decoder_layers):
-        nodes.append(lstm(f"decoder.{i}", (f"decoder.{i - 1}", "attention"), 1, Axis.TARGET))
+        nodes.append(recurrent(f"decoder.{i}", (f"decoder.{i - 1}", "attention"), 1, Axis.TARGET))
     summed = (nodes[-1].name, "attention") if full else (nodes[-1].name,)
     nodes.append(
         Node(

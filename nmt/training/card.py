@@ -30,8 +30,7 @@ def model_card(
     model = config.model
     return f"""# Translation {join_directions(config.data.directions)}
 
-A {model.architecture.upper()} model ({model.name}: {model.encoder_layers} encoder and \
-{model.decoder_layers} decoder LSTM layers of {model.hidden_size} units, {parameters:,} \
+A {model.architecture.upper()} model ({model.name}: {model.summary}, {parameters:,} \
 parameters) with a joint SentencePiece vocabulary of {len(data.vocabulary):,} pieces.
 
 ```python

@@ -4,10 +4,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nmt.config import ModelConfig
+from nmt.config import GnmtConfig
 from nmt.model.batch import Batch
 
-MakeModel = Callable[..., ModelConfig]
+MakeModel = Callable[..., GnmtConfig]
 MakeBatch = Callable[..., Batch]
 
 
@@ -20,10 +20,11 @@ def _fast(one_thread: None) -> None:
 def model_config() -> MakeModel:
     """A small model's configuration, with changes."""
 
-    def make(**changes: Any) -> ModelConfig:
+    def make(**changes: Any) -> GnmtConfig:
         values: dict[str, Any] = {
             "name": "test",
             "architecture": "gnmt",
+            "cell": "lstm",
             "encoder_layers": 3,
             "decoder_layers": 3,
             "hidden_size": 6,
@@ -32,7 +33,7 @@ def model_config() -> MakeModel:
             "residual": "full",
             "tie": "none",
         }
-        return ModelConfig(**{**values, **changes})
+        return GnmtConfig(**{**values, **changes})
 
     return make
 

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from nmt.config import ModelConfig
+from nmt.config import GnmtConfig
 from nmt.model.batch import Batch
 from nmt.model.build import build_graph
 from nmt.model.context import EVALUATION, ForwardContext
@@ -108,7 +108,7 @@ def test_nothing_is_dropped_outside_training_or_at_rate_0() -> None:
 
 @pytest.mark.parametrize("pieces", [2, 4])
 def test_a_cut_batch_has_the_logits_of_the_whole(
-    model_config: Callable[..., ModelConfig], random_batch: Callable[..., Batch], pieces: int
+    model_config: Callable[..., GnmtConfig], random_batch: Callable[..., Batch], pieces: int
 ) -> None:
     graph = build_graph(model_config(dropout=0.3, embedding_dropout=0.2), 20)
     stack = graph.build(graph.names, seed=1, dtype=torch.float64)
@@ -121,7 +121,7 @@ def test_a_cut_batch_has_the_logits_of_the_whole(
 
 
 def test_each_layer_drops_with_a_mask_of_its_own(
-    model_config: Callable[..., ModelConfig], random_batch: Callable[..., Batch]
+    model_config: Callable[..., GnmtConfig], random_batch: Callable[..., Batch]
 ) -> None:
     graph = build_graph(model_config(dropout=0.3, embedding_dropout=0.2), 20)
     batch, randomness = random_batch(), Randomness(5)

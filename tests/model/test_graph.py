@@ -7,7 +7,7 @@ import yaml
 from torch import Tensor
 from torch.nn import functional as F
 
-from nmt.config import ModelConfig, read
+from nmt.config import GnmtConfig, read
 from nmt.model.batch import EOS, Batch, length_mask
 from nmt.model.build import build_graph
 from nmt.model.context import EVALUATION
@@ -18,12 +18,12 @@ from nmt.model.lstm import LstmLayer
 from nmt.model.output import Output
 
 V = 20
-MakeModel = Callable[..., ModelConfig]
+MakeModel = Callable[..., GnmtConfig]
 MakeBatch = Callable[..., Batch]
 CONF = Path(__file__).parents[2] / "conf" / "model"
 
 
-def whole(config: ModelConfig, seed: int = 1, dtype: torch.dtype = torch.float64) -> LayerStack:
+def whole(config: GnmtConfig, seed: int = 1, dtype: torch.dtype = torch.float64) -> LayerStack:
     graph = build_graph(config, V)
     return graph.build(graph.names, seed, dtype)
 
@@ -130,7 +130,7 @@ def slow_lstm(stack: LayerStack, name: str, x: Tensor) -> Tensor:
     return torch.stack(outputs)
 
 
-def slow_gnmt(stack: LayerStack, config: ModelConfig, source: Tensor, target: Tensor) -> Tensor:
+def slow_gnmt(stack: LayerStack, config: GnmtConfig, source: Tensor, target: Tensor) -> Tensor:
     """Wu et al. 2016, section 3, for one sentence: (S,), (T,) → (T, V)."""
     p, scale = stack.canonical_parameters(), config.hidden_size**0.5
     embedded = p["source_embedding.weight"][source] * scale
@@ -338,7 +338,7 @@ def test_a_stack_can_be_moved_and_loaded_as_a_module(model_config: MakeModel) ->
     assert stack.canonical_parameters()["output.weight"].dtype == torch.float32
 
 
-def parameter_count(config: ModelConfig, V: int) -> int:
+def parameter_count(config: GnmtConfig, V: int) -> int:
     """Counted by hand: an LSTM has 4 gates with an input, a recurrent and two bias parts."""
     H = config.hidden_size
 
@@ -356,7 +356,7 @@ def parameter_count(config: ModelConfig, V: int) -> int:
 @pytest.mark.parametrize("size", sorted(path.stem for path in CONF.glob("*.yaml")))
 def test_parameter_counts_of_the_configured_models(size: str, tie: str) -> None:
     values = yaml.safe_load((CONF / f"{size}.yaml").read_text(encoding="utf-8"))
-    config = read(ModelConfig, {**values, "tie": tie})
+    config = read(GnmtConfig, {**values, "tie": tie})
     shapes = expected_shapes(build_graph(config, 8000))
     assert sum(shape.numel() for shape in shapes.values()) == parameter_count(config, 8000)
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nmt.config import ModelConfig
+from nmt.config import GnmtConfig
 from nmt.model.build import build_graph
 from nmt.model.dropout import stable_seed
 from nmt.model.graph import Axis, LayerGraph, Node, PerPosition
 from nmt.model.initializers import Initializer, initialise, ones, open_forget_gate, uniform, zeros
 from nmt.model.layer import Layer
 
-MakeModel = Callable[..., ModelConfig]
+MakeModel = Callable[..., GnmtConfig]
 
 
 def first_version(name: str, shape: torch.Size, seed: int) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nmt.config import ModelConfig
+from nmt.config import GnmtConfig
 from nmt.model.batch import Batch
 from nmt.model.build import build_graph
 from nmt.model.context import EVALUATION, ForwardContext
@@ -17,7 +17,7 @@ from nmt.model.layer import run_layer
 from tests.toy_layers import EXPERTS, Mixture, with_mixtures
 
 V, H = 20, 6
-MakeModel = Callable[..., ModelConfig]
+MakeModel = Callable[..., GnmtConfig]
 MakeBatch = Callable[..., Batch]
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nmt.config import ModelConfig
+from nmt.config import GnmtConfig
 from nmt.errors import ConfigurationError, NmtError
 from nmt.model.batch import Batch
 from nmt.model.clip import Clip
@@ -54,10 +54,11 @@ class Case:
 
 
 def graph_of(case: Case) -> LayerGraph:
-    model = ModelConfig.model_validate(
+    model = GnmtConfig.model_validate(
         {
             "name": "tiny",
             "architecture": "gnmt",
+            "cell": "lstm",
             "encoder_layers": 2,
             "decoder_layers": 3,
             "hidden_size": HIDDEN,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nmt.config import ModelConfig
+from nmt.config import GnmtConfig
 from nmt.model.batch import Batch
 from nmt.model.clip import Clip
 from nmt.model.context import EVALUATION
@@ -27,10 +27,11 @@ def executor(
     bounds: Clip | None = None,
     device: str = "cpu",
 ) -> LocalExecutor:
-    model = ModelConfig.model_validate(
+    model = GnmtConfig.model_validate(
         {
             "name": "tiny",
             "architecture": "gnmt",
+            "cell": "lstm",
             "encoder_layers": 2,
             "decoder_layers": 2,
             "hidden_size": 8,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nmt.config import ModelConfig
+from nmt.config import GnmtConfig
 from nmt.model.batch import Batch
 from nmt.model.context import ForwardContext
 from nmt.model.dropout import Randomness
@@ -16,10 +16,11 @@ from nmt.parallel.stage import Stage, pack, parameters_on_several, unpack
 
 
 def graph_of(tie: str = "none") -> LayerGraph:
-    model = ModelConfig.model_validate(
+    model = GnmtConfig.model_validate(
         {
             "name": "tiny",
             "architecture": "gnmt",
+            "cell": "lstm",
             "encoder_layers": 2,
             "decoder_layers": 2,
             "hidden_size": 4,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from nmt.config import ModelConfig
+from nmt.config import GnmtConfig
 from nmt.errors import PlanError, WorkerError
 from nmt.model.gnmt import gnmt
 from nmt.model.graph import LayerGraph
@@ -72,9 +72,10 @@ def test_one_process_drives_all_devices(seed: int) -> None:
 
 
 def gnmt_graph(tie: str) -> LayerGraph:
-    model = ModelConfig(
+    model = GnmtConfig(
         name="t",
         architecture="gnmt",
+        cell="lstm",
         encoder_layers=3,
         decoder_layers=3,
         hidden_size=16,
