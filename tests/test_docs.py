@@ -16,6 +16,7 @@ import yaml
 from nmt.command import compose_values
 from nmt.config import read
 from nmt.config.reference import COMMANDS, reference
+from tests.benchmarks.options import PARTS, Options, read_options
 from tests.doc_links import ROOT, anchors, broken_links, pages
 
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -150,6 +151,19 @@ def write_configurations(page: Path, folder: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
         assert yaml.safe_load(text)
+
+
+def test_benchmarks_have_the_parts_and_options() -> None:
+    calls = [
+        re.findall(r"[\w]+=[\w,./]+", line.partition("make bench")[2])
+        for page in pages()
+        for block in blocks(page, "sh", "bash")
+        for line in block.splitlines()
+        if line.startswith("make bench ")
+    ]
+    assert len(calls) > 8
+    for call in calls:
+        assert set(read_options(Options, call).only) <= set(PARTS), call
 
 
 FOLDERS = ("nmt", "serve", "tests", "conf", "docs")
