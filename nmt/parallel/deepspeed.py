@@ -64,8 +64,8 @@ def _accelerator(device: str) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep what DeepSpeed prints and warns of while it is set up (an optimizer such as SGD that it
-    has not been tested with) from a command's output."""
+    """Silence what DeepSpeed prints while it is set up, and its warnings of optimizers that it has
+    not been tested with, such as SGD."""
     logger = logging.getLogger("DeepSpeed")
     logger.setLevel(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -84,8 +84,8 @@ class StageModule(PipelineModule):  # type: ignore[misc]
         shared: Mapping[str, Sequence[int]],
         loss: Loss,
     ) -> None:
-        """`shared` are the tied parameters that several stages have, with those stages; `loss` is
-        what the last stage starts the backward pass from."""
+        """`shared` maps each tied parameter of several stages to those stages; the backward pass
+        starts from `loss` on the last stage."""
         self._shared, self._replicas = shared, replicas
         self._ties: list[tuple[nn.Parameter, dist.ProcessGroup]] = []
         super().__init__(
@@ -106,8 +106,8 @@ class StageModule(PipelineModule):  # type: ignore[misc]
         self._set_bounds(start=self.stage_id, stop=self.stage_id + 1)
 
     def _index_tied_modules(self) -> dict[str, Any]:
-        """Make a group for each tied parameter that several stages have. All processes take part
-        in making each group, in the same order."""
+        """Make a group for each tied parameter that several stages have. All processes make all
+        groups, in the same order."""
         own: dict[str, Any] = self.stage.stack.canonical_parameters()
         for name, stages in self._shared.items():
             for replica in range(self._replicas):
@@ -188,7 +188,8 @@ class StageEngine(PipelineEngine):  # type: ignore[misc]
             config=settings,
             config_class=DeepSpeedConfig(settings, module.mpu()),
         )
-        # A wrapper that holds flat parts of all parameters in fp32, and clips by itself.
+        # Whether DeepSpeed has wrapped the optimizer. The wrapper has a flat fp32 shard of all
+        # parameters, and clips gradients itself.
         self.sharded = self.optimizer is not self.basic_optimizer
 
     def _take_model_step(self, lr_kwargs: Any) -> None:

@@ -34,7 +34,7 @@ class DeepSpeedExecutor(GroupMember, WeightsMixin):
 
     The global batch is split into replicas × micro-batches, as `LocalExecutor` splits it into that
     many; replica r has the r-th run of them. Ranks are numbered stage by stage. A process can have
-    one such executor at a time.
+    only one such executor at a time.
 
     Raises:
         PlanError: the plan is not for this graph or this number of processes, or not contiguous.
@@ -52,7 +52,7 @@ class DeepSpeedExecutor(GroupMember, WeightsMixin):
         zero: int = 0,
         keep_gradients: bool = False,
     ) -> None:
-        """`device` is cpu or cuda; `keep_gradients` is for `gather_gradients`."""
+        """`device` is cpu or cuda. `gather_gradients` needs `keep_gradients`."""
         graph = recipe.graph
         plan.validate_against(graph.name, graph.names)
         stages = plan.stages(graph.names)
@@ -132,14 +132,14 @@ class DeepSpeedExecutor(GroupMember, WeightsMixin):
         return self._sum_losses() / sum(batch.tokens for batch in everything)
 
     def _feed(self, micro_batches: Sequence[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Hand the micro-batches to the stage → what DeepSpeed loads: numbers on the first stage,
-        labels on the last one."""
+        """Set the stage's micro-batches → pairs for DeepSpeed: the first stage loads the number of
+        a micro-batch, the last one its labels."""
         self._losses.clear()
         self._stage.micro_batches = moved = [one.to(self._device) for one in micro_batches]
         return ((torch.tensor(i), one.labels) for i, one in enumerate(moved))
 
     def _micro_batch_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """What the last stage starts the backward pass from."""
+        """The loss that the last stage starts the backward pass from."""
         loss = self._recipe.loss(logits, labels)
         self._losses.append(loss.detach())
         return loss if self._scale is None else loss * self._scale
@@ -150,7 +150,7 @@ class DeepSpeedExecutor(GroupMember, WeightsMixin):
         return group.total(own, self._device)
 
     def _before_step(self) -> None:
-        """Called by the engine when gradients are summed over micro-batches, stages and
+        """Called by the engine once gradients are summed over micro-batches, stages and
         replicas."""
         if isinstance(self._weights, PlainStore):
             self._engine.gradient_norm = self._weights.clip()

@@ -1,9 +1,9 @@
 """The forward and backward tasks of one device in one step.
 
-Whatever goes into a task is cut off from what made it (detached), and its gradient is handed back
-by hand: the outputs of other layers as well as the recurrent state between two chunks of time. A
-backward task starts from the sum of what all readers have handed back, so gradients are exact
-through time and across devices.
+The inputs of a task are detached from the graph that computed them: the outputs of other layers,
+and the recurrent state between two chunks of time. Their gradients are passed back explicitly: a
+backward task starts from the sum of the gradients of all readers of its output, so gradients are
+exact through time and across devices.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from nmt.placement.tasks import ChunkKey, Task, TaskGraph
 
 
 class Step(NamedTuple):
-    """What all devices know of a step."""
+    """What all devices need to run a step."""
 
     tasks: TaskGraph
     micro_batches: Sequence[Batch]
     randomness: Randomness | None  # None: validation
-    loss_scale: float  # what sums of losses are multiplied by before the backward pass
+    loss_scale: float  # factor of summed losses before the backward pass
 
 
 class _ForwardRecord(NamedTuple):
-    """What a backward task needs of its forward task."""
+    """What a forward task leaves for its backward task."""
 
     output: Tensor  # with its graph
-    state_in: State  # cut off
+    state_in: State  # detached
     state_out: State  # with its graph
 
 
 def chunk_bounds(length: int, chunks: int) -> list[int]:
-    """Where the chunks of `length` time steps begin and end; some are empty if there are fewer
-    steps than chunks."""
+    """Where the chunks of `length` time steps begin and end, (chunks + 1). Some are empty if there
+    are fewer steps than chunks."""
     return [length * i // chunks for i in range(chunks + 1)]
 
 
@@ -73,15 +73,15 @@ class DeviceWork:
         self.end()
 
     def end(self) -> None:
-        """Forget all of a step but its losses."""
-        self._values: dict[ChunkKey, Tensor] = {}  # leaves: own outputs and those received
-        self._wholes: dict[tuple[str, int], Tensor] = {}  # leaves: all chunks side by side
-        self._handed_back: dict[ChunkKey, Tensor] = {}  # gradients from other devices, summed
+        """Release everything of a step but its losses."""
+        self._values: dict[ChunkKey, Tensor] = {}  # detached outputs, own and received
+        self._wholes: dict[tuple[str, int], Tensor] = {}  # detached, all chunks side by side
+        self._received_gradients: dict[ChunkKey, Tensor] = {}  # summed over other devices
         self._records: dict[ChunkKey, _ForwardRecord] = {}
-        self._states: dict[ChunkKey, State] = {}  # after a chunk, cut off
+        self._states: dict[ChunkKey, State] = {}  # after a chunk, detached
         self._state_gradients: dict[ChunkKey, list[Tensor | None]] = {}
 
-    # What crosses devices
+    # Messages
 
     def shape(self, key: ChunkKey) -> tuple[int, ...]:
         """Shape of a layer's output for one chunk."""
@@ -90,23 +90,23 @@ class DeviceWork:
         return self._nodes[key.layer].output_shape(rows, end - first)
 
     def put(self, key: ChunkKey, value: Tensor) -> None:
-        """Take the output of a layer of another device."""
+        """Store the output of another device's layer."""
         self._values[key] = value.detach().requires_grad_(self._training)
 
     def value(self, key: ChunkKey) -> Tensor:
-        """The output of an own layer."""
+        """The output of one of this device's layers."""
         return self._values[key].detach()
 
-    def hand_back(self, key: ChunkKey, gradient: Tensor) -> None:
-        """Take the gradient of an own layer's output from another device."""
-        before = self._handed_back.get(key)
-        self._handed_back[key] = gradient if before is None else before + gradient
+    def put_gradient(self, key: ChunkKey, gradient: Tensor) -> None:
+        """Add another device's gradient of the output of one of this device's layers."""
+        before = self._received_gradients.get(key)
+        self._received_gradients[key] = gradient if before is None else before + gradient
 
     def take_gradient(self, key: ChunkKey) -> Tensor:
-        """The gradient of an output, summed over all its readers; what is kept of it is freed.
-        A layer's first chunk must be taken last."""
+        """The gradient of an output, summed over its readers so far. Releases the output; a layer's
+        first chunk must be taken last."""
         layer, m, chunk = key
-        parts = [self._values.pop(key).grad, self._handed_back.pop(key, None)]
+        parts = [self._values.pop(key).grad, self._received_gradients.pop(key, None)]
         whole = self._wholes.get((layer, m)) if chunk else self._wholes.pop((layer, m), None)
         if whole is not None and whole.grad is not None:
             first, end = self._steps(key)
@@ -117,7 +117,7 @@ class DeviceWork:
     # Tasks
 
     def run(self, task: Task) -> None:
-        """Do a task. Everything that it reads from other devices must have been taken."""
+        """Run a task. Everything that it reads from other devices must have been put."""
         if task.backward:
             self._backward(task.key)
         else:
@@ -159,14 +159,14 @@ class DeviceWork:
         state_gradients = self._state_gradients.pop(key, [])
         if record is None:  # an empty chunk
             self._values.pop(key, None)
-            self._handed_back.pop(key, None)
+            self._received_gradients.pop(key, None)
             self._states.pop(key, None)
             if not chunk:
                 self._wholes.pop((layer, m), None)
             self._state_gradients[key.previous] = state_gradients
             return
         gradient = None if layer == self._last else self.take_gradient(key)
-        # No state where the next chunk is empty and the last.
+        # There is no state in the record if the next chunk, an empty one, is the last.
         pairs = zip(record.state_out, state_gradients, strict=False)
         states = [(state, gradient) for state, gradient in pairs if gradient is not None]
         torch.autograd.backward(
@@ -177,7 +177,7 @@ class DeviceWork:
         self._state_gradients[key.previous] = [state.grad for state in record.state_in]
 
     def _input(self, node: Node, name: str, key: ChunkKey) -> Tensor:
-        """Another layer's output, as much of it as this chunk reads."""
+        """The part of another layer's output that this chunk reads."""
         m = key.micro_batch
         if not self._tasks.whole(node.name, name):
             if self._nodes[name].chunkable:
@@ -197,9 +197,9 @@ class DeviceWork:
         return whole
 
     def _empty(self, key: ChunkKey) -> Tensor:
-        """The output of a chunk without time steps, or the gradient of it."""
+        """The output of a chunk without time steps, or its gradient."""
         shape = self.shape(key)
-        assert not shape[1], f"nothing came back for {key}"
+        assert not shape[1], f"no gradient was received for {key}"
         return torch.zeros(shape, dtype=self._dtype, device=self._device)
 
     def _state_before(self, key: ChunkKey) -> State:

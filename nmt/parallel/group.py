@@ -1,4 +1,4 @@
-"""The group of processes of a run, and what they tell one another outside of training steps."""
+"""The group of processes of a run, and its communication outside of training steps."""
 
 from __future__ import annotations
 
@@ -48,21 +48,21 @@ def join(backend: str) -> None:
 
 def own_device(names: Sequence[str], position: int) -> torch.device:
     """The device of the process that drives `names[position]`. Over NCCL it is the GPU with this
-    process's number on its machine: every copy and every machine has GPUs of its own."""
+    process's local rank: every replica and every machine has GPUs of its own."""
     if dist.get_backend() == "nccl":
         return torch.device("cuda", world().local_rank)
     return torch.device(names[position])
 
 
 def messenger() -> torch.device:
-    """Where tensors must be for what the processes tell one another outside of steps."""
+    """The device that a tensor must be on to be communicated outside of training steps."""
     if dist.get_backend() == "nccl":
         return torch.device("cuda", world().local_rank)
     return torch.device("cpu")
 
 
 def sum_over(tensor: Tensor, members: dist.ProcessGroup | None = None) -> None:
-    """Sum over processes, in place; over gloo a GPU's tensor goes through the CPU's memory."""
+    """Sum over processes, in place. Over gloo, a GPU's tensor is staged in the CPU's memory."""
     if dist.get_backend() == "nccl" or tensor.device.type == "cpu":
         dist.all_reduce(tensor, group=members)
         return
@@ -83,10 +83,10 @@ def is_main() -> bool:
 
 
 def from_main(compute: Callable[[], Value]) -> Value:
-    """What the main process computes, on all of them, once it is done there.
+    """Call `compute` on the main process → its result, on all of them.
 
     Raises:
-        NmtError: what it raised there, on all of them too.
+        NmtError: what it raised, on all of them too.
     """
     value, error = _attempt(compute) if is_main() else (None, None)
     outcome: list[Any] = [value, _for_others(error)]
@@ -101,8 +101,8 @@ def from_main(compute: Callable[[], Value]) -> Value:
 def distribute(
     items: Sequence[Item], compute: Callable[[Sequence[Item]], Sequence[Value]]
 ) -> list[Value]:
-    """Call `compute` on all processes, each with its share of the items, for a value for each →
-    all values in the items' order on the main process; empty on the others.
+    """Call `compute` on every process with its share of the items; it returns a value for each of
+    them → all values in the order of the items on the main process, an empty list on the others.
 
     Raises:
         NmtError: what it raised on any process, on all of them.
@@ -127,7 +127,7 @@ def distribute(
 
 
 def _attempt(compute: Callable[[], Value]) -> tuple[Value | None, Exception | None]:
-    """What a function returns, or what it raises."""
+    """Call a function → its result and None, or None and its exception."""
     try:
         return compute(), None
     except Exception as error:
@@ -135,8 +135,8 @@ def _attempt(compute: Callable[[], Value]) -> tuple[Value | None, Exception | No
 
 
 def _for_others(error: Exception | None) -> NmtError | None:
-    """What the other processes raise. An error that no user has caused keeps its traceback where
-    it happened; they say whose it was."""
+    """The error that the other processes raise. Where it is not the user's, they name the process
+    that failed, which alone has the traceback."""
     if error is None or isinstance(error, NmtError):
         return error
     return WorkerError(
@@ -146,7 +146,7 @@ def _for_others(error: Exception | None) -> NmtError | None:
 
 
 def wait_for_all() -> None:
-    """Go on when all processes have come here."""
+    """Wait until all processes have called this."""
     dist.barrier()
 
 
@@ -157,25 +157,26 @@ def total(value: float, device: torch.device, group: dist.ProcessGroup | None = 
     return message.item()
 
 
-def gather_lists(mine: Sequence[Value]) -> list[Value]:
-    """All processes' values, joined, on the main process; empty on the others."""
+def gather_lists(values: Sequence[Value]) -> list[Value]:
+    """The values of all processes, concatenated by rank, on the main process; empty on the
+    others."""
     lists: list[Any] | None = [None] * dist.get_world_size() if is_main() else None
-    dist.gather_object(list(mine), lists, dst=0)
-    return [value for values in lists or [] for value in values]
+    dist.gather_object(list(values), lists, dst=0)
+    return [value for one in lists or [] for value in one]
 
 
-def collect(mine: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Each process gives tensors under names of its own → all of them on the CPU of the main
-    process, and nothing on the others. Tensors go one by one from process to process."""
-    described = [(name, tuple(tensor.shape), tensor.dtype) for name, tensor in mine.items()]
+def collect(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Collect tensors that each process has under other names → all of them on the main process, in
+    the CPU's memory; empty on the others. They are sent one at a time."""
+    described = [(name, tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()]
     if not is_main():
         dist.gather_object(described, dst=0)
-        for tensor in mine.values():
+        for tensor in tensors.values():
             dist.send(tensor.to(device).contiguous(), dst=0)
         return {}
     everything: list[Any] = [None] * dist.get_world_size()
     dist.gather_object(described, everything, dst=0)
-    collected = {name: tensor.cpu() for name, tensor in mine.items()}
+    collected = {name: tensor.cpu() for name, tensor in tensors.items()}
     for rank, descriptions in enumerate(everything[1:], start=1):
         for name, shape, dtype in descriptions:
             buffer = torch.empty(shape, dtype=dtype, device=device)

@@ -1,4 +1,4 @@
-"""How long each layer takes, and what it keeps: the profile that plans are made from.
+"""The time and memory that each layer takes: the profile that plans are made from.
 
 Every kind of task is measured alone, at the size that it has for each granularity, so that the
 figures include the cost of small micro-batches and chunks.
@@ -24,13 +24,13 @@ from nmt.placement.cost import LayerCost, Profile, TaskCosts
 from nmt.placement.tasks import SENTENCES, LayerInfo, Layers, TaskGraph, amount_of_work
 from nmt.precision.master_weights import MasterWeights
 
-REPEATS = 3  # measured, after one that warms up
-UPDATES = 5  # likewise, of the optimizer
-IN_FLIGHT = 3  # micro-batches
+REPEATS = 3  # of every task, after a first one that warms up
+UPDATES = 5  # of the optimizer, likewise
+IN_FLIGHT = 3  # micro-batches at a time
 
 
 def layers_of(graph: LayerGraph) -> Layers:
-    """What a plan has to know of a graph."""
+    """The parts of a graph that plans depend on."""
     return {
         node.name: LayerInfo(
             tuple(name for name in node.inputs if not name.startswith(BATCH)),
@@ -42,7 +42,7 @@ def layers_of(graph: LayerGraph) -> Layers:
 
 
 def size_of(micro_batch: Batch) -> dict[str, int]:
-    """A micro-batch's size, see `nmt.placement.tasks.amount_of_work`."""
+    """The size of a micro-batch, for `nmt.placement.tasks.amount_of_work`."""
     return {
         SENTENCES: micro_batch.rows,
         Axis.SOURCE.value: micro_batch.source.numel(),
@@ -123,7 +123,7 @@ def _task_costs(
     forward = [task for task in tasks.tasks if not task.backward]
     backward = [task for task in tasks.tasks if task.backward]
     seconds: dict[tuple[str, bool], list[float]] = defaultdict(list)
-    randomness = Randomness(1)  # masks are drawn once a step, for the whole batch: in the warm-up
+    randomness = Randomness(1)  # draws masks once a step, for the whole batch: in the warm-up
     randomness.begin_step(0)
     for repetition in range(repeats + 1):
         work.begin(Step(tasks, measured, randomness, 1 / batch.tokens))
@@ -145,7 +145,7 @@ def _task_costs(
 def _draw_seconds(
     graph: LayerGraph, work: DeviceWork, batch: Batch, costs: TaskCosts, device: str, repeats: int
 ) -> dict[str, float]:
-    """How much longer the forward tasks take that draw masks for the whole batch."""
+    """How much longer the forward tasks take that draw dropout masks for the whole batch."""
     tasks = TaskGraph(layers_of(graph), 1, 1)
     middle = batch.split(costs.micro_batches)[costs.micro_batches // 2]
     seconds: dict[tuple[str, bool], list[float]] = defaultdict(list)
@@ -167,8 +167,8 @@ def _draw_seconds(
 
 
 def _update_seconds(recipe: TrainingRecipe, name: str, device: str) -> float:
-    """Of one layer: the norm of its gradients, clipping, the optimizer's step, and forgetting the
-    gradients; in bf16 also rounding the parameters for the layers."""
+    """The seconds that updating one layer takes: the norm of its gradients, clipping, the
+    optimizer's step, and freeing the gradients; in bf16 also rounding the parameters."""
     stack = recipe.graph.build([name], 0, recipe.parameter_dtype).to(device)
     masters = MasterWeights(stack) if recipe.is_bf16 else None
     parameters = list(masters.parameters.values() if masters else stack.parameters())
@@ -193,7 +193,7 @@ def _update_seconds(recipe: TrainingRecipe, name: str, device: str) -> float:
 def _kept_bytes(
     graph: LayerGraph, stack: LayerStack, work: DeviceWork, micro_batch: Batch
 ) -> dict[str, float]:
-    """What autograd saves in each layer's forward pass, parameters left out."""
+    """The bytes that autograd saves in each layer's forward pass, without the parameters."""
     parameters = {p.untyped_storage().data_ptr() for p in stack.parameters()}
     tasks = TaskGraph(layers_of(graph), 1, 1)
     randomness = Randomness(1)

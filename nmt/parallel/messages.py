@@ -1,7 +1,7 @@
 """What devices send to one another in a step, and how.
 
-Both ends of a link know all orders of work, and so in which order messages come; shapes follow from
-the batch, which every process has. Nothing but floats travels.
+Both ends of a link know every device's order of work, and so the order of messages; their shapes
+follow from the batch, which every process has. So only the values are sent.
 """
 
 from __future__ import annotations
@@ -21,22 +21,23 @@ AHEAD = 8  # receives that are posted before they are needed, on each link
 
 
 class ChunkMessage(NamedTuple):
-    """One chunk of a layer's output, or the gradient of one, summed over the sender's readers."""
+    """One chunk of a layer's output, or its gradient, summed over the sender's layers that read
+    it."""
 
     key: ChunkKey
     gradient: bool
 
 
 Link = tuple[int, int]  # sender, receiver: positions in the plan's devices
-Addressed = tuple[int, ChunkMessage]  # with the device at the other end
+Addressed = tuple[int, ChunkMessage]  # the device at the other end, and the message
 
 
 @dataclass(frozen=True)
 class Traffic:
     """All messages of a step."""
 
-    after: Mapping[Task, Sequence[Addressed]]  # what is sent when a task is done
-    before: Mapping[Task, Sequence[Addressed]]  # what must have come before it starts
+    after: Mapping[Task, Sequence[Addressed]]  # sent when the task is done
+    before: Mapping[Task, Sequence[Addressed]]  # received before it starts
     links: Mapping[Link, Sequence[ChunkMessage]]  # in the order of sending
 
 
@@ -103,15 +104,15 @@ class Exchange(Protocol):
         """Wait for a message."""
 
     def end(self) -> None:
-        """All messages have been sent."""
+        """Finish a step: wait until all messages have been sent."""
 
 
 class BetweenProcesses:
     """Messages to and from this process's device, over gloo or NCCL.
 
     Receives are posted before they are needed, so that messages travel while both ends work. Over
-    NCCL every link has a communicator, and so a stream, of its own: on a shared one, a send that
-    waits for its receiver would hold up all that comes after it.
+    NCCL, every link has a communicator, and so a stream, of its own: on a shared one, a send that
+    waits for its receiver would block everything behind it.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class BetweenProcesses:
         self._outgoing: deque[tuple[Any, Tensor]] = deque()
 
     def use_groups(self, groups: Mapping[Link, dist.ProcessGroup | None]) -> None:
-        """Communicators of the links."""
+        """Set the communicators of the links."""
         self._groups = groups
 
     def begin(self, traffic: Traffic, shape: Shape) -> None:
@@ -164,7 +165,7 @@ class BetweenProcesses:
         return buffer.to(self._device) if self._staged else buffer
 
     def send(self, link: Link, message: ChunkMessage, tensor: Tensor) -> None:  # noqa: ARG002 - ordered
-        """Send without waiting. The tensor is kept until it has gone."""
+        """Send without waiting. The tensor is kept until it has been sent."""
         while self._outgoing and self._outgoing[0][0].is_completed():
             self._outgoing.popleft()
         if tensor.numel():
@@ -173,7 +174,7 @@ class BetweenProcesses:
             self._outgoing.append((work, tensor))
 
     def end(self) -> None:
-        """Wait until all is sent."""
+        """Wait until all messages have been sent."""
         for work, _ in self._outgoing:
             work.wait()
         self._outgoing.clear()
@@ -181,7 +182,7 @@ class BetweenProcesses:
 
 class WithinProcess:
     """Messages between the devices of one process. On GPUs, the receiver's stream waits for the
-    sender's, and this process does not."""
+    sender's, without blocking this process."""
 
     def __init__(self, devices: Sequence[torch.device]) -> None:
         self._devices = devices
@@ -195,7 +196,7 @@ class WithinProcess:
         """Leave a message for the other device."""
         sender, receiver = (self._devices[device] for device in link)
         tensor = tensor.to(receiver, non_blocking=True)
-        # The stream that copies: the sender's, or the receiver's usual one if a CPU sends.
+        # The copy is on the sender's stream, or on the receiver's current one if a CPU sends.
         copying = next((device for device in (sender, receiver) if device.type == "cuda"), None)
         event = None
         if copying is not None:
@@ -217,4 +218,4 @@ class WithinProcess:
         return tensor
 
     def end(self) -> None:
-        """Nothing is on its way."""
+        """Nothing to wait for."""

@@ -1,9 +1,9 @@
-"""What the layers cost while a pipeline works, measured in steps of one.
+"""The costs of layers in a running pipeline.
 
-A layer that is measured alone does better than at work: in a pipeline, tasks of different layers
-follow one another through the same caches, and messages travel on the same cores. So each
-granularity is run, with the layers in contiguous stages, and every task is timed. What
-messages cost those cores is what the same tasks take longer where layers alternate between devices.
+A layer that is measured alone is faster than in a pipeline, where tasks of different layers share
+the caches, and messages are handled by the same cores. So some steps are run at each granularity,
+with the layers in contiguous stages, and every task is timed. The cost of messages is how much
+longer the same tasks take where layers alternate between devices.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nmt.placement.plan import Plan, contiguous_stages
 from nmt.placement.tasks import Task, amount_of_work
 
 WARM_UP, STEPS = 1, 2
-LEAST = 1e-6  # seconds of a task, where noise or messages seem to have been all of it
+LEAST = 1e-6  # seconds of a task that seems to have been nothing but noise or messages
 
 
 def profile_in_pipeline(
@@ -30,12 +30,12 @@ def profile_in_pipeline(
     devices: Sequence[str],
     make: Callable[[Plan], WavefrontExecutor],
 ) -> Profile:
-    """The profile with the seconds of each (micro-batches, chunks) as they are at work, and with
-    those that messages take of it.
+    """The profile with the costs of each (micro-batches, chunks) in a pipeline, and with the
+    overhead of messages.
 
-    To be called by all of the pipeline's processes, one for each device, with the same profile (all
-    must put the tasks in the same order); what the main one returns counts. `make` builds the
-    executor of a plan; no weights change, as nothing is learned.
+    To be called by all of the pipeline's processes, one for each device, with the same profile,
+    since it determines the order of tasks; the result of the main process counts. `make` builds the
+    executor of a plan. The learning rate is 0, so that no weights change.
     """
     costs, count = profile.whole(), len(devices)
     contiguous = contiguous_stages(costs, count)
@@ -59,13 +59,13 @@ def profile_in_pipeline(
         events = executor.gather_events()
         if not executor.is_main:
             return None
-        sizes = [size_of(piece) for piece in batch.split(micro_batches)]
+        sizes = [size_of(micro_batch) for micro_batch in batch.split(micro_batches)]
         return _task_costs(profile, events, micro_batches, chunks, sizes)
 
     found, more_seconds, more_bytes = [], 0.0, 0.0
     for granularity in granularities:
         together = measured(contiguous, *granularity)
-        # Time in chunks has the same messages, in more pieces.
+        # Chunks have the same messages, only in smaller parts.
         apart = measured(alternating, *granularity) if granularity[1] == 1 and count > 1 else None
         if together is not None:
             found.append(together)
@@ -81,7 +81,7 @@ def profile_in_pipeline(
 
 
 def _seconds(profile: Profile, costs: TaskCosts) -> float:
-    """Of all tasks of a step."""
+    """The seconds of all tasks of a step."""
     return sum(
         (costs.forward[name] + costs.backward[name])
         * (costs.micro_batches * (costs.chunks if layer.chunkable else 1))
@@ -97,7 +97,7 @@ def _carried(profile: Profile, placement: Mapping[str, int]) -> float:
 def _without_messages(
     profile: Profile, costs: TaskCosts, placement: Mapping[str, int]
 ) -> TaskCosts:
-    """What tasks take that neither send nor receive."""
+    """The costs of tasks that neither send nor receive."""
     more = profile.message_seconds(placement, costs.micro_batches, costs.chunks)
     return costs.model_copy(
         update={
@@ -114,7 +114,8 @@ def _task_costs(
     chunks: int,
     sizes: Sequence[Mapping[str, int]],
 ) -> TaskCosts:
-    """Means, each layer's seconds by its work: a step is the sum of its tasks."""
+    """Mean seconds of each layer's tasks in proportion to their work, so that the tasks of a step
+    add up to its time."""
     usual = sizes[len(sizes) // 2]
     works = [amount_of_work(profile.infos, size) for size in sizes]
     unit = amount_of_work(profile.infos, usual)
@@ -126,7 +127,7 @@ def _task_costs(
         task = Task.parse(event.name)
         key = task.layer, task.backward
         seconds[key] += event.end - event.start
-        if not (task.backward or task.micro_batch or task.chunk):  # masks: not a part of its work
+        if not (task.backward or task.micro_batch or task.chunk):  # which draws all masks
             seconds[key] -= profile.layers[task.layer].draw_seconds
         work[key] += works[task.micro_batch][task.layer] / unit[task.layer]
     return TaskCosts(

@@ -1,9 +1,9 @@
-"""One stage of a pipeline: a run of layers, and what crosses the boundaries on either side.
+"""One stage of a pipeline: consecutive layers, and the messages at its boundaries.
 
-A boundary is crossed by two tensors: the outputs of earlier layers that later ones read, packed
-into one row of floats, and one row of integers that says which micro-batch they belong to and what
-their shapes are. The same layout at every boundary is what DeepSpeed's receive buffers need, and
-one float tensor means one backward pass.
+A message is two tensors: the outputs of earlier layers that later ones read, packed into a row of
+floats, and a row of integers with the number of the micro-batch and the shapes of the outputs.
+DeepSpeed's receive buffers need the same layout at every boundary, and a single float tensor means
+a single backward pass.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ StageMessage = tuple[Tensor, Tensor]  # packed outputs, header
 
 
 class Stage(nn.Module):
-    """Some consecutive layers of a graph, fed by the stage before them.
+    """Consecutive layers of a graph, which read the message of the stage before them.
 
-    Every process has the whole batch, so `micro_batches` is set before each step, and only their
-    numbers travel along the pipeline.
+    Every process has the whole batch, so `micro_batches` is set before each step, and a message has
+    only the number of one.
     """
 
     def __init__(
@@ -48,8 +48,8 @@ class Stage(nn.Module):
         self._randomness = randomness
 
     def forward(self, message: Tensor | StageMessage) -> Tensor | StageMessage:
-        """The number of a micro-batch (first stage) or the message of the stage before → the
-        message for the stage behind, or the logits (last stage)."""
+        """The number of a micro-batch (first stage) or the previous stage's message → the message
+        for the next stage, or the logits (last stage)."""
         outputs: dict[str, Tensor] = {}
         if isinstance(message, Tensor):
             index = int(message)
@@ -92,7 +92,7 @@ def unpack(names: Sequence[str], message: StageMessage) -> tuple[int, dict[str, 
 def parameters_on_several(
     graph: LayerGraph, stages: Sequence[Sequence[str]]
 ) -> dict[str, tuple[int, ...]]:
-    """Tied parameters that more than one stage has → those stages, in order."""
+    """Tied parameters that several stages have → those stages, in order."""
     stage_of = {name: i for i, names in enumerate(stages) for name in names}
     holders: dict[str, set[int]] = defaultdict(set)
     for node in graph.nodes:

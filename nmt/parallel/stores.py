@@ -1,8 +1,8 @@
-"""The parameters of one stage with their gradients and their optimizer's state, under DeepSpeed.
+"""The weights of one stage under DeepSpeed: plain, as in a single process, or sharded.
 
-Either plain, as in a single process, or under DeepSpeed's sharded optimizers (ZeRO stage 1, and
-bf16). Those keep fp32 parameters and the optimizer's state in flat tensors, each copy a part of
-them, and give every parameter methods to read and write its share.
+DeepSpeed's sharded optimizers (ZeRO stage 1, and bf16) keep fp32 parameters and the optimizer's
+state in flat tensors, a shard on each replica, and give every parameter methods to read and write
+its part of them.
 """
 
 from __future__ import annotations
@@ -60,15 +60,15 @@ class PlainStore(Weights):
 
 
 class ShardedStore:
-    """Shared among the copies, and clipped by DeepSpeed. Reading is collective: all copies of the
-    stage do it together."""
+    """Parameters that are sharded among the replicas, and clipped by DeepSpeed. Reading is
+    collective: all replicas of the stage must do it together."""
 
     def __init__(
         self, wrapper: Any, optimizer: torch.optim.Optimizer, parameters: Parameters
     ) -> None:
         self._wrapper, self._optimizer, self._parameters = wrapper, optimizer, parameters
         (only_group,) = optimizer.param_groups
-        (self._flat,) = only_group["params"]  # this replica's share of the fp32 parameters
+        (self._flat,) = only_group["params"]  # this replica's shard of the fp32 parameters
         self._average = RunningAverage()
 
     def gradients(self) -> dict[str, Tensor]:
@@ -81,7 +81,7 @@ class ShardedStore:
 
     @torch.no_grad()
     def set_parameters(self, values: Mapping[str, Tensor]) -> None:
-        """Set the fp32 values, and the ones that the layers compute with."""
+        """Set the fp32 parameters, and those that the layers compute with."""
         for name, parameter in self._parameters.items():
             value = values[name].to(parameter.device)
             parameter.set_full_hp_param(value)
@@ -89,7 +89,7 @@ class ShardedStore:
 
     @torch.no_grad()
     def _publish(self) -> None:
-        """Hand the fp32 values on to the layers."""
+        """Copy the fp32 parameters into those that the layers compute with."""
         for parameter in self._parameters.values():
             parameter.copy_(parameter.get_full_hp_param())
 
@@ -127,7 +127,7 @@ class ShardedStore:
         self._average.load(sums, mass)
 
     def state(self) -> dict[str, Tensor]:
-        """Parameters and the optimizer's state, by canonical name."""
+        """Everything that a later run needs, see `nmt.parallel.state`."""
         state = {PARAMETER + name: value for name, value in self.parameters().items()}
         for field, value in self._optimizer.state.get(self._flat, {}).items():
             for name, parameter in self._parameters.items():
@@ -140,7 +140,7 @@ class ShardedStore:
         return state
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """The inverse of `state`."""
+        """Resume from the state of a whole model."""
         self.set_parameters({name: state[PARAMETER + name] for name in self._parameters})
         self._load_average(state)
         by_name = optimizer_fields(state)
@@ -154,7 +154,7 @@ class ShardedStore:
             else value.to(self._flat.device, copy=True)
             for field, value in fields.items()
         }
-        # Point the parameters to their shares of the new state.
+        # Link the parameters to their parts of the new state.
         self._wrapper._hp_optimizer_states_linked = False
         self._wrapper._lazy_init_hp_params_optimizer_state()
         for field in (field for field, value in fields.items() if value.dim()):

@@ -1,4 +1,4 @@
-"""What each device did when: recorded by executors, shown as a Gantt chart or a Chrome trace."""
+"""Timelines of devices: recorded by executors, shown as a Gantt chart or a Chrome trace."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ IDLE = "#eeeeee"
 
 @dataclass(frozen=True)
 class Event:
-    """One piece of a device's time. Seconds of `time.perf_counter`, which all processes of a
+    """A span of a device's time, in seconds of `time.perf_counter`, a clock that all processes of a
     machine share."""
 
     device: int
@@ -33,7 +33,7 @@ class Event:
     name: str
     start: float
     end: float
-    step: int = 0  # of those that were recorded
+    step: int = 0  # counted from the first that was recorded
 
 
 class Recorder:
@@ -46,7 +46,7 @@ class Recorder:
 
     @contextmanager
     def __call__(self, device: int, kind: Kind, name: str) -> Iterator[None]:
-        """Record what happens inside."""
+        """Record the time that the block takes."""
         if not self.on:
             yield
             return
@@ -55,22 +55,21 @@ class Recorder:
         self.events.append(Event(device, kind, name, start, time.perf_counter(), self.step))
 
     def wait_for(self, device: torch.device) -> None:
-        """A GPU works later than it is told to; what is recorded is when it does."""
+        """Wait for a GPU, which runs behind this process, so that its own time is recorded."""
         if self.on and device.type == "cuda":
             torch.cuda.current_stream(device).synchronize()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Record nothing inside: validation is no training step."""
+        """Record nothing inside, as in validation, which is no training step."""
         before, self.on = self.on, False
         yield
         self.on = before
 
 
 def adjoined(events: Sequence[Event], last: int) -> list[Event]:
-    """The events of the `last` steps, one step right after the other: what a run does between two
-    steps (validating, writing a checkpoint) is no time in which a device of the pipeline is idle.
-    """
+    """The events of the `last` steps, moved so that each step begins when the previous one ends:
+    while a run validates or writes a checkpoint, the devices of its pipeline are not idle."""
     end, found = 0.0, list[Event]()
     for step in sorted({event.step for event in events})[-last:]:
         own = [event for event in events if event.step == step]
@@ -81,8 +80,8 @@ def adjoined(events: Sequence[Event], last: int) -> list[Event]:
 
 
 def idle_shares(events: Sequence[Event], devices: int) -> list[float]:
-    """The part of the time from the first event to the last one in which each device does no work;
-    waiting for messages is no work."""
+    """The share of the time from the first event to the last in which each device is idle. Waiting
+    for messages is idle time."""
     length = max(e.end for e in events) - min(e.start for e in events)
     busy = [0.0] * devices
     for event in events:
@@ -113,7 +112,7 @@ def chrome_trace(events: Sequence[Event]) -> str:
 
 
 def gantt_html(events: Sequence[Event], names: Sequence[str], title: str) -> str:
-    """A page of its own: a row a device, with what each bar is under the pointer."""
+    """An HTML page with a row for each device; pointing at a bar shows its task."""
     first, last = min(e.start for e in events), max(e.end for e in events)
     scale = WIDTH / (last - first)
     rows = []
@@ -167,6 +166,6 @@ def _bar(event: Event, first: float, scale: float, y: float) -> str:
 def write_trace(
     folder: Path, events: Sequence[Event], names: Sequence[str], title: str, file: str = "trace"
 ) -> None:
-    """<file>.json (Chrome) and <file>.html in `folder`."""
+    """Write <file>.json (Chrome) and <file>.html into `folder`."""
     (folder / f"{file}.json").write_text(chrome_trace(events), encoding="utf-8")
     (folder / f"{file}.html").write_text(gantt_html(events, names, title), encoding="utf-8")

@@ -112,8 +112,8 @@ class WavefrontExecutor(group.GroupMember, WeightsMixin):
         return StepResult.of(loss / tokens, norm, tokens)
 
     def _program_for(self, micro_batches: Sequence[Batch]) -> Program:
-        """The plan's own orders, if it has any; otherwise those that suit the lengths of these
-        micro-batches. All processes of a replica have them, and so find the same."""
+        """The plan's own orders, if it has any; otherwise orders for micro-batches of such lengths.
+        All processes of a replica have the same micro-batches, and so get the same orders."""
         if self._plan.tasks or self._plan.micro_batches == 1:
             return self._program
         factors = work_factors(self._layers, micro_batches)
@@ -121,7 +121,7 @@ class WavefrontExecutor(group.GroupMember, WeightsMixin):
         return Program(self._program.tasks, self._plan.placement, orders)
 
     def _update(self, norm: float) -> None:
-        """Clip by the norm of the whole model, and step."""
+        """Clip the gradients by the norm of the whole model, and step the optimizer."""
         if self._clip_norm is not None:
             for parameters in self._parameters.values():
                 values = list(parameters.values())
@@ -151,12 +151,12 @@ class WavefrontExecutor(group.GroupMember, WeightsMixin):
         randomness: Randomness | None,
         loss_scale: float,
     ) -> None:
-        """All tasks of this process's devices. Where there are fewer micro-batches than the program
-        has, those of the others are left out."""
+        """Run the tasks of this process's devices. If there are fewer micro-batches than in the
+        program, the tasks of the missing ones are skipped."""
         count = len(micro_batches)
         for device, work in self._works.items():
             work.begin(Step(program.tasks, micro_batches, randomness, loss_scale))
-            if stream := self._streams.get(device):  # weights and batches were made on another one
+            if stream := self._streams.get(device):  # weights and batches come from another one
                 stream.wait_stream(torch.cuda.current_stream(stream.device))
         shape_of = self._works[self._topology.own[0]].shape  # which any device knows
         self._exchange.begin(
@@ -175,18 +175,19 @@ class WavefrontExecutor(group.GroupMember, WeightsMixin):
             torch.cuda.current_stream(stream.device).wait_stream(stream)
 
     def _do(self, program: Program, device: int, task: Task) -> None:
+        """Receive what a task needs, run it, and send what others need of it."""
         work, exchange, record = self._works[device], self._exchange, self.recorder
         if before := program.traffic.before.get(task):
             with record(device, "communication", f"wait for the inputs of {task}"):
                 for sender, message in before:
                     tensor = exchange.receive((sender, device), message)
-                    (work.hand_back if message.gradient else work.put)(message.key, tensor)
+                    (work.put_gradient if message.gradient else work.put)(message.key, tensor)
                 self.recorder.wait_for(self._topology.devices[device])
         with record(device, "backward" if task.backward else "forward", str(task)):
             work.run(task)
             self.recorder.wait_for(self._topology.devices[device])
         if after := program.traffic.after.get(task):
-            with record(device, "communication", f"send what {task} gave"):
+            with record(device, "communication", f"send the results of {task}"):
                 for receiver, message in after:
                     take = work.take_gradient if message.gradient else work.value
                     exchange.send((device, receiver), message, take(message.key))
@@ -202,7 +203,7 @@ class WavefrontExecutor(group.GroupMember, WeightsMixin):
         return sums
 
     def _sum_ties(self) -> None:
-        """Over the devices that share a parameter."""
+        """Sum the gradients of tied parameters over the devices that have them."""
         for tie in self._ties:
             own = [device for device in self._topology.own if device in tie.devices]
             parts = [self._gradient(device, tie.name) for device in own]
@@ -215,7 +216,7 @@ class WavefrontExecutor(group.GroupMember, WeightsMixin):
                     part.copy_(summed)
 
     def _sum_replicas(self) -> None:
-        """Over the replicas, all parameters of a device in one message."""
+        """Sum gradients over the replicas, those of all parameters of a device in one message."""
         for device, members in self._replica_groups.items():
             gradients = [self._gradient(device, name) for name in self._parameters[device]]
             flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
@@ -237,8 +238,8 @@ class WavefrontExecutor(group.GroupMember, WeightsMixin):
         return float(norms.double() ** 2)
 
     def _owned(self) -> dict[str, nn.Parameter]:
-        """The parameters that this process speaks for: of those that several devices have, the
-        first device's."""
+        """The parameters that this process reports: a tied one only for the first device that has
+        it."""
         first = {tie.name: tie.devices[0] for tie in self._ties}
         return {
             name: parameter

@@ -10,7 +10,7 @@ from torch import Tensor
 from nmt.kernels import kernels_for
 from nmt.model.batch import PAD
 
-ROWS = 128  # logits of so many tokens are worked on at a time, so that they stay in the cache
+ROWS = 128  # tokens whose logits are processed at a time, so that they stay in the cache
 
 
 class SmoothedCrossEntropy:
@@ -24,11 +24,11 @@ class SmoothedCrossEntropy:
         self.smoothing = smoothing
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """(N, V), (N,) → the sum of N losses, a scalar in at least fp32. Those of the label PAD
-        count for nothing."""
+        """(N, V) and (N,) → the sum of N losses, a scalar in at least fp32. The label PAD has no
+        loss."""
         loss: Tensor
-        if (own := kernels_for(logits)) is not None:
-            loss = own.smoothed_cross_entropy(logits, labels, self.smoothing, PAD)
+        if (kernels := kernels_for(logits)) is not None:
+            loss = kernels.smoothed_cross_entropy(logits, labels, self.smoothing, PAD)
         else:
             loss = _SmoothedCrossEntropy.apply(  # type: ignore[no-untyped-call]
                 logits, labels, self.smoothing
@@ -53,13 +53,13 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
             losses = log_sums - (1 - smoothing) * x.gather(1, y).to(dtype)
             if smoothing:
                 losses -= smoothing / V * x.sum(1, keepdim=True, dtype=dtype)
-            nothing = y == PAD
-            loss += losses.masked_fill_(nothing, 0).sum()
+            padding = y == PAD
+            loss += losses.masked_fill_(padding, 0).sum()
             if gradient is not None:
                 softmax.sub_(smoothing / V)
                 softmax.scatter_add_(1, y, softmax.new_full(y.shape, smoothing - 1))
-                if x.is_cuda or bool(nothing.any()):  # whether there are, a GPU need not say
-                    softmax.masked_fill_(nothing, 0)
+                if x.is_cuda or bool(padding.any()):  # asking a GPU would block
+                    softmax.masked_fill_(padding, 0)
                 gradient[first : first + rows] = softmax
         ctx.save_for_backward(gradient)
         return loss

@@ -12,7 +12,8 @@ from nmt.parallel.executor import OptimizerFactory
 
 
 def optimizer_factory(config: OptimizerConfig) -> OptimizerFactory:
-    """What makes the optimizer of a list of parameters, in whichever process they are."""
+    """A function that makes the configured optimizer for a list of parameters; each process calls
+    it with its own."""
 
     def adam(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.AdamW(

@@ -1,4 +1,4 @@
-"""Recording a few steps of a run: what each device did when."""
+"""Recording the timelines of a few training steps."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from nmt.parallel.trace import COLOURS, adjoined, idle_shares, write_trace
 
 logger = logging.getLogger(__name__)
 
-WARM_UP, STEPS = 3, 2  # steps before those that are shown, and how many are; or the last there are
+WARM_UP, STEPS = 3, 2  # steps that are skipped, and steps that are shown
 
 
 class Tracing:
     """Turns an executor's recorder on and off, and writes what it has recorded.
 
-    Of a run that ends before its fifth step, the last two steps are shown.
+    If the run ends before its fifth step, its last two steps are shown.
     """
 
     def __init__(self, executor: Executor, folder: Path, title: str) -> None:

@@ -38,8 +38,8 @@ logger = logging.getLogger(__name__)
 
 
 class Trainer:
-    """Trains one model in one run folder. Every process of a parallel run has one; they take the
-    same decisions, and only the main one writes."""
+    """Trains one model in one run folder. Every process of a parallel run has a trainer; all make
+    the same decisions, and only the main one writes files."""
 
     def __init__(
         self,
@@ -60,9 +60,7 @@ class Trainer:
         )
         self._identity = run_identity(config, data)
         self._progress = Progress(identity=self._identity)
-        self._saved_step = (
-            -1
-        )  # of the last checkpoint; not looked up, since only one process writes
+        self._saved_step = -1  # of the last checkpoint; all processes count it, one writes it
         self._started = started
         self._tracing = (
             Tracing(executor, config.folder, f"{config.name}, {config.parallel.executor}")
@@ -70,7 +68,7 @@ class Trainer:
             else None
         )
         self._metrics: Metrics | None = None
-        self._last: StepResult | None = None  # of the last step, while nobody has looked at it
+        self._last: StepResult | None = None  # of the last step, until it is counted
 
     def run(self) -> Progress:
         """Train until a limit is reached or the scores stop improving."""
@@ -101,7 +99,7 @@ class Trainer:
         )
         batch = Batch.from_rows(pairs.source, pairs.target)
         result = self._executor.train_step(batch, progress.step, rate)
-        self._look_at_last()
+        self._count_last()
         if self._tracing:
             self._tracing.after_step()
         progress.step += 1
@@ -112,14 +110,14 @@ class Trainer:
             self._executor.update_average(settings.average.decay)
         logged = progress.step % settings.log_every == 0
         if logged:
-            self._look_at_last()
+            self._count_last()
         progress.recent_seconds += time.perf_counter() - begin
         if logged:
             self._log(result, rate)
 
-    def _look_at_last(self) -> None:
-        """Count the last step's loss. A GPU's is only read when the next step is under way, so that
-        the GPU never waits for this process to see it."""
+    def _count_last(self) -> None:
+        """Add the last step's loss to the progress. It is read once the next step has been
+        launched, so that a GPU never waits for this process."""
         result, progress = self._last, self._progress
         if result is None:
             return
@@ -157,8 +155,8 @@ class Trainer:
         self._metrics.show(self._part_done(), loss, speed)
 
     def _part_done(self) -> float:
-        """The part of the run that is done, by steps and passes; never by the clock, so that a
-        resumed or repeated run has the same learning rates."""
+        """The fraction of the run that is done, by steps and epochs and never by the clock, so that
+        a resumed or repeated run has the same learning rates."""
         parts = [0.0]
         if self._settings.max_steps:
             parts.append(self._progress.step / self._settings.max_steps)
@@ -170,7 +168,7 @@ class Trainer:
         return self._progress.seconds + time.monotonic() - self._started
 
     def _progress_now(self) -> Progress:
-        """A copy, with the time until now."""
+        """A copy of the progress with the time so far."""
         return Progress(**{**vars(self._progress), "seconds": self._seconds()})
 
     def _finished(self) -> bool:
@@ -184,9 +182,9 @@ class Trainer:
         return self._executor.from_main(self._seconds) >= 60 * settings.max_minutes
 
     def _validate(self, weights: Mapping[str, Tensor] | None = None) -> None:
-        """Score some weights (by default the average, where there is one, or else the executor's
-        own) and keep them if they are the best."""
-        self._look_at_last()
+        """Score weights and publish them if they are the best: by default the average, or else the
+        executor's own."""
+        self._count_last()
         executor, progress = self._executor, self._progress
         candidate = Candidate(self._config, self._data, self._description)
         with self._using(weights):
@@ -210,7 +208,7 @@ class Trainer:
                 discard(candidate)
 
     def _using(self, weights: Mapping[str, Tensor] | None) -> AbstractContextManager[None]:
-        """What the executor validates inside."""
+        """Inside, the executor has the weights that are to be scored."""
         if weights is not None:
             return self._executor.using(weights)
         return self._executor.using_average() if self._executor.has_average else nullcontext()
@@ -225,7 +223,7 @@ class Trainer:
         )
 
     def _checkpoint(self) -> None:
-        self._look_at_last()
+        self._count_last()
         state = self._executor.state_dict()
         self._saved_step = self._progress.step
         if not self._executor.is_main:
@@ -258,10 +256,10 @@ class Trainer:
         if unscored or self._saved_step != step:
             self._checkpoint()
         if self._settings.average.kind == "checkpoints" and progress.averaged_step != step:
-            # The others must not look before the main process has written the last one.
+            # The others wait until the main process has written the last checkpoint.
             folders = self._executor.from_main(self._checkpoints.all)
             self._validate(mean_of_checkpoints(folders[-self._settings.average.checkpoints :]))
             progress.averaged_step = step
-            self._checkpoint()  # once more, so that a continuation knows the best score
+            self._checkpoint()  # again, so that a resumed run knows the best score
         progress.seconds = self._seconds()
         self._started = time.monotonic()

@@ -48,7 +48,7 @@ def validation_batches(validation_set: ValidationSet) -> Iterator[Batch]:
 
 
 def write_candidate(candidate: Candidate, weights: Mapping[str, Tensor]) -> int:
-    """Write the candidate's folder, but for its card → its number of parameters."""
+    """Write the candidate's folder, without its card → the number of parameters."""
     folder = candidate.config.folder
     folder.mkdir(parents=True, exist_ok=True)
     candidate.data.vocabulary.save(folder / VOCABULARY)
@@ -59,7 +59,7 @@ def write_candidate(candidate: Candidate, weights: Mapping[str, Tensor]) -> int:
 
 
 def validation_losses(executor: Executor, data: PreparedData) -> dict[str, float]:
-    """The executor's loss on each whole validation set."""
+    """The loss of the executor's weights on each whole validation set."""
     return {
         name: executor.validation_loss(validation_batches(validation_set))
         for name, validation_set in data.valid.items()
@@ -67,11 +67,11 @@ def validation_losses(executor: Executor, data: PreparedData) -> dict[str, float
 
 
 def translate_sets(candidate: Candidate, executor: Executor) -> dict[str, list[str]]:
-    """The candidate's translations of the first sentences of each validation set, on the main
-    process. Each process translates its share, with the model folder that all of them can read.
+    """Translate the first sentences of each validation set → the translations, by the set's name,
+    on the main process. Every process reads the candidate's folder and translates its share.
 
     Raises:
-        NmtError: what went wrong on any process, on all of them.
+        NmtError: what any process raised, on all of them.
     """
     count = candidate.config.training.validate_sentences
     sources = {name: found.source[:count] for name, found in candidate.data.valid.items()}
@@ -89,7 +89,7 @@ def _translate(candidate: Candidate, texts: Sequence[str]) -> list[str]:
 def score_candidate(
     candidate: Candidate, losses: Mapping[str, float], translations: Mapping[str, Sequence[str]]
 ) -> Scores:
-    """The scores of the translations of each validation set, beside its loss."""
+    """Score the translations of each validation set."""
     sets, signatures = {}, {}
     for name, validation_set in candidate.data.valid.items():
         hypotheses = translations[name]
@@ -112,7 +112,8 @@ def discard(candidate: Candidate) -> None:
 
 
 def publish(candidate: Candidate, parameters: int, scores: Scores, progress: Progress) -> None:
-    """Make the candidate, of so many parameters, the run's best model."""
+    """Write the card of the candidate, which has so many parameters, and make it the run's best
+    model."""
     card = model_card(candidate.config, candidate.data, parameters, progress, scores)
     (candidate.folder / CARD).write_text(card, encoding="utf-8")
     best = candidate.config.folder / "best"

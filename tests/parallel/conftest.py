@@ -7,4 +7,4 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _fast(one_thread: None) -> None:
-    """See there."""
+    """Use one thread."""

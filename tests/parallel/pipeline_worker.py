@@ -188,7 +188,7 @@ def compare(case: Case, replicas: int, stages: int) -> dict[str, Any]:
 
 
 def equality(stages: int) -> list[dict[str, Any]]:
-    """All kinds of cuts, in fp32, and in fp64 over several steps of Adam."""
+    """All numbers of micro-batches, in fp32, and in fp64 over several steps of Adam."""
     cases = [
         Case(micro_batches=m, dropout=dropout, tie=tie)
         for m in (1, 2, 8)
@@ -222,7 +222,7 @@ def bf16(replicas: int, stages: int) -> list[dict[str, Any]]:
 
 
 def resumed(case: Case, replicas: int, stages: int) -> dict[str, Any]:
-    """local → deepspeed → local, against going on undisturbed; and deepspeed twice from there."""
+    """local → deepspeed → local, against an uninterrupted run; and deepspeed twice from there."""
     reference = local(case, replicas)
     train(reference, 0, 2)
     state = copied(reference.state_dict())

@@ -1,4 +1,4 @@
-"""A model cut into stages and replicas computes what one process computes.
+"""Stages and replicas compute what one process computes.
 
 Summing in another order moves fp32 gradients by about 1e-7 of their norm; the bounds leave room for
 larger models, and would not hide a lost or doubled term.
@@ -93,7 +93,7 @@ def test_state_passes_between_executors_and_resumes_bit_for_bit(two: Results, jo
         assert case["fields"] == ["exp_avg", "exp_avg_sq", "step"]
 
 
-def test_what_cannot_be_run_is_said(two: Results) -> None:
+def test_what_cannot_be_run_is_an_error(two: Results) -> None:
     (said,) = two["talking"]
     assert said["processes"].startswith(
         "3 stages × 1 replicas need 3 processes, but there are 2; start as many"

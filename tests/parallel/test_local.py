@@ -1,4 +1,4 @@
-"""The reference executor: cuts of the batch change nothing, and a state goes on where it was."""
+"""The reference executor: micro-batches change nothing, and a run resumes exactly."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ def test_micro_batches_change_nothing(dtype: torch.dtype, bound: float, dropout:
     whole = executor(1, dtype, dropout)
     wanted = whole.train_step(batch_of(0), 0, 0.01)
     for micro_batches in (2, 8):
-        cut = executor(micro_batches, dtype, dropout)
-        result = cut.train_step(batch_of(0), 0, 0.01)
+        split = executor(micro_batches, dtype, dropout)
+        result = split.train_step(batch_of(0), 0, 0.01)
         assert result.tokens == wanted.tokens == batch_of(0).tokens
         assert result.loss == pytest.approx(wanted.loss, rel=bound)
         assert result.gradient_norm == pytest.approx(wanted.gradient_norm, rel=bound)
-        gradients = cut.gather_gradients()
+        gradients = split.gather_gradients()
         for name, gradient in whole.gather_gradients().items():
             assert (gradients[name] - gradient).norm() <= bound * gradient.norm(), name
 
@@ -125,7 +125,7 @@ def test_gradients_are_clipped_after_their_norm_is_taken() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-def test_a_state_goes_on_bit_for_bit(dtype: torch.dtype) -> None:
+def test_a_run_resumes_bit_for_bit(dtype: torch.dtype) -> None:
     run = executor(2, dtype)
     for step in range(2):
         run.train_step(batch_of(step), step, 0.01)

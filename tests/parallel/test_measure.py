@@ -13,12 +13,14 @@ from tests.parallel.random_plans import adam, random_batch, random_graph, recipe
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_profile_has_all_that_a_step_consists_of(dtype: torch.dtype) -> None:
     graph = random_graph(random.Random(1))
-    batch, cuts = random_batch(1, rows=12), [(1, 1), (4, 2)]
-    profile = measure_profile(recipe_of(graph, adam(), dtype), batch, cuts, "cpu", repeats=1)
+    batch, granularities = random_batch(1, rows=12), [(1, 1), (4, 2)]
+    profile = measure_profile(
+        recipe_of(graph, adam(), dtype), batch, granularities, "cpu", repeats=1
+    )
     assert list(profile.layers) == list(graph.names)
-    assert [(cut.micro_batches, cut.chunks) for cut in profile.measurements] == cuts
-    for cut in profile.measurements:
-        assert all(cut.forward[name] > 0 and cut.backward[name] > 0 for name in graph.names)
+    assert [(one.micro_batches, one.chunks) for one in profile.measurements] == granularities
+    for costs in profile.measurements:
+        assert all(costs.forward[name] > 0 and costs.backward[name] > 0 for name in graph.names)
     assert profile.measurements[0].size == size_of(batch)
     assert profile.measurements[1].size == size_of(batch.split(4)[1])
     layers = profile.layers.values()

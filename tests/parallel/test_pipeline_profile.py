@@ -46,7 +46,7 @@ def with_draws(graph: LayerGraph, batch: Batch, seconds: dict[str, float]) -> Pr
 
 def test_costs_come_to_the_time_of_the_steps() -> None:
     graph = random_graph(random.Random(1))
-    batch, cuts = random_batch(1, rows=12), [(1, 1), (4, 2)]
+    batch, granularities = random_batch(1, rows=12), [(1, 1), (4, 2)]
     profile = with_draws(graph, batch, dict.fromkeys(graph.names, 0.0))
     made: list[WavefrontExecutor] = []
     placements: list[dict[str, int]] = []
@@ -60,8 +60,8 @@ def test_costs_come_to_the_time_of_the_steps() -> None:
 
     before: list[dict[str, torch.Tensor]] = []
     try:
-        found = profile_in_pipeline(profile, cuts, batch, ["cpu", "cpu"], make)
-        assert [(cut.micro_batches, cut.chunks) for cut in found.measurements] == cuts
+        found = profile_in_pipeline(profile, granularities, batch, ["cpu", "cpu"], make)
+        assert [(one.micro_batches, one.chunks) for one in found.measurements] == granularities
         assert found.layers == profile.layers
         assert found.message_overhead >= 0
         assert placements[0] == placements[2]
@@ -69,20 +69,20 @@ def test_costs_come_to_the_time_of_the_steps() -> None:
         assert carried[1] > carried[0], "in one more, layers alternate between devices"
         for executor, parameters in zip(made, before, strict=True):
             assert distance(executor.gather_parameters(), parameters) == 0
-        for executor, cut in zip([made[0], made[2]], found.measurements, strict=True):
-            more = found.message_seconds(placements[0], cut.micro_batches, cut.chunks)
+        for executor, costs in zip([made[0], made[2]], found.measurements, strict=True):
+            more = found.message_seconds(placements[0], costs.micro_batches, costs.chunks)
             seconds: dict[tuple[str, bool], float] = defaultdict(float)
             for event in executor.recorder.events:
                 if event.kind in ("forward", "backward"):
                     task = Task.parse(event.name)
                     seconds[task.layer, task.backward] += event.end - event.start
-            pieces = [size_of(piece) for piece in batch.split(cut.micro_batches)]
-            assert cut.size in pieces
-            factors = found.factors(cut.micro_batches, cut.chunks, pieces)
-            tasks = TaskGraph(layers_of(graph), cut.micro_batches, cut.chunks)
+            sizes = [size_of(one) for one in batch.split(costs.micro_batches)]
+            assert costs.size in sizes
+            factors = found.factors(costs.micro_batches, costs.chunks, sizes)
+            tasks = TaskGraph(layers_of(graph), costs.micro_batches, costs.chunks)
             for name in graph.names:
                 work = sum(one[name] for one in factors) * tasks.chunks_of(name) * STEPS
-                for side, backward in ((cut.forward, False), (cut.backward, True)):
+                for side, backward in ((costs.forward, False), (costs.backward, True)):
                     taken = seconds[name, backward] / work
                     assert side[name] == pytest.approx(max(0.0, taken - more[name]))
     finally:
@@ -99,11 +99,11 @@ def test_costs_without_the_messages_of_the_rehearsal() -> None:
     more = profile.message_seconds(placement, 4, 1)
     assert max(more.values()) > 0
     taken = {name: 1.0 + more[name] for name in graph.names}
-    cut = TaskCosts(micro_batches=4, chunks=1, forward=taken, backward=taken)
-    alone = _without_messages(profile, cut, placement)
+    costs = TaskCosts(micro_batches=4, chunks=1, forward=taken, backward=taken)
+    alone = _without_messages(profile, costs, placement)
     assert alone.forward == alone.backward == pytest.approx(dict.fromkeys(graph.names, 1.0))
     carried = _carried(profile, placement) * profile.message_overhead
-    assert _seconds(profile, cut) - _seconds(profile, alone) == pytest.approx(carried)
+    assert _seconds(profile, costs) - _seconds(profile, alone) == pytest.approx(carried)
 
 
 def test_masks_are_not_a_part_of_the_work() -> None:

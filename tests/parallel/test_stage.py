@@ -55,7 +55,7 @@ def test_packing_and_unpacking_keep_values_shapes_and_gradients() -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_any_two_cuts_compute_what_the_whole_graph_does(training: bool) -> None:
+def test_any_three_stages_compute_what_the_whole_graph_does(training: bool) -> None:
     graph, whole = graph_of(), batch()
     names, randomness = graph.names, Randomness(1)
     context = ForwardContext.of(whole, randomness if training else None, 0.0)
@@ -82,7 +82,7 @@ def test_parameters_on_several_stages_are_the_tied_ones(
     tie: str, expected: dict[str, tuple[int, ...]]
 ) -> None:
     graph = graph_of(tie)
-    names, cut = graph.names, graph.names.index("target_embedding")
-    stages = [names[:cut], names[cut:-1], names[-1:]]
+    names, second = graph.names, graph.names.index("target_embedding")
+    stages = [names[:second], names[second:-1], names[-1:]]
     assert parameters_on_several(graph, stages) == expected
     assert parameters_on_several(graph, [names]) == {}

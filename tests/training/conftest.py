@@ -145,7 +145,7 @@ def through(small_values: dict[str, Any], tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(autouse=True)
 def _fast(one_thread: None) -> None:
-    """See there."""
+    """Use one thread."""
 
 
 def train_command(config: TrainConfig, folder: Path) -> list[str]:

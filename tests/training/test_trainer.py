@@ -602,7 +602,7 @@ def test_the_mean_of_checkpoints_competes_at_the_end(small: MakeConfig) -> None:
 
 
 def test_micro_batches_change_nothing(small: MakeConfig, through: TrainConfig) -> None:
-    cut = small("parallel.micro_batches=4")
-    train(cut)
-    for a, b in zip(metrics(through, "train"), metrics(cut, "train"), strict=True):
+    split = small("parallel.micro_batches=4")
+    train(split)
+    for a, b in zip(metrics(through, "train"), metrics(split, "train"), strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
