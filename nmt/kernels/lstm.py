@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from nmt.kernels.lstm_cpu import wide_lstm
 
 State = tuple[Tensor, ...]
-CUDNN_LSTM = 2  # cuDNN's number for this kind of layer
 
 
 def lstm(
@@ -55,21 +54,6 @@ def bounded_lstm(layer: nn.LSTM, x: Tensor, state: State, bound: float) -> tuple
         h = output_gate.sigmoid() * c.tanh()
         outputs.append(h)
     return torch.stack(outputs, 1), (h, c)
-
-
-def flatten_weights(module: nn.Module) -> None:
-    """Lay the weights of the LSTMs in `module` out as cuDNN reads them, which would otherwise copy
-    them at every call. `nn.LSTM.flatten_parameters` does so, but leaves out those in bf16 (PyTorch
-    2.11)."""
-    for layer in module.modules():
-        if not isinstance(layer, nn.LSTM):
-            continue
-        weights: list[Tensor] = list(layer.parameters())
-        if weights[0].is_cuda and weights[0].dtype == torch.bfloat16:
-            with torch.no_grad():
-                torch._cudnn_rnn_flatten_weight(
-                    weights, 4, layer.input_size, CUDNN_LSTM, layer.hidden_size, 0, 1, True, False
-                )
 
 
 def lstm_cell(

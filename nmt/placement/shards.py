@@ -1,16 +1,17 @@
 """A finer graph from a profile of layers: what planners may place once layers are broken up.
 
-An LSTM layer becomes the product with its inputs, which needs no earlier step, and the recurrence;
-the output layer becomes shards of the vocabulary and the normalisation over all of them. Costs are
-shared out by the number of multiplications, which is what the parts are made of. No executor runs
-such a graph yet: its plans are simulated.
+A recurrent layer becomes the product with its inputs, which needs no earlier step, and the
+recurrence; the output layer becomes shards of the vocabulary and the normalisation over all of
+them. Costs are shared out by the number of multiplications, which is what the parts are made of. No
+executor runs such a graph yet: its plans are simulated.
 """
 
 from __future__ import annotations
 
 from nmt.placement.cost import LayerCost, Profile, TaskCosts
 
-LSTM = ("LstmLayer",)
+# Of recurrent layers: vectors of H in the product with the inputs.
+GATES = {"LstmLayer": 4}
 OUTPUT = "Output"
 NORMALISING = 0.1  # part of the output layer's time that is the softmax and the loss
 
@@ -20,11 +21,12 @@ def split_layers(profile: Profile, shards: int = 4) -> Profile:
     layers: dict[str, LayerCost] = {}
     parts: dict[str, tuple[str, float]] = {}  # part → layer, and its part of the time
     for name, layer in profile.layers.items():
-        if layer.kind in LSTM and layer.inputs:
+        if layer.kind in GATES and layer.inputs:
             # All vectors have one width, so that the inputs' part follows from their number.
             share = len(layer.inputs) / (len(layer.inputs) + 1)
             product = f"{name}/inputs"
-            layers[product] = _part(layer, "Projection", share, 4 * layer.output_bytes)
+            size = GATES[layer.kind] * layer.output_bytes
+            layers[product] = _part(layer, "Projection", share, size)
             layers[name] = _part(layer, "Recurrence", 1 - share, layer.output_bytes, [product])
             parts[product], parts[name] = (name, share), (name, 1 - share)
         elif layer.kind == OUTPUT:

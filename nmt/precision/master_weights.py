@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from nmt.kernels.lstm import flatten_weights
+from nmt.kernels.cudnn import flatten_weights
 from nmt.model.graph import LayerStack
 
 

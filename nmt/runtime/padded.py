@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from nmt.kernels.lstm import flatten_weights
+from nmt.kernels.cudnn import flatten_weights
 from nmt.model.context import EVALUATION
 from nmt.model.graph import BATCH, Node
 from nmt.model.layer import Layer

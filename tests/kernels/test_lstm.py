@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from nmt.kernels.lstm import (
     State,
     bounded_lstm,
-    flatten_weights,
     lstm,
     lstm_cell,
     pytorch_lstm,
@@ -161,21 +160,3 @@ def test_saturated_gates_stay_finite() -> None:
     h, c = lstm_cell(gates, torch.tensor([[3.0], [3.0]]), None)
     torch.testing.assert_close(c, torch.tensor([[1.0], [3.0]]))
     torch.testing.assert_close(h, torch.tensor([[1.0], [0.0]]).tanh())
-
-
-def test_weights_on_a_cpu_stay_where_they_are() -> None:
-    layer, _, _ = data((1, 1, 2, 3), torch.bfloat16)
-    before = {name: p.clone() for name, p in layer.named_parameters()}
-    flatten_weights(nn.ModuleList([layer, nn.Linear(2, 2)]))
-    assert all(torch.equal(p, before[name]) for name, p in layer.named_parameters())
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_flat_weights_on_a_gpu_are_the_same() -> None:
-    layer, x, _ = data((2, 5, 8, 6), torch.bfloat16)
-    layer, x = layer.cuda(), x.detach().cuda()
-    with torch.no_grad():
-        expected, _ = pytorch_lstm(layer, x, ())
-        flatten_weights(layer)
-        found, _ = pytorch_lstm(layer, x, ())
-    assert torch.equal(found, expected)
