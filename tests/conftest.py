@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -33,7 +34,17 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that knows nothing: 2+2 layers of 16 units, random but decided in what it says."""
-    folder = tmp_path_factory.mktemp("model")
+    return write_tiny_model(tmp_path_factory.mktemp("model"), "lstm")
+
+
+@pytest.fixture(scope="session")
+def tiny_gru_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Such a model of GRUs."""
+    return write_tiny_model(tmp_path_factory.mktemp("model"), "gru")
+
+
+def write_tiny_model(folder: Path, cell: Literal["lstm", "gru"]) -> Path:
+    """Write it into a folder → the model folder."""
     config = VocabularyConfig(
         size=330, kind="unigram", character_coverage=1.0, sample_lines=1000, model=None
     )
@@ -46,7 +57,7 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model=GnmtConfig(
             name="random",
             architecture="gnmt",
-            cell="lstm",
+            cell=cell,
             encoder_layers=2,
             decoder_layers=2,
             hidden_size=16,

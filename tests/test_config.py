@@ -541,6 +541,12 @@ def test_clipping_that_cannot_be() -> None:
     cells = with_changes(precision__clip_cells_from=5)
     assert "`clip_cells_from` must be null without `clip`, but is 5 instead." in mistakes(cells)[0]
     read(TrainConfig, with_changes(precision__clip=1.0, precision__clip_cells_from=5))
+    gru = with_changes(model__cell="gru", precision__clip=1.0, precision__clip_cells_from=5)
+    assert (
+        "`precision.clip_cells_from` must be null for a model whose recurrent state is within 1, "
+        "but is 5 instead." in mistakes(gru)[0]
+    )
+    read(TrainConfig, with_changes(model__cell="gru", precision__clip=1.0))
 
 
 def test_a_changed_copy_is_validated() -> None:

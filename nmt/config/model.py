@@ -22,7 +22,9 @@ class GnmtConfig(Settings):
 
     name: Text = Field(description="Name of this configuration, for reports.")
     architecture: Literal["gnmt"] = Field(description="Which graph of layers to build.")
-    cell: Literal["lstm"] = Field(description="The recurrent layers of encoder and decoder.")
+    cell: Literal["lstm", "gru"] = Field(
+        description="The recurrent layers: LSTMs, or GRUs, which are a quarter smaller."
+    )
     encoder_layers: Depth = Field(
         description="Recurrent layers of the encoder; the first is bidirectional."
     )
@@ -56,6 +58,11 @@ class GnmtConfig(Settings):
     def width(self) -> int:
         """Units of a typical layer."""
         return self.hidden_size
+
+    @property
+    def has_cells(self) -> bool:
+        """Whether the recurrent state has values beyond 1, which can be clipped."""
+        return self.cell == "lstm"
 
     def with_depth(self, layers: int) -> GnmtConfig:
         """The same with so many layers on each side."""

@@ -182,6 +182,11 @@ class TrainConfig(Settings):
                 "one of `training.max_steps` and `training.max_epochs` must be set with "
                 f"`schedule={self.schedule.name}`, which goes by them and not by the clock."
             )
+        if self.precision.clip_cells_from is not None and not self.model.has_cells:
+            mistakes.append(
+                "`precision.clip_cells_from` must be null for a model whose recurrent state is "
+                f"within 1, but is {self.precision.clip_cells_from} instead."
+            )
         mistakes += [*self._placement_mistakes(), *self._directions_and_scores()]
         if mistakes:
             raise ValueError("\n".join(mistakes))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from nmt.model.gru import GruLayer
 from nmt.model.lstm import LstmLayer
 from nmt.model.recurrent import RecurrentLayer
 
-CELLS: dict[str, type[RecurrentLayer]] = {"lstm": LstmLayer}
+CELLS: dict[str, type[RecurrentLayer]] = {"lstm": LstmLayer, "gru": GruLayer}

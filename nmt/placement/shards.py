@@ -11,7 +11,7 @@ from __future__ import annotations
 from nmt.placement.cost import LayerCost, Profile, TaskCosts
 
 # Of recurrent layers: vectors of H in the product with the inputs.
-GATES = {"LstmLayer": 4}
+GATES = {"LstmLayer": 4, "GruLayer": 3}
 OUTPUT = "Output"
 NORMALISING = 0.1  # part of the output layer's time that is the softmax and the loss
 

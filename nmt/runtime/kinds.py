@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping
 
 from nmt.model.attention import Attention, AttentionKeys
 from nmt.model.embedding import Embedding
+from nmt.model.gru import GruLayer
 from nmt.model.layer import Layer
 from nmt.model.lstm import LstmLayer
 from nmt.model.output import Output
 from nmt.runtime.attention import AttentionStep, KeysProduct
 from nmt.runtime.embedding import EmbeddingRows
+from nmt.runtime.gru import GruScan, GruStep
 from nmt.runtime.layer import SourceLayer, TargetLayer
 from nmt.runtime.lstm import LstmScan, LstmStep
 from nmt.runtime.output import OutputStep
@@ -21,11 +23,13 @@ from nmt.runtime.output import OutputStep
 SOURCE_LAYERS: Mapping[type[Layer], Callable[..., SourceLayer]] = {
     Embedding: EmbeddingRows,
     LstmLayer: LstmScan,
+    GruLayer: GruScan,
     AttentionKeys: KeysProduct,
 }
 TARGET_LAYERS: Mapping[type[Layer], Callable[..., TargetLayer]] = {
     Embedding: EmbeddingRows,
     LstmLayer: LstmStep,
+    GruLayer: GruStep,
     Attention: AttentionStep,
     Output: OutputStep,
 }

@@ -56,16 +56,25 @@ def assert_same(
 
 
 @pytest.mark.parametrize("beam", [1, 4])
-@pytest.mark.parametrize("coverage", [0.0, 0.2])
-@pytest.mark.parametrize("most_bytes", [2**31, 1])
+@pytest.mark.parametrize(
+    ("cell", "coverage", "most_bytes"),
+    [
+        ("lstm", 0.0, 2**31),
+        ("lstm", 0.2, 2**31),
+        ("lstm", 0.0, 1),
+        ("lstm", 0.2, 1),
+        ("gru", 0.2, 2**31),
+    ],
+)
 def test_recorded_steps_are_steps(
     make_model: MakeModel,
     make_decode: MakeDecode,
+    cell: str,
     beam: int,
     coverage: float,
     most_bytes: int,
 ) -> None:
-    model = make_model(vocabulary=30, seed=1)
+    model = make_model(vocabulary=30, seed=1, cell=cell)
     stepper = Stepper(model.graph, model.weights, lambda _: "cpu", padded=True)
     decode = make_decode(
         beam_size=beam, n_best=min(beam, 2), coverage_penalty=coverage, no_repeat_ngram=2

@@ -50,6 +50,7 @@ class Case:
     clip_norm: float | None = 0.05  # below the norm, so that clipping matters
     zero: int = 0
     clip: float | None = None
+    cell: str = "lstm"
     mixed: bool = False  # with auxiliary losses and other shapes on several stages
 
 
@@ -58,7 +59,7 @@ def graph_of(case: Case) -> LayerGraph:
         {
             "name": "tiny",
             "architecture": "gnmt",
-            "cell": "lstm",
+            "cell": case.cell,
             "encoder_layers": 2,
             "decoder_layers": 3,
             "hidden_size": HIDDEN,
@@ -196,6 +197,7 @@ def equality(stages: int) -> list[dict[str, Any]]:
         for tie in ("none", "all")
     ]
     cases += [Case(tie="target"), Case(clip_norm=None), Case(micro_batches=3, clip_norm=100.0)]
+    cases += [Case(cell="gru", micro_batches=4, clip=0.1)]
     cases += [Case(mixed=True, micro_batches=m, clip_norm=None) for m in (1, 4)]
     cases += [Case(clip=0.01, steps=3), Case(clip=0.01, tie="none", steps=3, micro_batches=4)]
     cases += [
@@ -218,7 +220,10 @@ def sharding(replicas: int, stages: int) -> list[dict[str, Any]]:
 def bf16(replicas: int, stages: int) -> list[dict[str, Any]]:
     """bf16 with fp32 parameters behind it."""
     case = Case(dtype=torch.bfloat16, zero=replicas - 1, steps=2)
-    return [compare(case, replicas, stages), compare(replace(case, mixed=True), replicas, stages)]
+    return [
+        compare(case, replicas, stages),
+        compare(replace(case, mixed=True, cell="gru"), replicas, stages),
+    ]
 
 
 def resumed(case: Case, replicas: int, stages: int) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from nmt.model.attention import Attention, AttentionKeys
 from nmt.model.batch import Batch
+from nmt.model.cells import CELLS
 from nmt.model.clip import Clip
 from nmt.model.embedding import Embedding
 from nmt.model.graph import Axis, LayerGraph, Node, PerPosition
-from nmt.model.lstm import LstmLayer
 from nmt.model.output import Output
 from nmt.parallel.executor import OptimizerFactory, TrainingRecipe
 from nmt.parallel.local import LocalExecutor
@@ -41,15 +41,16 @@ def random_graph(chance: random.Random, rates: Sequence[float] = (0.0, 0.3)) -> 
         build = partial(Embedding, name, VOCABULARY, H, rate, TIMES[axis])
         nodes.append(Node(name, build, (f"batch.{field}",), axis, VECTORS, shares))
 
-    def lstm(name: str, axis: Axis) -> None:
+    def recurrent(name: str, axis: Axis) -> None:
         side = [node.name for node in nodes if node.axis is axis and node.name != "attention_keys"]
         inputs = [side[-1], *chance.sample(side[:-1], min(len(side) - 1, chance.randint(0, 1)))]
         residuals = chance.randint(0, len(inputs))
-        build = partial(LstmLayer, name, H * len(inputs), H, rate, residuals, TIMES[axis], clip)
+        cell = chance.choice(list(CELLS.values()))
+        build = partial(cell, name, H * len(inputs), H, rate, residuals, TIMES[axis], clip)
         nodes.append(Node(name, build, tuple(inputs), axis, VECTORS, {}))
 
-    def reversed_lstm(name: str) -> None:
-        build = partial(LstmLayer, name, H, H, rate, 1, 1, reverse=True)
+    def reversed_layer(name: str) -> None:
+        build = partial(chance.choice(list(CELLS.values())), name, H, H, rate, 1, 1, reverse=True)
         inputs = (nodes[-1].name, "batch.source_lengths")
         nodes.append(Node(name, build, inputs, Axis.SOURCE, VECTORS, {}, chunkable=False))
 
@@ -60,9 +61,9 @@ def random_graph(chance: random.Random, rates: Sequence[float] = (0.0, 0.3)) -> 
     embedding(Axis.SOURCE, "source", {})
     for i in range(chance.randint(1, 3)):
         if chance.random() < 0.3:
-            reversed_lstm(f"encoder.{i}")
+            reversed_layer(f"encoder.{i}")
         else:
-            lstm(f"encoder.{i}", Axis.SOURCE)
+            recurrent(f"encoder.{i}", Axis.SOURCE)
     memory = nodes[-1].name
     keys = partial(AttentionKeys, "attention_keys", H, H)
     nodes.append(Node("attention_keys", keys, (memory,), Axis.SOURCE, VECTORS, {}))
@@ -71,7 +72,7 @@ def random_graph(chance: random.Random, rates: Sequence[float] = (0.0, 0.3)) -> 
     layers = chance.randint(1, 3)
     queried = chance.sample(range(layers), chance.randint(1, layers))
     for i in range(layers):
-        lstm(f"decoder.{i}", Axis.TARGET)
+        recurrent(f"decoder.{i}", Axis.TARGET)
         if i in queried:
             attention(f"attention.{i}")
     build_output = partial(Output, "output", H, VOCABULARY, rate)

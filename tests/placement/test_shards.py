@@ -9,6 +9,15 @@ from nmt.placement.shards import split_layers
 from tests.placement.problems import chain, cluster, problem
 
 
+@pytest.mark.parametrize(("kind", "gates"), [("LstmLayer", 4), ("GruLayer", 3)])
+def test_a_product_is_as_large_as_the_gates(kind: str, gates: int) -> None:
+    profile = chain([1.0, 3.0], parameters=[1.0, 2.0], kept=6.0)
+    layers = dict(profile.layers)
+    layers["b"] = layers["b"].model_copy(update={"kind": kind, "output_bytes": 8.0})
+    found = split_layers(profile.model_copy(update={"layers": layers}))
+    assert found.layers["b/inputs"].output_bytes == gates * 8
+
+
 def test_the_work_stays_the_same_and_the_parts_are_smaller() -> None:
     profile = chain([1.0, 3.0, 4.0], parameters=[1.0, 2.0, 3.0], kept=6.0)
     kinds = {"a": "Embedding", "b": "LstmLayer", "c": "Output"}

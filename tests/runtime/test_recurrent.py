@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nmt.model.clip import Clip
 from nmt.model.context import EVALUATION
+from nmt.model.gru import GruLayer
 from nmt.model.lstm import LstmLayer
 from nmt.model.recurrent import RecurrentLayer
 from nmt.precision.formats import FloatFormat, Int8Format
@@ -26,7 +27,7 @@ from tests.runtime.layers import (
 
 H = 8
 FP32 = FloatFormat(torch.float32)
-CELLS = [LstmLayer]
+CELLS = [LstmLayer, GruLayer]
 needs_int8 = pytest.mark.skipif(not has_int8(), reason="the processor has no int8 instructions")
 
 
@@ -78,17 +79,24 @@ def test_a_target_side_layer(cell: type[RecurrentLayer], inputs: int, residuals:
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("clip", [Clip.fixed(0.4), Clip.fixed(0.2, cells=True)])
+RANGES = [
+    (LstmLayer, Clip.fixed(0.4)),
+    (LstmLayer, Clip.fixed(0.2, cells=True)),
+    (GruLayer, Clip.fixed(0.4)),
+]
+
+
+@pytest.mark.parametrize(("cell", "clip"), RANGES)
 @pytest.mark.parametrize("residuals", [0, 1])
-def test_ranges(residuals: int, clip: Clip) -> None:
-    layer, x = make(LstmLayer, residuals=residuals, clip=clip), vectors(1)
+def test_ranges(cell: type[RecurrentLayer], residuals: int, clip: Clip) -> None:
+    layer, x = make(cell, residuals=residuals, clip=clip), vectors(1)
     expected = layer(x, (), EVALUATION).value
-    free = make(LstmLayer, residuals=residuals)(x, (), EVALUATION).value
+    free = make(cell, residuals=residuals)(x, (), EVALUATION).value
     assert torch.allclose(expected, free) == (not residuals and clip.cells_from is None)
-    scan = SOURCE_LAYERS[LstmLayer](layer, FP32, [1.0])
+    scan = SOURCE_LAYERS[cell](layer, FP32, [1.0])
     assert scan.bound == (clip.bound if residuals else 1.0)
     assert_same_tokens(scan.encode([packed(x[0])], Packing.of(LENGTHS)), expected)
-    step = TARGET_LAYERS[LstmLayer](layer, FP32, [1.0])
+    step = TARGET_LAYERS[cell](layer, FP32, [1.0])
     state = step.start(B)
     for t in range(S):
         value, state, _ = step.step([x[0][:, t]], state, NO_SOURCES)

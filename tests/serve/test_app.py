@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ import pytest
 
 from nmt.decoding import Translator
 from tests.batching.fakes import Shouting
+from tests.serve.conftest import DECODE, posted
 
 StartServer = Callable[..., httpx.Client]
 LANGUAGES = {"source": "en", "target": "de"}
@@ -27,6 +29,13 @@ def shouting() -> Shouting:
 @pytest.fixture
 def client(start_server: StartServer, shouting: Shouting) -> httpx.Client:
     return start_server(shouting)
+
+
+def test_a_model_of_grus(start_server: StartServer, tiny_gru_folder: Path) -> None:
+    translator = Translator.load(tiny_gru_folder, device="cpu", threads=1, decode=DECODE)
+    text = "A man is sleeping on the sofa."
+    answer = posted(start_server(translator), text).json()["translatedText"]
+    assert answer == translator.translate([text])[0].text != ""
 
 
 def test_a_real_model(start_server: StartServer, translator: Translator) -> None:
