@@ -25,10 +25,9 @@ from nmt.training.optimizer import learning_rate_factor
 from nmt.training.scores import Scores
 from nmt.training.tracing import Tracing
 from nmt.training.validation import (
-    Candidate,
     discard,
     publish,
-    score_candidate,
+    score_sets,
     translate_sets,
     validation_losses,
     write_candidate,
@@ -186,13 +185,15 @@ class Trainer:
         executor's own."""
         self._count_last()
         executor, progress = self._executor, self._progress
-        candidate = Candidate(self._config, self._data, self._description)
+        config, data, description = self._config, self._data, self._description
         with self._using(weights):
-            losses = validation_losses(executor, self._data)
+            losses = validation_losses(executor, data)
             gathered = executor.gather_parameters()
-            parameters = executor.from_main(lambda: write_candidate(candidate, gathered))
-        translations = translate_sets(candidate, executor)
-        scores = executor.from_main(lambda: score_candidate(candidate, losses, translations))
+            candidate = executor.from_main(
+                lambda: write_candidate(config, data, description, gathered)
+            )
+        translations = translate_sets(candidate, config, data, executor)
+        scores = executor.from_main(lambda: score_sets(data, losses, translations))
         self._report(scores)
         score = scores.quality(self._settings.best_by)
         progress.validated_step = progress.step
@@ -201,7 +202,7 @@ class Trainer:
             progress.best_scores = {name: asdict(one) for name, one in scores.sets.items()}
             progress.without_improvement = 0
             if executor.is_main:
-                publish(candidate, parameters, scores, self._progress_now())
+                publish(candidate, config, data, scores, self._progress_now())
         else:
             progress.without_improvement += 1
             if executor.is_main:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -28,16 +28,11 @@ VALIDATION_ROWS = 64  # sentence pairs in a batch for the validation loss
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model that may become the run's best."""
+    """A model folder that may become the run's best. Its name is new each time: on a network file
+    system, another machine might still see an earlier folder under the same name."""
 
-    config: TrainConfig
-    data: PreparedData
-    description: ModelDescription
-
-    @property
-    def folder(self) -> Path:
-        """Where it is until it is published or discarded."""
-        return self.config.folder / "candidate"
+    folder: Path
+    parameters: int  # their number
 
 
 def validation_batches(validation_set: ValidationSet) -> Iterator[Batch]:
@@ -47,15 +42,22 @@ def validation_batches(validation_set: ValidationSet) -> Iterator[Batch]:
         yield Batch.from_rows(rows.source, rows.target)
 
 
-def write_candidate(candidate: Candidate, weights: Mapping[str, Tensor]) -> int:
-    """Write the candidate's folder, without its card → the number of parameters."""
-    folder = candidate.config.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    candidate.data.vocabulary.save(folder / VOCABULARY)
-    write_model_folder(
-        candidate.folder, candidate.description, weights, folder / VOCABULARY, card=""
-    )
-    return sum(weight.numel() for weight in weights.values())
+def write_candidate(
+    config: TrainConfig,
+    data: PreparedData,
+    description: ModelDescription,
+    weights: Mapping[str, Tensor],
+) -> Candidate:
+    """Write a candidate, without its card, in the run's folder, and delete what an interrupted
+    validation has left there."""
+    config.folder.mkdir(parents=True, exist_ok=True)
+    for earlier in config.folder.glob("candidate-*"):
+        shutil.rmtree(earlier)
+    vocabulary = config.folder / VOCABULARY
+    data.vocabulary.save(vocabulary)
+    folder = config.folder / f"candidate-{secrets.token_hex(4)}"
+    write_model_folder(folder, description, weights, vocabulary, card="")
+    return Candidate(folder, sum(weight.numel() for weight in weights.values()))
 
 
 def validation_losses(executor: Executor, data: PreparedData) -> dict[str, float]:
@@ -66,32 +68,33 @@ def validation_losses(executor: Executor, data: PreparedData) -> dict[str, float
     }
 
 
-def translate_sets(candidate: Candidate, executor: Executor) -> dict[str, list[str]]:
+def translate_sets(
+    candidate: Candidate, config: TrainConfig, data: PreparedData, executor: Executor
+) -> dict[str, list[str]]:
     """Translate the first sentences of each validation set → the translations, by the set's name,
     on the main process. Every process reads the candidate's folder and translates its share.
 
     Raises:
         NmtError: what any process raised, on all of them.
     """
-    count = candidate.config.training.validate_sentences
-    sources = {name: found.source[:count] for name, found in candidate.data.valid.items()}
+
+    def translate(texts: Sequence[str]) -> list[str]:
+        translator = Translator.load(candidate.folder, device=config.parallel.device)
+        return [translation.text for translation in translator.translate(texts, config.decode)]
+
+    count = config.training.validate_sentences
+    sources = {name: validation_set.source[:count] for name, validation_set in data.valid.items()}
     everything = [text for texts in sources.values() for text in texts]
-    translations = iter(executor.distribute(everything, partial(_translate, candidate)))
+    translations = iter(executor.distribute(everything, translate))
     return {name: list(islice(translations, len(texts))) for name, texts in sources.items()}
 
 
-def _translate(candidate: Candidate, texts: Sequence[str]) -> list[str]:
-    config = candidate.config
-    translator = Translator.load(candidate.folder, device=config.parallel.device)
-    return [translation.text for translation in translator.translate(texts, config.decode)]
-
-
-def score_candidate(
-    candidate: Candidate, losses: Mapping[str, float], translations: Mapping[str, Sequence[str]]
+def score_sets(
+    data: PreparedData, losses: Mapping[str, float], translations: Mapping[str, Sequence[str]]
 ) -> Scores:
     """Score the translations of each validation set."""
     sets, signatures = {}, {}
-    for name, validation_set in candidate.data.valid.items():
+    for name, validation_set in data.valid.items():
         hypotheses = translations[name]
         references = validation_set.target[: len(hypotheses)]
         scores = bleu.score(hypotheses, references, bootstrap=0, seed=0, metrics=("bleu", "chrf"))
@@ -111,10 +114,15 @@ def discard(candidate: Candidate) -> None:
     shutil.rmtree(candidate.folder)
 
 
-def publish(candidate: Candidate, parameters: int, scores: Scores, progress: Progress) -> None:
-    """Write the card of the candidate, which has so many parameters, and make it the run's best
-    model."""
-    card = model_card(candidate.config, candidate.data, parameters, progress, scores)
+def publish(
+    candidate: Candidate,
+    config: TrainConfig,
+    data: PreparedData,
+    scores: Scores,
+    progress: Progress,
+) -> None:
+    """Write the candidate's card, and make it the run's best model."""
+    card = model_card(config, data, candidate.parameters, progress, scores)
     (candidate.folder / CARD).write_text(card, encoding="utf-8")
-    best = candidate.config.folder / "best"
+    best = config.folder / "best"
     replace_folder(candidate.folder, best, best.with_name("best.old"))

@@ -214,7 +214,8 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(
 @pytest.mark.parametrize(
     ("what", "before"),
     [
-        ("score_candidate", False),
+        ("write_candidate", False),
+        ("score_sets", True),
         ("publish", True),
         ("publish", False),
         ("discard", False),
