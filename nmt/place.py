@@ -20,7 +20,7 @@ from nmt.evaluation.plots import Bar, Line, gantt, lines, require_matplotlib
 from nmt.parallel.trace import COLOURS, Event, write_trace
 from nmt.parallel.world import cores
 from nmt.placement.cluster import Cluster
-from nmt.placement.compare import Compared, compare, table
+from nmt.placement.compare import PlannerResult, compare, table
 from nmt.placement.cost import Profile
 from nmt.placement.plan import Plan
 from nmt.placement.planners import plan_with
@@ -193,8 +193,8 @@ def _plan(config: PlaceConfig, problem: Problem) -> None:
     _draw(folder, problem, predicted.timeline)
     print(plan.table())
     print(
-        f"one device alone: {1e3 * problem.alone:.1f} ms; this plan is "
-        f"{problem.alone / predicted.seconds:.2f} times faster, simulated"
+        f"one device alone: {1e3 * problem.single_device_seconds:.1f} ms; this plan is "
+        f"{problem.single_device_seconds / predicted.seconds:.2f} times faster, simulated"
     )
     print(f"Written: {folder / 'plan.json'}, {folder / 'predicted.html'}")
 
@@ -270,7 +270,7 @@ def _compare(config: PlaceConfig, problem: Problem) -> None:
     print(f"Written: {folder / 'compare.md'}, {folder / 'compare.png'}")
 
 
-def _line(one: Compared, evaluations: int) -> Line:
+def _line(one: PlannerResult, evaluations: int) -> Line:
     """The attempt that is the median."""
     middle = sorted(one.attempts, key=lambda attempt: attempt.best)[len(one.attempts) // 2]
     points = [(tried, 1e3 * seconds) for tried, seconds in middle.history]
@@ -299,7 +299,7 @@ def _probe(config: PlaceConfig) -> None:
 
 def cost_table(profile: Profile) -> str:
     """What every layer costs, as Markdown."""
-    first, total = profile.measurements[0], sum(profile.whole().values())
+    first, total = profile.measurements[0], sum(profile.layer_seconds().values())
     lines_ = [
         f"{profile.graph} on {profile.device}, {profile.precision}, batch {profile.batch}",
         "",
@@ -311,7 +311,7 @@ def cost_table(profile: Profile) -> str:
     for name, layer in profile.layers.items():
         lines_.append(
             f"| {name} | {1e3 * first.forward[name]:.2f} | {1e3 * first.backward[name]:.2f} | "
-            f"{profile.whole()[name] / total:.1%} | {layer.output_bytes / 1e6:.2f} | "
+            f"{profile.layer_seconds()[name] / total:.1%} | {layer.output_bytes / 1e6:.2f} | "
             f"{layer.kept_bytes / 1e6:.2f} | {layer.parameter_bytes / 1e6:.2f} |"
         )
     if profile.message_overhead:

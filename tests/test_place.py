@@ -48,7 +48,7 @@ def test_planning_with_measured_costs(
         assert (tmp_path / "out" / name).exists()
     # The same again does not measure again: costs are the same to the last digit.
     again = find_profile(config, [(2, 1), (4, 1)])
-    assert again.whole() == {name: pytest.approx(cost) for name, cost in plan.costs.items()}
+    assert again.layer_seconds() == {name: pytest.approx(cost) for name, cost in plan.costs.items()}
 
     training = train_config(config, tmp_path / "out" / "plan.json")
     assert training.parallel.micro_batches == plan.micro_batches

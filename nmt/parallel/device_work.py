@@ -179,7 +179,7 @@ class DeviceWork:
     def _input(self, node: Node, name: str, key: ChunkKey) -> Tensor:
         """The part of another layer's output that this chunk reads."""
         m = key.micro_batch
-        if not self._tasks.whole(node.name, name):
+        if not self._tasks.reads_all_steps(node.name, name):
             if self._nodes[name].chunkable:
                 return self._values[ChunkKey(name, m, key.chunk)]
             value = self._values[ChunkKey(name, m, 0)]

@@ -37,7 +37,7 @@ def profile_in_pipeline(
     since it determines the order of tasks; the result of the main process counts. `make` builds the
     executor of a plan. The learning rate is 0, so that no weights change.
     """
-    costs, count = profile.whole(), len(devices)
+    costs, count = profile.layer_seconds(), len(devices)
     contiguous = contiguous_stages(costs, count)
     alternating = {name: place % count for place, name in enumerate(profile.layers)}
 
@@ -50,7 +50,7 @@ def profile_in_pipeline(
             chunks=chunks,
             schedule="wavefront",
             costs=costs,
-            forward_costs=profile.whole_forward(),
+            forward_costs=profile.layer_forward_seconds(),
         )
         executor = make(plan)
         for step in range(WARM_UP + STEPS):

@@ -1,1 +1,1 @@
-"""Where each layer runs: plans and the planners that make them. Numbers in, plan out; no torch."""
+"""Which device runs each layer: plans, and the planners that search for them from costs alone."""

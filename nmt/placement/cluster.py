@@ -1,4 +1,4 @@
-"""Devices and the links between them: what a plan is made for."""
+"""The cluster that a plan is made for: devices, and the links between them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ GIGABYTE = 1e9
 
 
 class Cluster:
-    """A cluster's figures by position."""
+    """Speeds, memory and transfer times of devices, which are numbered from 0."""
 
     def __init__(self, config: ClusterConfig) -> None:
         self.config = config
@@ -26,12 +26,12 @@ class Cluster:
         return len(self.names)
 
     def memory(self, device: int) -> float:
-        """Bytes that fit; infinite where there is no limit."""
+        """Memory of a device in bytes; infinite if the configuration sets no limit."""
         gigabytes = self.config.devices[device].memory
         return float("inf") if gigabytes is None else gigabytes * GIGABYTE
 
     def transfer(self, size: float, sender: int, receiver: int) -> float:
-        """Seconds that a message of `size` bytes takes."""
+        """Seconds that a message of `size` bytes takes from one device to another."""
         if sender == receiver:
             return 0.0
         link = self._links.get((sender, receiver), self.config.link)
@@ -39,7 +39,7 @@ class Cluster:
 
     @property
     def uniform(self) -> bool:
-        """Whether all devices and links are alike."""
+        """Whether all devices are identical, and so are all links."""
         devices = {(d.speed, d.memory) for d in self.config.devices}
         return len(devices) == 1 and not self._links
 
@@ -47,7 +47,8 @@ class Cluster:
 def equal_devices(
     names: Sequence[str], bandwidth: float = 1e6, latency: float = 0.0, memory: float | None = None
 ) -> Cluster:
-    """A cluster of devices that are all alike; without figures, its messages take no time."""
+    """A cluster of identical devices. `bandwidth` is in GB/s, `latency` in seconds and `memory` in
+    GB; by default, messages take practically no time and memory is unlimited."""
     return Cluster(
         ClusterConfig(
             name=f"{len(names)} equal devices",

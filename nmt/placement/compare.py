@@ -1,4 +1,4 @@
-"""Planners side by side at equal budgets: a table, and how the best plan of each came about."""
+"""Comparing planners at equal budgets, over several seeds: a table, and each search's history."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from statistics import median
 
 from nmt.config import PlacementConfig, PlannerName
 from nmt.errors import PlanError
-from nmt.placement.planners import DRAWING, plan_with
+from nmt.placement.planners import RANDOMIZED, plan_with
 from nmt.placement.problem import PlanSearch, Problem
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One planner with one seed."""
+    """One search by one planner with one seed."""
 
     seed: int
-    best: float  # seconds; infinite: nothing fits, or there is no such plan
+    best: float  # seconds of a step; infinite if no candidate fitted into memory
     evaluations: int
     elapsed: float  # seconds that the search took
-    history: list[tuple[int, float]]  # evaluations, best seconds so far
-    found: tuple[int, ...]  # device of each group
+    history: list[tuple[int, float]]  # (evaluations, best seconds so far) at each improvement
+    devices: tuple[int, ...]  # device of each group in the best plan
     granularity: tuple[int, int]  # micro-batches, chunks
 
 
 @dataclass(frozen=True)
-class Compared:
+class PlannerResult:
     """All attempts of one planner."""
 
     planner: PlannerName
     attempts: list[Attempt]
-    reason: str  # why there is none; empty otherwise
+    reason: str  # why there is no plan; empty if there is one
 
     @property
     def best(self) -> float:
-        """The median over the seeds."""
-        return median(one.best for one in self.attempts) if self.attempts else inf
+        """Seconds of a step with the best plan: the median over the seeds."""
+        return median(attempt.best for attempt in self.attempts) if self.attempts else inf
 
     @property
     def spread(self) -> float:
-        """Worst minus best, as a part of the median."""
-        values = [one.best for one in self.attempts]
+        """Worst minus best seed, as a fraction of the median."""
+        values = [attempt.best for attempt in self.attempts]
         return (max(values) - min(values)) / self.best if self.best < inf else inf
 
 
@@ -51,8 +51,9 @@ def compare(
     planners: Sequence[PlannerName],
     placement: PlacementConfig,
     seeds: Sequence[int],
-) -> list[Compared]:
-    """Run all planners at the budget of `placement`, those that draw once for each seed."""
+) -> list[PlannerResult]:
+    """Run each planner with the budget of `placement`: randomized planners once for each seed,
+    deterministic ones once."""
     return [_attempts(problem, planner, placement, seeds) for planner in planners]
 
 
@@ -61,14 +62,14 @@ def _attempts(
     planner: PlannerName,
     placement: PlacementConfig,
     seeds: Sequence[int],
-) -> Compared:
+) -> PlannerResult:
     attempts = []
-    for seed in seeds if planner in DRAWING or planner == "auto" else seeds[:1]:
+    for seed in seeds if planner in RANDOMIZED or planner == "auto" else seeds[:1]:
         search = PlanSearch(problem, placement.evaluations, placement.seconds)
         try:
             plan_with(planner, search, seed, placement.learning, placement.policy)
         except PlanError as error:
-            return Compared(planner, [], str(error))
+            return PlannerResult(planner, [], str(error))
         attempts.append(
             Attempt(
                 seed,
@@ -80,30 +81,31 @@ def _attempts(
                 problem.granularities[search.best.granularity if search.best else 0],
             )
         )
-    nothing = all(attempt.best == inf for attempt in attempts)
-    return Compared(planner, attempts, "Nothing that it tried fits." if nothing else "")
+    none_fits = all(attempt.best == inf for attempt in attempts)
+    reason = "None of the plans that it tried fits into memory." if none_fits else ""
+    return PlannerResult(planner, attempts, reason)
 
 
-def table(problem: Problem, compared: Sequence[Compared]) -> str:
-    """Markdown, the fastest first."""
+def table(problem: Problem, results: Sequence[PlannerResult]) -> str:
+    """The results as a Markdown table, the fastest planner first."""
     lines = [
-        f"{problem.profile.graph} on {problem.cluster.config.name}, {problem.objective}; one "
-        f"device alone: {1e3 * problem.alone:.1f} ms",
+        f"{problem.profile.graph} on {problem.cluster.config.name}, {problem.objective}; a single "
+        f"device: {1e3 * problem.single_device_seconds:.1f} ms",
         "",
-        "| planner | ms, median | times one device | spread | seeds | evaluations | search, s | "
-        "M × C |",
+        "| planner | ms, median | speed-up | spread | seeds | evaluations | search, s | M × C |",
         "|---|---|---|---|---|---|---|---|",
     ]
     reasons = []
-    for one in sorted(compared, key=lambda one: one.best):
-        if one.reason:
-            reasons.append(f"\n{one.planner}: no plan. {one.reason}")
+    for result in sorted(results, key=lambda result: result.best):
+        if result.reason:
+            reasons.append(f"\n{result.planner}: no plan. {result.reason}")
             continue
-        best = min(one.attempts, key=lambda attempt: attempt.best)
+        best = min(result.attempts, key=lambda attempt: attempt.best)
+        speed_up = problem.single_device_seconds / result.best
         lines.append(
-            f"| {one.planner} | {1e3 * one.best:.1f} | {problem.alone / one.best:.3f} | "
-            f"{one.spread:.1%} | {len(one.attempts)} | {best.evaluations} | "
-            f"{median(a.elapsed for a in one.attempts):.1f} | "
+            f"| {result.planner} | {1e3 * result.best:.1f} | {speed_up:.3f} | "
+            f"{result.spread:.1%} | {len(result.attempts)} | {best.evaluations} | "
+            f"{median(attempt.elapsed for attempt in result.attempts):.1f} | "
             f"{' × '.join(map(str, best.granularity))} |"
         )
     return "\n".join(lines + reasons)

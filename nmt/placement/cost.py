@@ -1,7 +1,7 @@
-"""What every layer costs: seconds, bytes, and what it waits for. Data, measured or read.
+"""Profiles: the time and memory of every layer, and the layers that it reads.
 
-Two sources: `nmt-place mode=profile` measures the layers of a graph on the present device, for each
-granularity (micro-batches and chunks), and PipeDream's format (`graph.txt`) has profiles of others.
+A profile is either measured on the present device by `nmt-place mode=profile`, for each granularity
+(number of micro-batches and chunks), or read from a file in PipeDream's format (`graph.txt`).
 """
 
 from __future__ import annotations
@@ -18,38 +18,46 @@ from nmt.config import NonNegativeFloat, PositiveInt, Settings, Text, read
 from nmt.errors import ConfigurationError, PlanError
 from nmt.placement.tasks import LayerInfo, Layers, amount_of_work
 
-# Bytes of optimizer and gradient for each byte of a parameter: itself, its gradient, and Adam's
-# two moments.
-STATE = 4
+# Bytes of memory for each byte of parameters in training: the parameters, their gradients, and
+# Adam's two moments.
+STATE_FACTOR = 4
 MILLISECONDS = 1e-3
 
 
 class LayerCost(Settings):
-    """What of a layer does not depend on the granularity. Bytes are those of a whole batch."""
+    """The costs of a layer that do not depend on the granularity. Bytes are for a whole batch."""
 
     kind: Text = Field(description="Type of the layer, such as LSTM.")
-    inputs: list[str] = Field(description="The layers that it reads.")
+    inputs: list[str] = Field(description="Names of the layers that it reads.")
     axis: Text = Field(description="Time axis of its output.")
     chunkable: bool = Field(description="Whether it can run chunk by chunk along that axis.")
-    output_bytes: NonNegativeFloat = Field(description="Of its output, which a message carries.")
-    kept_bytes: NonNegativeFloat = Field(
-        description="What it keeps for its backward pass, inputs too."
+    output_bytes: NonNegativeFloat = Field(
+        description="Size of its output, which is sent to layers on other devices."
     )
-    parameter_bytes: NonNegativeFloat = Field(description="Of its parameters.")
+    kept_bytes: NonNegativeFloat = Field(
+        description="Memory that it keeps for its backward pass, its inputs included."
+    )
+    parameter_bytes: NonNegativeFloat = Field(description="Size of its parameters.")
     draw_seconds: NonNegativeFloat = Field(
         default=0.0,
-        description="Of drawing its dropout masks for a whole batch, which its first task does.",
+        description=(
+            "Time to draw its dropout masks for a whole batch, which is part of its first task."
+        ),
     )
     update_seconds: NonNegativeFloat = Field(
-        default=0.0, description="Of the optimizer's step on its parameters."
+        default=0.0, description="Time of the optimizer's update of its parameters."
     )
     shares: list[str] = Field(
-        default=[], description="Layers with the same parameters, which are counted once a device."
+        default=[],
+        description=(
+            "Layers with which it shares its parameters; a device that has several of them stores "
+            "the parameters once."
+        ),
     )
 
 
 class TaskCosts(Settings):
-    """Measured seconds of one task of each layer, at one granularity (micro-batches and chunks)."""
+    """Measured seconds of one task of each layer at one granularity."""
 
     micro_batches: PositiveInt
     chunks: PositiveInt
@@ -57,42 +65,45 @@ class TaskCosts(Settings):
     backward: dict[str, NonNegativeFloat]
     size: dict[str, PositiveInt] = Field(
         default={},
-        description="Of the micro-batch, see nmt.placement.tasks.amount_of_work; {}: not known.",
+        description=(
+            "Size of the measured micro-batch, as `nmt.placement.tasks.amount_of_work` takes it; "
+            "empty if unknown."
+        ),
     )
 
 
 class Profile(Settings):
-    """All layers of a graph, in an order in which they can be computed."""
+    """The costs of all layers of a graph, in topological order."""
 
     graph: Text = Field(description="Name of the graph of layers.")
-    device: Text = Field(description="What it was measured on.")
+    device: Text = Field(description="Device that it was measured on.")
     precision: Text = Field(description="Number format of weights and activations.")
-    batch: Text = Field(description="Shape of the batch, for people.")
+    batch: Text = Field(description="Shape of the batch, in words.")
     layers: dict[str, LayerCost] = Field(min_length=1)
     measurements: list[TaskCosts] = Field(
-        min_length=1, description="By granularity; the first is the coarsest."
+        min_length=1, description="One for each granularity; the first is the coarsest."
     )
     message_overhead: NonNegativeFloat = Field(
         default=0.0,
-        description="Seconds that each byte sent or received takes from a device's work.",
+        description="Seconds of a device's own time that each byte sent or received costs it.",
     )
 
     @property
     def infos(self) -> Layers:
-        """What tasks depend on."""
+        """Inputs, time axis and chunkability of each layer, from which tasks are derived."""
         return {
             name: LayerInfo(tuple(layer.inputs), layer.axis, layer.chunkable)
             for name, layer in self.layers.items()
         }
 
     def seconds(self, micro_batches: int, chunks: int) -> TaskCosts:
-        """Of one task of each layer. A granularity that was not measured is derived from the
-        nearest one, as if small tasks were computed as efficiently as large ones."""
+        """Seconds of one task of each layer. A granularity that was not measured is scaled from the
+        nearest measured one, as if small tasks were computed as efficiently as large ones."""
         nearest = min(
             self.measurements,
-            key=lambda one: (
-                abs(one.micro_batches - micro_batches),
-                abs(one.chunks - chunks),
+            key=lambda costs: (
+                abs(costs.micro_batches - micro_batches),
+                abs(costs.chunks - chunks),
             ),
         )
         if (nearest.micro_batches, nearest.chunks) == (micro_batches, chunks):
@@ -110,37 +121,38 @@ class Profile(Settings):
             backward={name: nearest.backward[name] * factors[name] for name in self.layers},
         )
 
-    def whole(self) -> dict[str, float]:
-        """Seconds of each layer for a whole batch, both directions, from the first measurement."""
-        forward, backward = self.whole_forward(), self.measurements[0].backward
+    def layer_seconds(self) -> dict[str, float]:
+        """Seconds of each layer for a whole batch, forward and backward, from the first
+        measurement."""
+        forward, backward = self.layer_forward_seconds(), self.measurements[0].backward
         return {name: forward[name] + backward[name] * self._tasks(name) for name in forward}
 
-    def whole_forward(self) -> dict[str, float]:
-        """The forward part of `whole`."""
+    def layer_forward_seconds(self) -> dict[str, float]:
+        """The forward part of `layer_seconds`."""
         return {
             name: self.measurements[0].forward[name] * self._tasks(name) for name in self.layers
         }
 
     def carried_bytes(self, placement: Mapping[str, int]) -> dict[str, float]:
-        """Bytes that each layer's tasks send to and receive from other devices for a whole batch,
-        forward; backward, gradients go the other way. A device receives an output once, for the
-        first layer that reads it."""
-        found = dict.fromkeys(self.layers, 0.0)
+        """Bytes that each layer exchanges with other devices in the forward pass of a whole batch;
+        the backward pass exchanges the same in the other direction. A device receives an output
+        once, which counts for the first layer there that reads it."""
+        carried = dict.fromkeys(self.layers, 0.0)
         sent: set[tuple[str, int]] = set()
         for name, layer in self.layers.items():
-            here = placement[name]
+            receiver = placement[name]
             for source in layer.inputs:
-                if placement[source] != here and (source, here) not in sent:
-                    sent.add((source, here))
+                if placement[source] != receiver and (source, receiver) not in sent:
+                    sent.add((source, receiver))
                     size = self.layers[source].output_bytes
-                    found[source] += size
-                    found[name] += size
-        return found
+                    carried[source] += size
+                    carried[name] += size
+        return carried
 
     def message_seconds(
         self, placement: Mapping[str, int], micro_batches: int, chunks: int
     ) -> dict[str, float]:
-        """Seconds that messages add to each task of a layer, forward or backward."""
+        """Seconds that messages add to each forward or backward task of each layer."""
         sizes = self.carried_bytes(placement)
         return {
             name: self.message_overhead
@@ -150,18 +162,18 @@ class Profile(Settings):
         }
 
     def _tasks(self, layer: str) -> int:
-        """Forward tasks of a layer in a step of the first measurement's granularity."""
+        """Number of forward tasks of a layer at the first measurement's granularity."""
         first = self.measurements[0]
         return first.micro_batches * (first.chunks if self.layers[layer].chunkable else 1)
 
     def factors(
         self, micro_batches: int, chunks: int, sizes: Sequence[Mapping[str, int]]
     ) -> list[dict[str, float]]:
-        """For micro-batches of these sizes: each layer's work, relative to that on the micro-batch
-        that was measured.
+        """The work of each layer on micro-batches of the given sizes, relative to the micro-batch
+        that was measured; one dictionary for each size.
 
         Raises:
-            PlanError: the profile does not have the size of what it measured.
+            PlanError: the profile was not measured at this granularity, or lacks the size.
         """
         measured = self.seconds(micro_batches, chunks).size
         if not measured:
@@ -169,21 +181,21 @@ class Profile(Settings):
                 f"A profile must have been measured with {micro_batches} micro-batches and "
                 f"{chunks} chunks to compare micro-batches by their sizes, but this one was not."
             )
-        usual = amount_of_work(self.infos, measured)
+        reference = amount_of_work(self.infos, measured)
         works = [amount_of_work(self.infos, size) for size in sizes]
-        return [{name: one[name] / usual[name] for name in usual} for one in works]
+        return [{name: work[name] / reference[name] for name in reference} for work in works]
 
     def save(self, file: Path) -> None:
-        """Write JSON."""
+        """Write the profile as JSON."""
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(self.model_dump(mode="json"), indent=1) + "\n", "utf-8")
 
     @classmethod
     def load(cls, file: Path) -> Profile:
-        """Read JSON, or PipeDream's format where the file's name ends in `.txt`.
+        """Read a profile from JSON, or from PipeDream's format if the file's name ends in `.txt`.
 
         Raises:
-            PlanError: the file is missing, or not a profile.
+            PlanError: the file is missing or not a profile.
         """
         try:
             text = file.read_text(encoding="utf-8")
@@ -204,14 +216,14 @@ NUMBERS = re.compile(r"[\d.]+(?:e[+-]?\d+)?")
 
 
 def from_pipedream(text: str, name: str) -> Profile:
-    """A profile of PipeDream (Narayanan et al. 2019): a line for each operation, with milliseconds
-    and bytes, and indented lines for what reads what. Operations that take no time (inputs, parts
-    of tuples) stay, so that names are those of the file.
+    """Parse a profile of PipeDream (Narayanan et al. 2019): one line for each operation, with
+    milliseconds and bytes, and one indented line for each edge. Operations that take no time
+    (inputs, elements of tuples) are kept, so that plans use the file's names.
 
     Raises:
-        PlanError: a line is neither.
+        PlanError: a line is neither a node nor an edge, or the graph is not valid.
     """
-    found: dict[str, tuple[str, float, float, float, float]] = {}
+    nodes: dict[str, tuple[str, float, float, float, float]] = {}
     inputs: dict[str, list[str]] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
@@ -223,20 +235,21 @@ def from_pipedream(text: str, name: str) -> Profile:
             fields = [NUMBERS.findall(part) for part in ("=" + node[3]).split("=")[1:]]
             if len(fields) != 4 or not all(fields):
                 raise PlanError(
-                    f"`{name}`, line {number}: four figures must follow, as in "
-                    "`forward_compute_time=…, backward_compute_time=…`."
+                    f"`{name}`, line {number}, must have four figures, as in "
+                    "`forward_compute_time=…, backward_compute_time=…, activation_size=…, "
+                    "parameter_size=…`."
                 )
             forward, backward, activation, parameters = (sum(map(float, f)) for f in fields)
-            found[node[1]] = node[2].strip(), forward, backward, activation, parameters
+            nodes[node[1]] = node[2].strip(), forward, backward, activation, parameters
         else:
             raise PlanError(f"`{name}`, line {number}, must be a node or an edge of a graph.")
-    if not found:
+    if not nodes:
         raise PlanError(f"`{name}` must be a profile, but has no node.")
     for reader, sources in inputs.items():
         for node_name in (reader, *sources):
-            if node_name not in found:
-                raise PlanError(f"`{name}`: an edge names `{node_name}`, which is no node.")
-    order = _sorted(list(found), inputs, name)
+            if node_name not in nodes:
+                raise PlanError(f"`{name}`: an edge names `{node_name}`, which is not a node.")
+    order = _topological(list(nodes), inputs, name)
     return Profile(
         graph=Path(name).parent.name or name,
         device="as in the profile",
@@ -244,13 +257,13 @@ def from_pipedream(text: str, name: str) -> Profile:
         batch="as in the profile",
         layers={
             node: LayerCost(
-                kind=found[node][0].split("(")[0],
+                kind=nodes[node][0].split("(")[0],
                 inputs=inputs.get(node, []),
                 axis="whole",
                 chunkable=False,
-                output_bytes=found[node][3],
-                kept_bytes=found[node][3] + sum(found[n][3] for n in inputs.get(node, [])),
-                parameter_bytes=found[node][4],
+                output_bytes=nodes[node][3],
+                kept_bytes=nodes[node][3] + sum(nodes[n][3] for n in inputs.get(node, [])),
+                parameter_bytes=nodes[node][4],
             )
             for node in order
         },
@@ -258,21 +271,21 @@ def from_pipedream(text: str, name: str) -> Profile:
             TaskCosts(
                 micro_batches=1,
                 chunks=1,
-                forward={node: found[node][1] * MILLISECONDS for node in order},
-                backward={node: found[node][2] * MILLISECONDS for node in order},
+                forward={node: nodes[node][1] * MILLISECONDS for node in order},
+                backward={node: nodes[node][2] * MILLISECONDS for node in order},
             )
         ],
     )
 
 
-def _sorted(nodes: list[str], inputs: Mapping[str, list[str]], name: str) -> list[str]:
-    """Nodes after what they read, otherwise in the file's order."""
+def _topological(nodes: list[str], inputs: Mapping[str, list[str]], name: str) -> list[str]:
+    """The nodes in topological order, and in the file's order where that leaves a choice."""
     order: list[str] = []
-    left = list(nodes)
-    while left:
-        ready = next((n for n in left if not set(inputs.get(n, ())) & set(left)), None)
+    remaining = list(nodes)
+    while remaining:
+        ready = next((n for n in remaining if not set(inputs.get(n, ())) & set(remaining)), None)
         if ready is None:
-            raise PlanError(f"`{name}`: the edges must not go round in a circle.")
+            raise PlanError(f"`{name}`: the edges must not form a cycle.")
         order.append(ready)
-        left.remove(ready)
+        remaining.remove(ready)
     return order

@@ -1,9 +1,9 @@
-"""The best contiguous partition, exactly: one run of groups of layers for each device.
+"""The exact planner: the best contiguous plan, with one run of groups of layers for each device.
 
-Dynamic programming over (groups done, devices used), with messages and memory. What it makes least
-is the busiest device's time for a whole batch, messages included, which is what a full pipeline
-needs for each batch; of the granularities, the simulation decides. Where the budget suffices
-for all contiguous plans, they are simulated, so that the step itself is the shortest there is.
+Dynamic programming over (groups placed, devices used), with messages and memory, minimises the time
+of the busiest device for a whole batch, messages included: the time that a full pipeline needs for
+each batch. The simulation then chooses among the granularities. If the budget suffices to simulate
+every contiguous plan, all are simulated, and the result has the shortest step of all of them.
 """
 
 from __future__ import annotations
@@ -13,30 +13,30 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import comb, inf, perm
 
 from nmt.errors import PlanError
-from nmt.placement.cost import STATE
+from nmt.placement.cost import STATE_FACTOR
 from nmt.placement.partitions import best_partitions
 from nmt.placement.problem import Candidate, PlanSearch, Problem
 
-MOST_UNEQUAL = 12  # devices whose order is searched too
+MOST_UNEQUAL = 12  # largest number of unequal devices, for which all orders are searched
 
 
 def exact(search: PlanSearch) -> None:
-    """Spend the search on contiguous plans."""
+    """Evaluate the best contiguous plan of each granularity, or all plans if the budget allows."""
     problem = search.problem
     for granularity in range(len(problem.granularities)):
-        if search.left and (bounds := bottleneck(problem, granularity)):
+        if search.budget_left and (bounds := bottleneck(problem, granularity)):
             search.value(Candidate(bounds, granularity))
     if problem.objective == "bottleneck":
         return
     if number_of_contiguous(problem) <= search.evaluations - search.used:
-        for choice in all_contiguous(problem):
-            if not search.left:
+        for candidate in all_contiguous(problem):
+            if not search.budget_left:
                 return
-            search.value(choice)
+            search.value(candidate)
 
 
 def number_of_contiguous(problem: Problem) -> int:
-    """How many contiguous plans there are; orders of devices count where they are not alike."""
+    """Number of contiguous plans; the order of devices counts if the devices differ."""
     groups, devices = len(problem.groups), problem.devices
     return len(problem.granularities) * sum(
         comb(groups - 1, k - 1) * (1 if problem.cluster.uniform else perm(devices, k))
@@ -45,7 +45,7 @@ def number_of_contiguous(problem: Problem) -> int:
 
 
 def all_contiguous(problem: Problem) -> Iterator[Candidate]:
-    """Every contiguous plan."""
+    """All contiguous plans, at all granularities."""
     groups, devices = len(problem.groups), problem.devices
     for k in range(min(groups, devices), 0, -1):
         orders: Iterable[tuple[int, ...]] = itertools.permutations(range(devices), k)
@@ -58,10 +58,11 @@ def all_contiguous(problem: Problem) -> Iterator[Candidate]:
 
 
 def bottleneck(problem: Problem, granularity: int) -> tuple[int, ...] | None:
-    """The device of each group; None where nothing fits into memory.
+    """The device of each group in the contiguous plan whose busiest device has the least work; None
+    if no such plan fits into memory.
 
     Raises:
-        PlanError: too many devices that are not alike.
+        PlanError: there are more than MOST_UNEQUAL devices, and they differ.
     """
     if problem.cluster.uniform:
         return _in_order(problem, granularity)
@@ -74,7 +75,7 @@ def bottleneck(problem: Problem, granularity: int) -> tuple[int, ...] | None:
 
 
 class _Runs:
-    """What runs of groups cost. `time(i, j, device)`: groups i to before j."""
+    """Costs of runs of groups. A run (i, j) is groups i to j - 1."""
 
     def __init__(self, problem: Problem, granularity: int) -> None:
         self._problem = problem
@@ -89,7 +90,7 @@ class _Runs:
         self._ties = _ties(problem, place)
         self._kept = [0.0, *itertools.accumulate(kept)]
         self._micro_batches = problem.granularities[granularity][0]
-        # Bytes that cross the boundary before group i: of all outputs that are read behind it.
+        # Bytes that cross the boundary before group i: all earlier outputs that are read after it.
         last_read = {name: place[name] for name in profile.layers}
         for name, layer in profile.layers.items():
             for source in layer.inputs:
@@ -104,22 +105,24 @@ class _Runs:
         ]
 
     def _parameter_bytes(self, i: int, j: int) -> float:
-        """Of groups i to before j; those that share their parameters count once."""
-        twice = sum(
-            size for tie in self._ties for _, size in [one for one in tie if i <= one[0] < j][1:]
-        )
-        return self._parameters[j] - self._parameters[i] - twice
+        """Bytes of the run's parameters; shared ones are counted once."""
+        counted_again = 0.0
+        for tie in self._ties:
+            sizes = [size for group, size in tie if i <= group < j]
+            counted_again += sum(sizes[1:])
+        return self._parameters[j] - self._parameters[i] - counted_again
 
     def time(self, i: int, j: int, device: int) -> float:
-        """Seconds; infinite where it does not fit into memory. Messages to and from the run are
-        counted on a link to any neighbour, forward and backward."""
+        """Seconds that the run keeps a device or one of its links busy; infinite if it does not fit
+        into memory. Messages into and out of the run, forward and backward, take the link to the
+        next device, since the real neighbours are not known yet."""
         problem = self._problem
-        memory = STATE * self._parameter_bytes(i, j)
+        memory = STATE_FACTOR * self._parameter_bytes(i, j)
         if problem.objective == "step":
-            # 1F1B alone bounds the micro-batches on their way; others may keep all of them.
-            most = min(self._micro_batches, problem.devices)
-            part = most / self._micro_batches if problem.rule == "1f1b" else 1.0
-            memory += part * (self._kept[j] - self._kept[i])
+            # Only 1F1B limits the micro-batches in flight; the other rules may keep all of them.
+            in_flight = min(self._micro_batches, problem.devices)
+            fraction = in_flight / self._micro_batches if problem.rule == "1f1b" else 1.0
+            memory += fraction * (self._kept[j] - self._kept[i])
         if memory > problem.cluster.memory(device):
             return inf
         work = (self._sums[j] - self._sums[i]) / problem.cluster.speeds[device]
@@ -135,22 +138,24 @@ class _Runs:
 
 
 def _ties(problem: Problem, place: Mapping[str, int]) -> list[list[tuple[int, float]]]:
-    """Of layers that share their parameters: where each is, and the bytes."""
+    """(group, bytes) of the layers of each set that shares its parameters."""
     layers = problem.profile.layers
-    found: dict[str, list[tuple[int, float]]] = {}
+    ties: dict[str, list[tuple[int, float]]] = {}
     for name, layer in layers.items():
         for owner in layer.shares:
-            tie = found.setdefault(owner, [(place[owner], layers[owner].parameter_bytes)])
+            tie = ties.setdefault(owner, [(place[owner], layers[owner].parameter_bytes)])
             tie.append((place[name], layer.parameter_bytes))
-    return list(found.values())
+    return list(ties.values())
 
 
 def _in_order(problem: Problem, granularity: int) -> tuple[int, ...] | None:
     groups = len(problem.groups)
     most = min(groups, problem.devices)
-    found = best_partitions(groups, most, _Runs(problem, granularity).time)
-    # Fewer devices only where they do as well, unless all must have something.
-    best = found[-1] if problem.use_all else min(reversed(found), key=lambda one: one.largest)
+    partitions = best_partitions(groups, most, _Runs(problem, granularity).time)
+    if problem.use_all_devices:
+        best = partitions[-1]
+    else:  # of equally good ones, that with the most devices
+        best = min(reversed(partitions), key=lambda partition: partition.largest)
     if best.largest == inf:
         return None
     runs = itertools.pairwise(best.bounds)
@@ -158,25 +163,27 @@ def _in_order(problem: Problem, granularity: int) -> tuple[int, ...] | None:
 
 
 def _any_order(problem: Problem, granularity: int) -> tuple[int, ...] | None:
-    """Over sets of devices: best[set][j], when the first j groups are on the devices of the set."""
+    """Dynamic programming over sets of devices, as bit masks: best[set][j] is the least time of the
+    busiest device when the first j groups are on the devices of the set."""
     runs, groups, devices = _Runs(problem, granularity), len(problem.groups), problem.devices
     sets = 1 << devices
     best = [[inf] * (groups + 1) for _ in range(sets)]
-    came: list[list[tuple[int, int]]] = [[(0, 0)] * (groups + 1) for _ in range(sets)]
+    # (first group, device) of the last run in best[set][j]
+    last_run: list[list[tuple[int, int]]] = [[(0, 0)] * (groups + 1) for _ in range(sets)]
     best[0][0] = 0.0
     for members in range(1, sets):
         for device in range(devices):
             if not members >> device & 1:
                 continue
             before = best[members & ~(1 << device)]
-            _extend(runs, before, device, best[members], came[members])
-    ends = [sets - 1] if problem.use_all else range(sets)
+            _extend(runs, before, device, best[members], last_run[members])
+    ends = [sets - 1] if problem.use_all_devices else range(sets)
     last = min(ends, key=lambda members: best[members][groups])
     if best[last][groups] == inf:
         return None
     where, j, members = [0] * groups, groups, last
     while j:
-        i, device = came[members][j]
+        i, device = last_run[members][j]
         where[i:j] = [device] * (j - i)
         members, j = members & ~(1 << device), i
     return tuple(where)
@@ -187,11 +194,13 @@ def _extend(
     before: Sequence[float],
     device: int,
     best: list[float],
-    came: list[tuple[int, int]],
+    last_run: list[tuple[int, int]],
 ) -> None:
+    """Improve `best` and `last_run` of a set by partitions whose last run is on `device`; `before`
+    is `best` of the set without it."""
     for j in range(1, len(best)):
         for i in range(j):
             if before[i] < best[j]:
                 value = max(before[i], runs.time(i, j, device))
                 if value < best[j]:
-                    best[j], came[j] = value, (i, device)
+                    best[j], last_run[j] = value, (i, device)

@@ -1,4 +1,4 @@
-"""A plan: which layer runs on which device, and how a batch is split. Plain data, saved as JSON."""
+"""Plans: the device of each layer, and how a batch is split. Plain data, saved as JSON."""
 
 from __future__ import annotations
 
@@ -19,40 +19,50 @@ from nmt.placement.tasks import Layers, Task, TaskGraph
 
 
 class Plan(Settings):
-    """Layer → device, and the granularity of its tasks."""
+    """The device of each layer, the granularity of tasks, and the order in which they run."""
 
-    graph: str = Field(description="Name of the graph of layers that this plan is for.")
+    graph: str = Field(description="Name of the graph of layers that the plan is for.")
     devices: list[str] = Field(min_length=1, description="Devices, such as cpu or cuda:0.")
     hosts: list[str] = Field(
         default_factory=list,
-        description="The machine of each device, by any name; empty: all are on one machine.",
+        description=(
+            "Name of each device's machine, chosen freely; empty if all are on one machine."
+        ),
     )
     placement: dict[str, int] = Field(description="Layer → position in `devices`.")
     micro_batches: int = Field(
-        default=1, ge=1, description="Micro-batches that a batch is split into."
+        default=1, ge=1, description="Number of micro-batches that a batch is split into."
     )
-    chunks: int = Field(default=1, ge=1, description="Chunks that time is split into.")
+    chunks: int = Field(
+        default=1, ge=1, description="Number of chunks that a time axis is split into."
+    )
     schedule: Literal["sequential", "gpipe", "1f1b", "wavefront"] = Field(
-        default="sequential", description="Rule of the order of work, see nmt.placement.schedule."
+        default="sequential",
+        description="Rule by which tasks are ordered, see nmt.placement.schedule.",
     )
     tasks: list[list[str]] = Field(
         default_factory=list,
-        description="Each device's tasks in order; empty: by the schedule, for each batch anew.",
+        description=(
+            "Tasks of each device, in order; empty if they are scheduled anew for each batch."
+        ),
     )
     costs: dict[str, float] = Field(
-        default_factory=dict, description="Measured seconds of each layer, forward and backward."
+        default_factory=dict,
+        description="Measured seconds of each layer for a batch, forward and backward.",
     )
     forward_costs: dict[str, float] = Field(
-        default_factory=dict, description="The forward part of them."
+        default_factory=dict, description="The forward part of `costs`."
     )
     seconds: float | None = Field(default=None, description="Predicted seconds of a step.")
-    memory: list[float] = Field(default_factory=list, description="Predicted bytes of each device.")
+    memory: list[float] = Field(
+        default_factory=list, description="Predicted memory of each device, in bytes."
+    )
 
     @model_validator(mode="after")
     def _hosts_fit(self) -> Plan:
         if self.hosts and len(self.hosts) != len(self.devices):
             raise ValueError(
-                f"`hosts` must name a machine for each of {len(self.devices)} devices, or none, "
+                f"`hosts` must be empty or name a machine for each of {len(self.devices)} devices, "
                 f"but names {len(self.hosts)} instead."
             )
         return self
@@ -62,26 +72,27 @@ class Plan(Settings):
         return self.devices[self.placement[layer]]
 
     def host_of(self, device: int) -> str:
-        """The machine of a device, by its position; "" where all are on one machine."""
+        """The machine of the device at a position; empty if all are on one machine."""
         return self.hosts[device] if self.hosts else ""
 
     def require_one_host(self) -> None:
-        """Check that one machine has all devices.
+        """Check that all devices are on one machine.
 
         Raises:
-            PlanError: they are on several.
+            PlanError: they are on several machines.
         """
         if len(hosts := sorted(set(self.hosts))) > 1:
             raise PlanError(
-                f"The plan must have all its devices on one machine to be run from here, but has "
-                f"them on {', '.join(hosts)}; start a process for each device with torchrun."
+                f"The plan must have all its devices on one machine for a command to start the "
+                f"processes itself, but has them on {', '.join(hosts)}; start a process for each "
+                "device with torchrun."
             )
 
     def validate_against(self, graph: str, layers: Sequence[str]) -> None:
-        """Check that every layer of the graph has a device.
+        """Check that every layer of the graph has a device, and every device a layer.
 
         Raises:
-            PlanError: naming the layer or device that does not fit.
+            PlanError: the plan does not fit; the message names the layer or device.
         """
         if self.graph != graph:
             raise PlanError(
@@ -91,47 +102,56 @@ class Plan(Settings):
         missing = [layer for layer in layers if layer not in self.placement]
         unknown = [layer for layer in self.placement if layer not in set(layers)]
         if missing or unknown:
-            problem = f"gives `{missing[0]}` no device" if missing else f"names `{unknown[0]}`"
-            raise PlanError(f"The plan must place each layer of `{graph}` once, but {problem}.")
+            problem = (
+                f"does not place `{missing[0]}`"
+                if missing
+                else f"places `{unknown[0]}`, which is not one of them"
+            )
+            raise PlanError(
+                f"The plan must place exactly the layers of `{graph}`, but {problem}; "
+                "make a new one."
+            )
         for layer, device in self.placement.items():
             if not 0 <= device < len(self.devices):
                 raise PlanError(
-                    f"The plan must put `{layer}` on one of its {len(self.devices)} devices, "
-                    f"but puts it on number {device} instead."
+                    f"The plan must place `{layer}` on one of its {len(self.devices)} devices, "
+                    f"numbered from 0, but places it on device {device} instead."
                 )
         self._check_costs(layers)
         if idle := set(range(len(self.devices))) - set(self.placement.values()):
             raise PlanError(
-                f"The plan must give each of its {len(self.devices)} devices a layer, "
-                f"but number {min(idle)} has none."
+                f"The plan must place a layer on each of its {len(self.devices)} devices, "
+                f"but device {min(idle)} has none."
             )
 
     def _check_costs(self, layers: Sequence[str]) -> None:
-        """Costs are of one unit, seconds: those of some layers cannot stand beside guesses."""
+        """Costs must be given for all layers or for none: measured seconds and the unit costs that
+        replace missing ones cannot be compared."""
         for field in ("costs", "forward_costs"):
             costs: dict[str, float] = getattr(self, field)
             missing = [layer for layer in layers if layer not in costs]
             if costs and missing:
                 raise PlanError(
                     f"The plan's `{field}` must have seconds for every layer, or be empty, but "
-                    f"have none for `{missing[0]}`; make the plan anew with `nmt-place`."
+                    f"have none for `{missing[0]}`; make a new plan with `nmt-place`."
                 )
 
     def orders(
         self, layers: Layers, factors: Sequence[Mapping[str, float]] = ()
     ) -> list[list[Task]]:
-        """Each device's tasks of a training step, in order, for micro-batches whose work differs
-        by `factors` (see `Costs`).
+        """The tasks of each device in a training step, in order. `factors` is the relative work of
+        each micro-batch (see `Costs`); a plan with `tasks` ignores it.
 
         Raises:
-            PlanError: what is written in the plan is not a task.
+            PlanError: one of the plan's `tasks` is not a task.
         """
         if self.tasks:
             return [[Task.parse(text) for text in order] for order in self.tasks]
         return self._scheduled(TaskGraph(layers, self.micro_batches, self.chunks), factors)
 
     def forward_orders(self, layers: Layers) -> list[list[Task]]:
-        """Each device's tasks of a validation step: forward alone, time in one piece."""
+        """The tasks of each device in a validation step, in order: forward only, and with time in
+        a single chunk."""
         return self._scheduled(TaskGraph(layers, self.micro_batches, 1, training=False), ())
 
     def _scheduled(
@@ -143,16 +163,16 @@ class Plan(Settings):
         return [list(order) for order in timeline.orders]
 
     def stages(self, layers: Sequence[str]) -> list[list[str]]:
-        """The layers of each device, where each device has one contiguous run of `layers`.
+        """The layers of each device of a contiguous plan (see `is_contiguous`).
 
         Raises:
-            PlanError: the plan is not contiguous, or leaves a device without layers.
+            PlanError: the plan is not contiguous, or a device has no layers.
         """
         order = [self.placement[layer] for layer in layers]
         if not self.is_contiguous(layers):
             raise PlanError(
                 "A plan for `parallel.executor=deepspeed` must give each device one contiguous run "
-                "of layers, in the devices' order, but this one does not."
+                "of layers, in the order of the devices, but this one does not."
             )
         return [
             [layer for layer, d in zip(layers, order, strict=True) if d == device]
@@ -160,12 +180,12 @@ class Plan(Settings):
         ]
 
     def is_contiguous(self, layers: Sequence[str]) -> bool:
-        """Whether each device has one run of `layers`, in the devices' order."""
+        """Whether each device has one contiguous run of `layers`, in the order of the devices."""
         order = [self.placement[layer] for layer in layers]
         return order == sorted(order) and set(order) == set(range(len(self.devices)))
 
     def table(self) -> str:
-        """The plan for people: a line for each device."""
+        """The plan as text to read, with a line for each device."""
         lines = [f"{self.graph}: {self.micro_batches} micro-batches, {self.schedule}"]
         total = sum(self.costs.values())
         for i, device in enumerate(self.devices):
@@ -180,12 +200,12 @@ class Plan(Settings):
         return "\n".join(lines)
 
     def save(self, file: Path) -> None:
-        """Write JSON."""
+        """Write the plan as JSON."""
         file.write_text(json.dumps(self.model_dump(mode="json"), indent=2) + "\n", "utf-8")
 
     @classmethod
     def load(cls, file: Path | str) -> Plan:
-        """Read JSON.
+        """Read a plan from JSON.
 
         Raises:
             PlanError: the file is missing or not a plan.
@@ -209,19 +229,19 @@ class Plan(Settings):
 def task_costs(
     costs: Mapping[str, float], forward_costs: Mapping[str, float], graph: TaskGraph
 ) -> Costs:
-    """Seconds of tasks from those of whole layers. Without any, all layers take one unit of time.
-    Without forward ones, backward takes twice as long as forward."""
-    whole = costs or dict.fromkeys(graph.layers, 1.0)
-    forward = forward_costs or {layer: whole[layer] / 3 for layer in graph.layers}
+    """The costs of tasks from those of layers. Without `costs`, every layer takes one unit of time;
+    without `forward_costs`, the backward pass takes twice as long as the forward pass."""
+    total = costs or dict.fromkeys(graph.layers, 1.0)
+    forward = forward_costs or {layer: total[layer] / 3 for layer in graph.layers}
     chunks = {layer: graph.chunks_of(layer) for layer in graph.layers}
     return Costs(
         {layer: forward[layer] / chunks[layer] for layer in graph.layers},
-        {layer: (whole[layer] - forward[layer]) / chunks[layer] for layer in graph.layers},
+        {layer: (total[layer] - forward[layer]) / chunks[layer] for layer in graph.layers},
     )
 
 
 def single_device(graph: str, layers: Sequence[str], device: str, micro_batches: int = 1) -> Plan:
-    """All layers on one device."""
+    """A plan with all layers on one device."""
     return Plan(
         graph=graph,
         devices=[device],
@@ -233,13 +253,11 @@ def single_device(graph: str, layers: Sequence[str], device: str, micro_batches:
 def contiguous(
     graph: str, costs: Mapping[str, float], devices: Sequence[str], micro_batches: int
 ) -> Plan:
-    """One contiguous run of layers for each device, the costliest run as cheap as possible.
-
-    `costs` are seconds of each layer, in the graph's order. Exact: dynamic programming over
-    (layers done, devices used).
+    """A plan with one contiguous run of layers for each device, in which the costliest run is as
+    cheap as possible. `costs` are the seconds of each layer, in the graph's order.
 
     Raises:
-        PlanError: fewer layers than devices.
+        PlanError: there are fewer layers than devices.
     """
     return Plan(
         graph=graph,
@@ -252,10 +270,10 @@ def contiguous(
 
 
 def contiguous_stages(costs: Mapping[str, float], devices: int) -> dict[str, int]:
-    """Layer → device: one run of layers for each device, the costliest as cheap as possible.
+    """Layer → device, as in `contiguous`.
 
     Raises:
-        PlanError: fewer layers than devices.
+        PlanError: there are fewer layers than devices.
     """
     layers = list(costs)
     bounds = balanced_bounds(list(costs.values()), devices)
@@ -267,10 +285,10 @@ def contiguous_stages(costs: Mapping[str, float], devices: int) -> dict[str, int
 
 
 def balanced_bounds(costs: Sequence[float], parts: int) -> list[int]:
-    """Positions 0 = b₀ < b₁ < … < b_parts = n that make the largest part's sum least.
+    """Bounds 0 = b₀ < b₁ < … < b_parts = n of the partition of n costs whose largest sum is least.
 
     Raises:
-        PlanError: fewer costs than parts.
+        PlanError: there are fewer costs than parts.
     """
     n = len(costs)
     if parts > n:

@@ -1,4 +1,5 @@
-"""All planners by name. Each spends a search; the best choice that it tried is its plan."""
+"""All planners by name. A planner spends the budget of a `PlanSearch`, which keeps the best
+candidate that was tried."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from nmt.placement.exact import exact
 from nmt.placement.plan import contiguous_stages
 from nmt.placement.problem import PlanSearch, Problem
 
-DRAWING = ("random", "annealing", "reinforce", "policy")  # those whose result depends on the seed
+RANDOMIZED = ("random", "annealing", "reinforce", "policy")  # their results depend on the seed
 
 
 def plan_with(
@@ -24,44 +25,46 @@ def plan_with(
     learning: LearningConfig,
     policy: str | None = None,
 ) -> None:
-    """Spend a search. `policy` is the file of one that has learned before.
+    """Run a planner. `policy` is the file of a trained placement policy, for the planners `policy`
+    and `reinforce`.
 
     Raises:
-        PlanError: the planner has no placement for this graph and this cluster; or the file is no
+        PlanError: the planner has no placement for this graph on this cluster, or the file is not a
             policy.
     """
-    assert planner != "file", "there is nothing to search"
+    assert planner != "file", "a plan that is given is not searched for"
     match planner:
         case "exact":
             exact(search)
         case "expert" | "auto":
             exact(search)
-            with suppress(PlanError):  # more devices than layers of a side
+            with suppress(PlanError):  # more devices than encoder or decoder layers
                 _try(search, _folded(search.problem))
-            if planner == "auto" and search.left:
+            if planner == "auto" and search.budget_left:
                 annealing(search, seed)
         case "random":
             random_search(search, seed)
         case "annealing":
             annealing(search, seed)
         case "reinforce":
-            from nmt.placement.policy import load_policy, reinforce  # torch takes a second
+            # Imported only here because torch takes about a second to import.
+            from nmt.placement.policy import load_policy, reinforce
 
             reinforce(search, seed, learning, load_policy(Path(policy)) if policy else None)
         case "policy":
-            from nmt.placement.policy import ask, load_policy
+            from nmt.placement.policy import apply_policy, load_policy
 
-            assert policy is not None, "the configuration has checked it"
-            ask(search, seed, load_policy(Path(policy)), learning.samples)
+            assert policy is not None, "the configuration requires a file"
+            apply_policy(search, seed, load_policy(Path(policy)), learning.samples)
         case _:
             _try(search, EXPERTS[planner](search.problem))
 
 
 def _try(search: PlanSearch, placement: Mapping[str, int]) -> None:
-    """A placement with each granularity."""
+    """Evaluate a placement at each granularity."""
     for granularity in range(len(search.problem.granularities)):
-        if search.left:
-            search.value(search.problem.choice(placement, granularity))
+        if search.budget_left:
+            search.value(search.problem.candidate(placement, granularity))
 
 
 def _single(problem: Problem) -> dict[str, int]:
@@ -70,15 +73,15 @@ def _single(problem: Problem) -> dict[str, int]:
 
 
 def _equal_layers(problem: Problem) -> dict[str, int]:
-    return expert.equal_layers(problem.profile.whole(), problem.devices)
+    return expert.equal_layers(problem.profile.layer_seconds(), problem.devices)
 
 
 def _split(problem: Problem) -> dict[str, int]:
-    return expert.split(problem.profile.infos, problem.profile.whole(), problem.devices)
+    return expert.split(problem.profile.infos, problem.profile.layer_seconds(), problem.devices)
 
 
 def _folded(problem: Problem) -> dict[str, int]:
-    return expert.folded(problem.profile.infos, problem.profile.whole(), problem.devices)
+    return expert.folded(problem.profile.infos, problem.profile.layer_seconds(), problem.devices)
 
 
 def _parameters(problem: Problem) -> dict[str, int]:
@@ -86,7 +89,7 @@ def _parameters(problem: Problem) -> dict[str, int]:
     return contiguous_stages(sizes, problem.devices)
 
 
-# Layer → device, whatever the granularity.
+# Planners that compute one placement, layer → device, for all granularities.
 EXPERTS: Mapping[str, Callable[[Problem], dict[str, int]]] = {
     "single": _single,
     "equal_layers": _equal_layers,

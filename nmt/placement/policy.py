@@ -1,11 +1,11 @@
-"""A policy that places layers, learned by REINFORCE (Mirhoseini et al. 2017).
+"""A placement policy, trained with REINFORCE (Mirhoseini et al. 2017).
 
-An encoder reads the graph: each group of layers with its type, costs and sizes, and its neighbours
-over some rounds of message passing. A decoder then goes through the groups in order, looks at all
-of them by attention, and gives each a device. A device is not a number to the policy but a list of
-figures (how busy it would be, how full, how much of the group's input it has already), and so is a
-granularity (micro-batches and chunks): one policy serves any number of devices, layers and
-granularities.
+An encoder reads the graph: the type, costs and sizes of each group of layers, and those of its
+neighbours over several rounds of message passing. A decoder then visits the groups in order,
+attends to all of them, and chooses a device for each. The policy knows a device not by its number
+but by features (how busy and how full it would be, how much of the group's input it has already),
+and a granularity by its numbers of micro-batches and chunks, so that one policy serves any number
+of devices, layers and granularities.
 
 G groups, D devices, C granularities, B samples, H units, F features.
 """
@@ -27,30 +27,30 @@ from nmt.errors import PlanError
 from nmt.placement.problem import Candidate, PlanSearch, Problem
 from nmt.reinforce import Reinforce
 
-KINDS = 8  # buckets for the types of layers
-ROUNDS = 3  # of message passing
+KINDS = 8  # hash buckets for the types of layers
+ROUNDS = 3  # rounds of message passing
 DEVICE_FEATURES, GRANULARITY_FEATURES = 9, 2
 
 
 @dataclass(frozen=True)
 class Features:
-    """A problem in figures that do not depend on units or sizes."""
+    """A problem as features that do not depend on units or on its size."""
 
     groups: Tensor  # (G, F)
-    sources: Tensor  # (G, G) row g: parts of g's input bytes that come from each group
-    readers: Tensor  # (G, G) row g: parts of g's output that go to each group
-    loads: Tensor  # (G,) parts of the whole time
-    memory: Tensor  # (G, D) parts of each device's memory that a group's state would take
-    speeds: Tensor  # (D,) parts of the sum of all
+    sources: Tensor  # (G, G) row g: fractions of g's input bytes that come from each group
+    readers: Tensor  # (G, G) row g: fractions of g's output bytes that go to each group
+    loads: Tensor  # (G,) fractions of the total time
+    memory: Tensor  # (G, D) fraction of each device's memory that a group's state would take
+    speeds: Tensor  # (D,) fractions of the sum of all speeds
     granularities: Tensor  # (C, GRANULARITY_FEATURES)
 
     @classmethod
     def of(cls, problem: Problem) -> Features:
-        """Read a problem."""
+        """The features of a problem."""
         profile, groups, cluster = problem.profile, problem.groups, problem.cluster
         place = {name: i for i, group in enumerate(groups) for name in group}
         G = len(groups)
-        flow = torch.zeros(G, G)  # bytes from column to row
+        flow = torch.zeros(G, G)  # bytes from the column's group to the row's
         for name, layer in profile.layers.items():
             for source in layer.inputs:
                 if place[source] != place[name]:
@@ -73,13 +73,17 @@ class Features:
             for name in group:
                 kinds[i, crc32(profile.layers[name].kind.encode()) % KINDS] = 1
         position = torch.arange(G)[:, None] / G
-        columns = [loads[:, None] * G, _parts(state)[:, None] * G, _parts(output)[:, None] * G]
+        columns = [
+            loads[:, None] * G,
+            _fractions(state)[:, None] * G,
+            _fractions(output)[:, None] * G,
+        ]
         fan = torch.stack([(flow > 0).sum(1), (flow > 0).sum(0)], 1) / 4
         limits = torch.tensor([cluster.memory(d) for d in range(len(cluster))])
         return cls(
             groups=torch.cat([*columns, position, fan, kinds], 1),
-            sources=_rows(flow),
-            readers=_rows(flow.t()),
+            sources=_row_fractions(flow),
+            readers=_row_fractions(flow.t()),
             loads=loads,
             memory=state[:, None] / limits,
             speeds=torch.tensor(cluster.speeds) / sum(cluster.speeds),
@@ -90,30 +94,31 @@ class Features:
         )
 
 
-def _parts(values: Tensor) -> Tensor:
+def _fractions(values: Tensor) -> Tensor:
     return values / values.sum().clamp(min=1.0)
 
 
-def _rows(matrix: Tensor) -> Tensor:
+def _row_fractions(matrix: Tensor) -> Tensor:
     return matrix / matrix.sum(1, keepdim=True).clamp(min=1.0)
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Choices of a policy, with what REINFORCE needs of them."""
+    """Candidates drawn from a policy, with the terms of REINFORCE's loss."""
 
-    choices: list[Candidate]
+    candidates: list[Candidate]
     log_probabilities: Tensor  # (B,)
     entropies: Tensor  # (B,)
 
 
 class PlacementPolicy(nn.Module):
-    """From a problem to choices."""
+    """Maps the features of a problem to a distribution over candidates."""
 
     def __init__(self, hidden: int = 48, generator: torch.Generator | None = None) -> None:
-        """`generator` draws the initial values; None: there are none, they will be loaded."""
+        """`generator` draws the initial values; without one, parameters are uninitialised until
+        they are loaded."""
         super().__init__()
-        with torch.device("meta"):  # no values that the global generator would draw
+        with torch.device("meta"):  # so that the global generator is not used
             self._build(hidden)
         self.to_empty(device="cpu")
         if generator is not None:
@@ -135,7 +140,7 @@ class PlacementPolicy(nn.Module):
 
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator) -> None:
-        """PyTorch's own ranges: ±1/√inputs, for an LSTM ±1/√units."""
+        """Draw from PyTorch's default ranges: ±1/√inputs, for an LSTM ±1/√units."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 bound = module.in_features**-0.5
@@ -147,17 +152,18 @@ class PlacementPolicy(nn.Module):
                 parameter.uniform_(-bound, bound, generator=generator)
 
     def encode(self, features: Features) -> Tensor:
-        """The groups of a problem as the policy sees them: (G, H)."""
+        """The encoded groups of a problem, (G, H)."""
         h = torch.tanh(self.enter(features.groups))
         for layer in self.rounds:
-            around = [h, features.sources @ h, features.readers @ h]
-            h = h + torch.tanh(layer(torch.cat(around, 1)))
+            messages = [h, features.sources @ h, features.readers @ h]
+            h = h + torch.tanh(layer(torch.cat(messages, 1)))
         return h
 
     def sample(
         self, features: Features, count: int, generator: torch.Generator | None = None
     ) -> Samples:
-        """`count` candidates, drawn with `generator`; without one, the likeliest step by step."""
+        """Draw `count` candidates with `generator`; without one, take the most probable device at
+        each step."""
         encoded = self.encode(features)
         G, D, B = len(encoded), len(features.speeds), count
         scores = self.granularity(
@@ -178,37 +184,41 @@ class PlacementPolicy(nn.Module):
         chosen = torch.zeros(B, DEVICE_FEATURES)
         context = encoded.new_zeros(B, encoded.shape[1])
         for g in range(G):
-            own = encoded[g].expand(B, -1)
-            h, c = self.cell(torch.cat([own, context, chosen], 1), (h, c))
+            group = encoded[g].expand(B, -1)
+            h, c = self.cell(torch.cat([group, context, chosen], 1), (h, c))
             attention = (self.query(h) @ encoded.t() / encoded.shape[1] ** 0.5).softmax(1)
             context = attention @ encoded
-            figures = _device_features(features, g, where, busy, full)  # (B, D, ·)
-            both = torch.cat([h, context], 1)[:, None].expand(B, D, -1)
-            scores = self.device(torch.cat([both, figures], 2))[..., 0]
+            devices = _device_features(features, g, where, busy, full)  # (B, D, ·)
+            query = torch.cat([h, context], 1)[:, None].expand(B, D, -1)
+            scores = self.device(torch.cat([query, devices], 2))[..., 0]
             picked, log_picked, entropy_picked = _draw(scores, generator)
             log_p, entropy = log_p + log_picked, entropy + entropy_picked
             where[:, g] = picked
             rows = torch.arange(B)
-            chosen = figures[rows, picked]
+            chosen = devices[rows, picked]
             busy = busy.index_put((rows, picked), features.loads[g], accumulate=True)
             full = full.index_put((rows, picked), features.memory[g, picked], accumulate=True)
-        choices = [
-            Candidate(tuple(devices), granularity)
-            for devices, granularity in zip(where.tolist(), granularities.tolist(), strict=True)
+        candidates = [
+            Candidate(tuple(device_of_group), granularity)
+            for device_of_group, granularity in zip(
+                where.tolist(), granularities.tolist(), strict=True
+            )
         ]
-        return Samples(choices, log_p, entropy / (G + 1))
+        return Samples(candidates, log_p, entropy / (G + 1))
 
 
 def _device_features(
     features: Features, g: int, where: Tensor, busy: Tensor, full: Tensor
 ) -> Tensor:
-    """What the policy knows of each device when it places group g: (B, D, DEVICE_FEATURES)."""
+    """Features of each device when group g is placed, (B, D, DEVICE_FEATURES). `where` (B, G) has
+    the devices of the groups before g, `busy` and `full` (B, D) the load and the fraction of memory
+    that they take."""
     B, D = busy.shape
     speeds, loads = features.speeds, features.loads
     done = F.one_hot(where[:, :g], D).float()  # (B, g, D)
     incoming = features.sources[g, :g] @ done if g else torch.zeros(B, D)
     last = done[:, -1] if g else torch.zeros(B, D)
-    then = (busy + loads[g]) / speeds  # 1: as busy as if all were shared out evenly
+    then = (busy + loads[g]) / speeds  # 1: its share of the total in a perfectly balanced plan
     index = torch.arange(D).expand(B, D) / max(D - 1, 1)
     return torch.stack(
         [
@@ -227,7 +237,7 @@ def _device_features(
 
 
 def _draw(scores: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores (B, N) → the choice, its log probability, and the entropy, each (B,)."""
+    """Scores (B, N) → the index drawn, its log probability, and the entropy, each (B,)."""
     log_p = scores.log_softmax(1)
     p = log_p.exp()
     if generator is None:
@@ -237,45 +247,46 @@ def _draw(scores: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Te
     return chosen, log_p.gather(1, chosen[:, None])[:, 0], -(p * log_p).sum(1)
 
 
-def rewards_of(search: PlanSearch, choices: list[Candidate]) -> Tensor:
-    """-√(step time), as a part of the time on one device; for what does not fit into memory, -√ of
-    a time that is worse than that on one device, and the worse the less it fits."""
-    alone = search.problem.alone
-    found = []
-    for choice in choices:
-        value = search.value(choice)
-        seconds = value.seconds + (0 if value.feasible else alone * (1 + value.overflow))
-        found.append(-((seconds / alone) ** 0.5))
-    return torch.tensor(found)
+def rewards_of(search: PlanSearch, candidates: list[Candidate]) -> Tensor:
+    """Rewards (B,): -√(seconds of a step / seconds on a single device). The time of a candidate
+    that does not fit into memory is increased by more than that on a single device, in proportion
+    to the memory that is missing."""
+    single = search.problem.single_device_seconds
+    rewards = []
+    for candidate in candidates:
+        value = search.value(candidate)
+        seconds = value.seconds + (0 if value.feasible else single * (1 + value.overflow))
+        rewards.append(-((seconds / single) ** 0.5))
+    return torch.tensor(rewards)
 
 
 def reinforce(
     search: PlanSearch, seed: int, learning: LearningConfig, policy: PlacementPolicy | None = None
 ) -> PlacementPolicy:
-    """Spend the search on a policy's choices, learning from each handful → the policy. One that is
-    given continues to learn from where it is."""
+    """Spend the budget on candidates drawn from a policy, and train it on each batch of them.
+    Returns the policy: the given one, trained further, or a new one."""
     generator = torch.Generator().manual_seed(seed)
     policy = policy or PlacementPolicy(learning.hidden, generator)
     learner = Reinforce(policy.parameters(), learning.learning_rate)
     features = Features.of(search.problem)
-    while search.left:
+    while search.budget_left:
         count = min(learning.samples, search.evaluations - search.used)
         samples = policy.sample(features, count, generator)
-        rewards = rewards_of(search, samples.choices)
-        weight = learning.entropy * (1 - search.part)
+        rewards = rewards_of(search, samples.candidates)
+        weight = learning.entropy * (1 - search.fraction_used)
         learner.update(0, samples.log_probabilities, samples.entropies, rewards, weight)
         with torch.no_grad():
-            (likeliest,) = policy.sample(features, 1).choices
-        if search.left:
-            search.value(likeliest)
+            (most_probable,) = policy.sample(features, 1).candidates
+        if search.budget_left:
+            search.value(most_probable)
     return policy
 
 
 def pretrain(
     problems: list[Problem], updates: int, seed: int, learning: LearningConfig
 ) -> PlacementPolicy:
-    """Learn from many problems in turns, each with a baseline of its own → a policy for problems
-    that it has never seen."""
+    """Train a policy on many problems in turn, with a reward baseline for each, so that it can be
+    applied to problems that it has never seen."""
     generator = torch.Generator().manual_seed(seed)
     policy = PlacementPolicy(learning.hidden, generator)
     learner = Reinforce(policy.parameters(), learning.learning_rate)
@@ -284,39 +295,39 @@ def pretrain(
     for update in range(updates):
         task = update % len(problems)
         samples = policy.sample(features[task], learning.samples, generator)
-        rewards = rewards_of(searches[task], samples.choices)
+        rewards = rewards_of(searches[task], samples.candidates)
         weight = learning.entropy * (1 - update / updates)
         learner.update(task, samples.log_probabilities, samples.entropies, rewards, weight)
     return policy
 
 
-def ask(search: PlanSearch, seed: int, policy: PlacementPolicy, samples: int) -> None:
-    """Spend the search on what a policy says without learning more: first its likeliest choice,
-    then what it draws."""
+def apply_policy(search: PlanSearch, seed: int, policy: PlacementPolicy, samples: int) -> None:
+    """Spend the budget on a policy's candidates without training it: first the most probable one,
+    then random draws, `samples` at a time."""
     generator = torch.Generator().manual_seed(seed)
     features = Features.of(search.problem)
     with torch.no_grad():
-        rewards_of(search, policy.sample(features, 1).choices)
-        while search.left:
+        rewards_of(search, policy.sample(features, 1).candidates)
+        while search.budget_left:
             count = min(samples, search.evaluations - search.used)
-            rewards_of(search, policy.sample(features, count, generator).choices)
+            rewards_of(search, policy.sample(features, count, generator).candidates)
 
 
 def save_policy(policy: PlacementPolicy, file: Path) -> None:
-    """Write a policy's parameters, as safetensors."""
+    """Write a policy's parameters as safetensors."""
     save_file(policy.state_dict(), file, {"hidden": str(policy.hidden)})
 
 
 def load_policy(file: Path) -> PlacementPolicy:
-    """Read a policy.
+    """Read a policy that `save_policy` has written.
 
     Raises:
-        PlanError: the file is missing, or not a policy.
+        PlanError: the file is missing or not a policy.
     """
     try:
         with safe_open(file, "pt") as opened:
             policy = PlacementPolicy(int(opened.metadata()["hidden"]))
-            names = opened.keys()  # it is no dictionary
+            names = opened.keys()  # safe_open's objects cannot be iterated over directly
             policy.load_state_dict({name: opened.get_tensor(name) for name in names})
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise PlanError(

@@ -1,7 +1,7 @@
-"""What planners search: a device for each group of layers, and how a batch is split.
+"""The search space of planners: a device for each group of layers, and a granularity.
 
-Every planner spends evaluations of one `PlanSearch`, which keeps the best choice and how it was
-found, so that planners can be compared at equal budgets.
+Every planner evaluates candidates through a `PlanSearch`, which enforces the budget and keeps the
+best candidate and the history, so that planners can be compared at equal budgets.
 """
 
 from __future__ import annotations
@@ -12,40 +12,43 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from nmt.errors import PlanError
-from nmt.placement.cost import STATE, Profile
+from nmt.placement.cost import STATE_FACTOR, Profile
 from nmt.placement.plan import Plan
 from nmt.placement.schedule import Rule
 from nmt.placement.simulate import Simulation, Simulator
 
 Objective = Literal["step", "bottleneck"]
 Granularity = tuple[int, int]  # micro-batches, chunks
-SMALL = 0.002  # of the whole time: a layer that costs less goes where its input is
+SMALL = 0.002  # fraction of the total time below which a layer joins the group of its input
 
 
 class Candidate(NamedTuple):
-    """One candidate."""
+    """A point of the search space."""
 
-    devices: tuple[int, ...]  # of each group
-    granularity: int  # position among the problem's
+    devices: tuple[int, ...]  # device of each group
+    granularity: int  # index into `Problem.granularities`
 
 
 class Evaluation(NamedTuple):
-    """What a candidate is worth."""
+    """The value of a candidate."""
 
     seconds: float
-    overflow: float  # bytes that do not fit, as a part of the memory there is; 0: it is feasible
+    # Bytes beyond a device's memory, as a fraction of it, summed over devices, plus 1 for each
+    # device without layers under `use_all_devices`; 0 if the candidate is feasible.
+    overflow: float
 
     @property
     def feasible(self) -> bool:
-        """Whether it fits into memory."""
+        """Whether the candidate fits into memory, and uses all devices if it has to."""
         return self.overflow == 0
 
 
 class Problem:
-    """One graph on one cluster.
+    """Placing one graph on one cluster.
 
-    With the objective `bottleneck`, a candidate is worth the time of its busiest device for one
-    whole batch, as if messages took none: what a full pipeline needs for each batch.
+    The objective `step` minimises the seconds of a training step. `bottleneck` minimises the work
+    of the busiest device for a whole batch, ignoring messages: the time that a full pipeline needs
+    for each batch.
     """
 
     def __init__(
@@ -56,74 +59,79 @@ class Problem:
         objective: Objective = "step",
         measure: Callable[[Plan], float] | None = None,
         groups: Sequence[Sequence[str]] | None = None,
-        use_all: bool = False,
+        use_all_devices: bool = False,
     ) -> None:
-        """`measure` runs a plan on the present devices → seconds; None: plans are simulated.
-        `groups` of layers are placed together; None: see `groups_of`. With `use_all`, a plan that
-        leaves a device without layers counts as one that does not fit."""
-        self.use_all = use_all
-        assert granularities, "a batch is split in some way"
+        """`measure` runs a plan on the present devices and returns the seconds of a step; without
+        it, plans are simulated. The layers of each of `groups` are placed together; without them,
+        `groups_of` makes the groups. With `use_all_devices`, a candidate that leaves a device
+        without layers is infeasible."""
+        self.use_all_devices = use_all_devices
+        assert granularities, "at least one granularity is required"
         self.simulator, self.rule = simulator, rule
         self.granularities = list(granularities)
         self.objective, self._measure = objective, measure
         self.profile, self.cluster = simulator.profile, simulator.cluster
         self.groups = groups_of(self.profile) if groups is None else groups
-        self._whole = self.profile.whole()
-        self.loads = [sum(self._whole[name] for name in group) for group in self.groups]
+        self._layer_seconds = self.profile.layer_seconds()
+        self.loads = [sum(self._layer_seconds[name] for name in group) for group in self.groups]
 
     @property
     def devices(self) -> int:
-        """How many there are."""
+        """Number of devices."""
         return len(self.cluster)
 
     @property
-    def alone(self) -> float:
-        """Seconds on the fastest device alone: the measure of what a plan gains."""
-        return self.simulator.alone
+    def single_device_seconds(self) -> float:
+        """Seconds of a step on the fastest device alone, relative to which speed-ups are given."""
+        return self.simulator.single_device_seconds
 
-    def placement(self, choice: Candidate) -> dict[str, int]:
-        """Layer → device, in the graph's order."""
+    def placement(self, candidate: Candidate) -> dict[str, int]:
+        """Layer → device of a candidate, in the graph's order."""
         where = {
             name: device
-            for group, device in zip(self.groups, choice.devices, strict=True)
+            for group, device in zip(self.groups, candidate.devices, strict=True)
             for name in group
         }
         return {name: where[name] for name in self.profile.layers}
 
-    def choice(self, placement: Mapping[str, int], granularity: int = 0) -> Candidate:
-        """The inverse of `placement`: each group goes where its costliest layer is."""
-        most = [max(group, key=lambda name: self._whole[name]) for group in self.groups]
-        return Candidate(tuple(placement[name] for name in most), granularity)
+    def candidate(self, placement: Mapping[str, int], granularity: int = 0) -> Candidate:
+        """The candidate closest to a placement: each group goes where its costliest layer is."""
+        costliest = [
+            max(group, key=lambda name: self._layer_seconds[name]) for group in self.groups
+        ]
+        return Candidate(tuple(placement[name] for name in costliest), granularity)
 
-    def simulate(self, choice: Candidate) -> Simulation:
-        """A whole step."""
+    def simulate(self, candidate: Candidate) -> Simulation:
+        """Simulate a step of a candidate."""
         return self.simulator.run(
-            self.placement(choice), *self.granularities[choice.granularity], self.rule
+            self.placement(candidate), *self.granularities[candidate.granularity], self.rule
         )
 
-    def value(self, choice: Candidate) -> Evaluation:
-        """Of one candidate."""
-        idle = self.devices - len(set(choice.devices)) if self.use_all else 0
+    def value(self, candidate: Candidate) -> Evaluation:
+        """Evaluate a candidate."""
+        idle = self.devices - len(set(candidate.devices)) if self.use_all_devices else 0
         if self.objective == "bottleneck":
             return Evaluation(
-                max(self.busy(choice)), idle + self._overflow(self._parameters(choice))
+                max(self.busy(candidate)), idle + self._overflow(self._parameters(candidate))
             )
-        found = self.simulate(choice)
-        overflow = idle + self._overflow(found.memory)
+        simulation = self.simulate(candidate)
+        overflow = idle + self._overflow(simulation.memory)
         if self._measure is not None and not overflow:
-            return Evaluation(self._measure(self.plan(choice)), 0.0)
-        return Evaluation(found.seconds, overflow)
+            return Evaluation(self._measure(self.plan(candidate)), 0.0)
+        return Evaluation(simulation.seconds, overflow)
 
-    def busy(self, choice: Candidate) -> list[float]:
+    def busy(self, candidate: Candidate) -> list[float]:
         """Seconds of work of each device for a whole batch."""
         busy = [0.0] * self.devices
-        for device, load in zip(choice.devices, self.loads, strict=True):
+        for device, load in zip(candidate.devices, self.loads, strict=True):
             busy[device] += load / self.cluster.speeds[device]
         return busy
 
-    def _parameters(self, choice: Candidate) -> list[float]:
-        placement = self.placement(choice)
-        return [STATE * self.simulator.parameter_bytes(d, placement) for d in range(self.devices)]
+    def _parameters(self, candidate: Candidate) -> list[float]:
+        placement = self.placement(candidate)
+        return [
+            STATE_FACTOR * self.simulator.parameter_bytes(d, placement) for d in range(self.devices)
+        ]
 
     def _overflow(self, used: Sequence[float]) -> float:
         return sum(
@@ -131,12 +139,12 @@ class Problem:
             for device, bytes_used in enumerate(used)
         )
 
-    def plan(self, choice: Candidate) -> Plan:
-        """As executors follow it: devices without layers are left out."""
-        found = self.simulate(choice)
-        placement = self.placement(choice)
+    def plan(self, candidate: Candidate) -> Plan:
+        """The plan of a candidate, without the devices that have no layers."""
+        simulation = self.simulate(candidate)
+        placement = self.placement(candidate)
         used = sorted(set(placement.values()))
-        micro_batches, chunks = self.granularities[choice.granularity]
+        micro_batches, chunks = self.granularities[candidate.granularity]
         return Plan(
             graph=self.profile.graph,
             devices=[self.cluster.names[device] for device in used],
@@ -147,19 +155,20 @@ class Problem:
             micro_batches=micro_batches,
             chunks=chunks,
             schedule=self.rule,
-            tasks=[[str(task) for task in found.timeline.orders[device]] for device in used],
-            costs=self._whole,
-            forward_costs=self.profile.whole_forward(),
-            seconds=found.seconds,
-            memory=[found.memory[device] for device in used],
+            tasks=[[str(task) for task in simulation.timeline.orders[device]] for device in used],
+            costs=self._layer_seconds,
+            forward_costs=self.profile.layer_forward_seconds(),
+            seconds=simulation.seconds,
+            memory=[simulation.memory[device] for device in used],
         )
 
 
 def groups_of(profile: Profile) -> list[list[str]]:
-    """Layers that are placed together, in the graph's order: a layer that takes next to no time
-    goes with the first layer that it reads, or else with the first that reads it."""
-    whole = profile.whole()
-    least = SMALL * sum(whole.values())
+    """Groups of layers that are placed together, each in the graph's order. A layer that takes next
+    to no time joins the group of the first layer that it reads or, without one, of the first layer
+    that reads it."""
+    seconds = profile.layer_seconds()
+    least = SMALL * sum(seconds.values())
     readers: dict[str, list[str]] = {name: [] for name in profile.layers}
     for name, layer in profile.layers.items():
         for source in layer.inputs:
@@ -168,7 +177,7 @@ def groups_of(profile: Profile) -> list[list[str]]:
     groups: list[list[str]] = []
     postponed = []
     for name, layer in profile.layers.items():
-        if whole[name] >= least:
+        if seconds[name] >= least:
             group_of[name] = len(groups)
             groups.append([name])
         elif host := next((source for source in layer.inputs if source in group_of), None):
@@ -186,26 +195,27 @@ def groups_of(profile: Profile) -> list[list[str]]:
 
 @dataclass
 class PlanSearch:
-    """Evaluations of one planner: counted, limited, and the best kept."""
+    """The budget of one planner, and the best candidate that it has evaluated."""
 
     problem: Problem
-    evaluations: int  # at most
-    seconds: float = float("inf")  # at most
+    evaluations: int  # largest number of evaluations
+    seconds: float = float("inf")  # longest time of the search
     best: Candidate | None = None
     best_seconds: float = float("inf")
-    history: list[tuple[int, float]] = field(default_factory=list)  # evaluations, best so far
-    used: int = 0
+    # (evaluations, best seconds so far) at each improvement
+    history: list[tuple[int, float]] = field(default_factory=list)
+    used: int = 0  # evaluations
     _values: dict[Candidate, Evaluation] = field(default_factory=dict)
     _started: float = field(default_factory=time.monotonic)
 
     @property
-    def left(self) -> bool:
-        """Whether there may be another evaluation."""
+    def budget_left(self) -> bool:
+        """Whether the budget allows another evaluation."""
         return self.used < self.evaluations and self.elapsed < self.seconds
 
     @property
-    def part(self) -> float:
-        """How much of the budget is used, 0 to 1."""
+    def fraction_used(self) -> float:
+        """Fraction of the budget that has been used, 0 to 1."""
         return min(1.0, max(self.used / self.evaluations, self.elapsed / self.seconds))
 
     @property
@@ -213,29 +223,31 @@ class PlanSearch:
         """Seconds since the search began."""
         return time.monotonic() - self._started
 
-    def value(self, choice: Candidate) -> Evaluation:
-        """Evaluate a candidate; one that was seen before counts again, but is not computed."""
+    def value(self, candidate: Candidate) -> Evaluation:
+        """Evaluate a candidate. One that was evaluated before uses the budget again, but its value
+        is remembered."""
         self.used += 1
-        found = self._values.get(choice)
-        if found is None:
-            found = self._values[choice] = self.problem.value(choice)
-        if found.feasible and found.seconds < self.best_seconds:
-            self.best, self.best_seconds = choice, found.seconds
-            self.history.append((self.used, found.seconds))
-        return found
+        evaluation = self._values.get(candidate)
+        if evaluation is None:
+            evaluation = self._values[candidate] = self.problem.value(candidate)
+        if evaluation.feasible and evaluation.seconds < self.best_seconds:
+            self.best, self.best_seconds = candidate, evaluation.seconds
+            self.history.append((self.used, evaluation.seconds))
+        return evaluation
 
     def result(self) -> Candidate:
-        """The best choice.
+        """The best candidate.
 
         Raises:
-            PlanError: none of those tried fits into memory.
+            PlanError: no candidate that was evaluated is feasible.
         """
         if self.best is None:
-            wanted = "fit into the memory"
-            if self.problem.use_all:
-                wanted = "have a layer for each, and fit into the memory,"
+            devices = self.problem.devices
+            needs = f"fit into the memory of {devices} devices"
+            if self.problem.use_all_devices:
+                needs = f"place layers on each of {devices} devices and fit into their memory"
             raise PlanError(
-                f"A plan must {wanted} of {self.problem.devices} devices, but none of "
+                f"A plan must {needs}, but none of the "
                 f"{self.used} that were tried does; use another number of devices "
                 "(`parallel.stages`), another planner, or more micro-batches."
             )

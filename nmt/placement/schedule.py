@@ -1,6 +1,6 @@
-"""Orders of work: who does which task when. A simulation decides at every moment what each idle
-device does next, by one of three rules, so that an order can never deadlock; the same simulation
-predicts how long a step takes.
+"""Schedules: which device runs which task when. A simulation lets each idle device choose its next
+task by one of three rules, so that the resulting order can never deadlock, and predicts how long a
+step takes.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ Rule = Literal["gpipe", "1f1b", "wavefront"]
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds of one task, and of sending one layer's output, or its gradient, for one chunk."""
+    """Seconds of tasks and messages, by layer."""
 
-    forward: Mapping[str, float]
-    backward: Mapping[str, float]
-    message: Mapping[str, float] = field(default_factory=dict)
-    # Of each micro-batch, by layer: how much more work it is than usual. Empty: all are alike.
+    forward: Mapping[str, float]  # one forward task
+    backward: Mapping[str, float]  # one backward task
+    message: Mapping[str, float] = field(default_factory=dict)  # one chunk's output or gradient
+    # Relative work of each micro-batch, by layer; empty if all micro-batches have the same size.
     factors: Sequence[Mapping[str, float]] = ()
-    first: Mapping[str, float] = field(default_factory=dict)  # more, of a layer's first task
+    first: Mapping[str, float] = field(default_factory=dict)  # extra time of a layer's first task
 
-    def of(self, task: Task, device: int = 0) -> float:  # noqa: ARG002 - all devices are alike here
+    def of(self, task: Task, device: int = 0) -> float:  # noqa: ARG002 - devices are identical here
         """Seconds of `task`."""
         seconds = (self.backward if task.backward else self.forward)[task.layer]
         if self.factors:
@@ -41,20 +41,20 @@ class Costs:
 
 @dataclass(frozen=True)
 class Timeline:
-    """When each device does what."""
+    """A simulated step: when each device runs each task."""
 
-    orders: tuple[tuple[Task, ...], ...]  # of each device
-    start: Mapping[Task, float]
+    orders: tuple[tuple[Task, ...], ...]  # tasks of each device
+    start: Mapping[Task, float]  # seconds since the step began
     end: Mapping[Task, float]
 
     @property
     def seconds(self) -> float:
-        """Until the last task ends."""
+        """Duration: the time at which the last task ends."""
         return max(self.end.values())
 
     @property
     def idle(self) -> float:
-        """The part of all devices' time in which they do nothing."""
+        """Fraction of the devices' total time in which they are idle."""
         busy = sum(self.end[task] - start for task, start in self.start.items())
         return 1 - busy / (self.seconds * len(self.orders))
 
@@ -69,11 +69,11 @@ def schedule(
 ) -> Timeline:
     """Simulate a step in which an idle device takes the most urgent task that is ready.
 
-    - `gpipe`: all forward tasks of a device first, then all backward ones in the mirrored order.
-    - `1f1b`: backward tasks first, and at most `in_flight` micro-batches (as many as devices,
-      unless told otherwise) on their way at one time, which bounds memory.
-    - `wavefront`: the oldest micro-batch first, and of its tasks the one with the longest chain of
-      work behind it (critical path).
+    - `gpipe`: all forward tasks of a device first, then all backward tasks in reverse order.
+    - `1f1b`: backward tasks first, with at most `in_flight` micro-batches (by default as many as
+      devices) in flight, which limits memory.
+    - `wavefront`: the oldest micro-batch first, and among its tasks the one with the longest chain
+      of work that depends on it (critical path).
     """
     simulation = _Simulation(graph, placement, devices, costs)
     match rule:
@@ -86,7 +86,7 @@ def schedule(
             return simulation.run(_critical_path(graph, placement, costs), lambda _: True)
 
 
-Urgency = Mapping[Task, tuple[float, ...]]  # least first
+Urgency = Mapping[Task, tuple[float, ...]]  # sort keys; the least is the most urgent
 
 
 def _places(graph: TaskGraph) -> dict[Task, int]:
@@ -114,19 +114,19 @@ def _backward_first(graph: TaskGraph) -> Urgency:
 
 
 def _critical_path(graph: TaskGraph, placement: Mapping[str, int], costs: Costs) -> Urgency:
-    behind: dict[Task, float] = {}
+    remaining: dict[Task, float] = {}  # seconds of the longest chain that starts with the task
     urgency: dict[Task, tuple[float, ...]] = {}
-    last = len(graph.tasks)
-    # Tasks stand in an order in which they could be done, so that all that wait come later.
-    for place, task in zip(range(last - 1, -1, -1), reversed(graph.tasks), strict=True):
-        longest = max((behind[after] for after in graph.waiting[task]), default=0.0)
-        behind[task] = longest + costs.of(task, placement[task.layer])
-        urgency[task] = task.micro_batch, -behind[task], place
+    count = len(graph.tasks)
+    # Tasks are in topological order, so that in reverse all dependents come before a task.
+    for place, task in zip(range(count - 1, -1, -1), reversed(graph.tasks), strict=True):
+        longest = max((remaining[dependent] for dependent in graph.dependents[task]), default=0.0)
+        remaining[task] = longest + costs.of(task, placement[task.layer])
+        urgency[task] = task.micro_batch, -remaining[task], place
     return urgency
 
 
 class _Simulation:
-    """One device is busy with one task at a time; messages hide behind work."""
+    """Simulates devices that run one task at a time, while messages travel in the background."""
 
     def __init__(
         self, graph: TaskGraph, placement: Mapping[str, int], devices: int, costs: Costs
@@ -135,31 +135,31 @@ class _Simulation:
         self._devices = devices
         self.limit = graph.micro_batches
         self._forward_left = [0] * devices
-        self._left_of = [0] * graph.micro_batches  # tasks of each micro-batch
+        self._left_of = [0] * graph.micro_batches  # unfinished tasks of each micro-batch
         for task in graph.tasks:
             self._forward_left[placement[task.layer]] += not task.backward
             self._left_of[task.micro_batch] += 1
         self._first = 0  # the first micro-batch that is not finished
 
     def forward_first(self, task: Task) -> bool:
-        """Whether the task's device has done what must come before it."""
+        """Whether the task is a forward task, or its device has done all of its forward tasks."""
         return not task.backward or not self._forward_left[self._placement[task.layer]]
 
     def within_limit(self, task: Task) -> bool:
-        """Whether the task's micro-batch may be on its way."""
+        """Whether the task's micro-batch may be in flight."""
         return task.micro_batch < self._first + self.limit
 
     def run(self, urgency: Urgency, allowed: Callable[[Task], bool]) -> Timeline:
-        """Until all tasks are done."""
+        """Simulate until all tasks are done."""
         graph, place = self._graph, self._placement
-        missing, waiting = dict(graph.needed), graph.waiting
+        missing, dependents = dict(graph.needed), graph.dependents
         arrival = dict.fromkeys(graph.tasks, 0.0)
         ready: list[list[tuple[tuple[float, ...], Task]]] = [[] for _ in range(self._devices)]
         free = [True] * self._devices
         orders: list[list[Task]] = [[] for _ in range(self._devices)]
         start: dict[Task, float] = {}
         end: dict[Task, float] = {}
-        # Events by time: a task can start (0), or has ended (1).
+        # Events in order of time: a task becomes ready (0) or ends (1).
         events = [(0.0, 0, task) for task, count in missing.items() if not count]
         heapq.heapify(events)
         while events:
@@ -172,8 +172,8 @@ class _Simulation:
                 free[place[task.layer]] = True
                 self._finish(task)
                 here = place[task.layer]
-                for after in waiting[task]:
-                    # A gradient is one of the layer that it goes back to.
+                for after in dependents[task]:
+                    # A gradient has the size of the output of the layer that receives it.
                     sent = after.layer if after.backward and task.backward else task.layer
                     delay = self._costs.delay(sent, here, place[after.layer])
                     arrival[after] = max(arrival[after], now + delay)
@@ -188,7 +188,7 @@ class _Simulation:
                     start[task_or_none] = now
                     end[task_or_none] = now + self._costs.of(task_or_none, device)
                     heapq.heappush(events, (end[task_or_none], 1, task_or_none))
-        assert len(end) == len(graph.tasks), "a rule kept a task back for ever"
+        assert len(end) == len(graph.tasks), "a rule held a task back forever"
         return Timeline(tuple(map(tuple, orders)), start, end)
 
     def _finish(self, task: Task) -> None:
@@ -201,14 +201,14 @@ class _Simulation:
 def _take(
     ready: list[tuple[tuple[float, ...], Task]], allowed: Callable[[Task], bool]
 ) -> Task | None:
-    """The most urgent task that is allowed, taken out."""
-    kept, found = [], None
-    while ready and found is None:
+    """Remove and return the most urgent task that is allowed; None if there is none."""
+    kept, taken = [], None
+    while ready and taken is None:
         entry = heapq.heappop(ready)
         if allowed(entry[1]):
-            found = entry[1]
+            taken = entry[1]
         else:
             kept.append(entry)
     for entry in kept:
         heapq.heappush(ready, entry)
-    return found
+    return taken

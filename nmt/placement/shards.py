@@ -1,28 +1,29 @@
-"""A finer graph from a profile of layers: what planners may place once layers are broken up.
+"""Splitting the layers of a profile into parts that planners can place separately.
 
-A recurrent layer becomes the product with its inputs, which needs no earlier step, and the
-recurrence; the output layer becomes shards of the vocabulary and the normalisation over all of
-them. Costs are shared out by the number of multiplications, which is what the parts are made of. No
-executor runs such a graph yet: its plans are simulated.
+A recurrent layer is split into the projection of its inputs, which does not depend on earlier time
+steps, and the recurrence; the output layer into shards of the vocabulary and the softmax over all
+of them. Costs are divided in proportion to the multiplications of each part. No executor runs such
+a graph: its plans can only be simulated.
 """
 
 from __future__ import annotations
 
 from nmt.placement.cost import LayerCost, Profile, TaskCosts
 
-# Of recurrent layers: vectors of H in the product with the inputs.
+# Type of a recurrent layer → width of its input projection, as a multiple of the state's width.
 GATES = {"LstmLayer": 4, "GruLayer": 3}
 OUTPUT = "Output"
-NORMALISING = 0.1  # part of the output layer's time that is the softmax and the loss
+SOFTMAX_SHARE = 0.1  # fraction of the output layer's time that softmax and loss take
 
 
 def split_layers(profile: Profile, shards: int = 4) -> Profile:
-    """The same work in smaller parts."""
+    """The profile with each recurrent layer split in two, and the output layer split into
+    `shards` parts and a softmax."""
     layers: dict[str, LayerCost] = {}
-    parts: dict[str, tuple[str, float]] = {}  # part → layer, and its part of the time
+    parts: dict[str, tuple[str, float]] = {}  # part → its layer, and its fraction of the time
     for name, layer in profile.layers.items():
         if layer.kind in GATES and layer.inputs:
-            # All vectors have one width, so that the inputs' part follows from their number.
+            # All inputs are as wide as the state, so that their number gives the fraction.
             share = len(layer.inputs) / (len(layer.inputs) + 1)
             product = f"{name}/inputs"
             size = GATES[layer.kind] * layer.output_bytes
@@ -31,13 +32,13 @@ def split_layers(profile: Profile, shards: int = 4) -> Profile:
             parts[product], parts[name] = (name, share), (name, 1 - share)
         elif layer.kind == OUTPUT:
             names = [f"{name}/{shard}" for shard in range(shards)]
-            share = (1 - NORMALISING) / shards
+            share = (1 - SOFTMAX_SHARE) / shards
             for shard in names:
                 layers[shard] = _part(layer, "Shard", share, layer.output_bytes / shards)
                 parts[shard] = name, share
-            layers[name] = _part(layer, "Softmax", NORMALISING, layer.output_bytes, names)
+            layers[name] = _part(layer, "Softmax", SOFTMAX_SHARE, layer.output_bytes, names)
             layers[name] = layers[name].model_copy(update={"parameter_bytes": 0.0})
-            parts[name] = name, NORMALISING
+            parts[name] = name, SOFTMAX_SHARE
         else:
             layers[name] = layer
             parts[name] = name, 1.0

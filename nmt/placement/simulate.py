@@ -1,9 +1,10 @@
-"""A training step of a plan, simulated: how long it takes, who is idle, how much memory it needs.
+"""Simulating a training step of a plan: its duration, idle time and memory.
 
-Event by event: a device does one task at a time, in the order that the schedule's rule chooses, and
-a task starts when all that it needs has arrived. A message leaves when its task has ended and takes
-the link's latency and its size by the bandwidth. Messages do not hold up one another; where a
-device's own cores carry them (`Profile.message_overhead`), its tasks with messages take longer.
+A discrete-event simulation: a device runs one task at a time, in the order given by the schedule's
+rule, and a task can start when all of its inputs have arrived. A message leaves when its task ends,
+and takes the link's latency plus its size divided by the bandwidth. Messages do not delay one
+another; where a device's own cores carry them (`Profile.message_overhead`), tasks that send or
+receive take longer.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from nmt.placement.cluster import Cluster
-from nmt.placement.cost import STATE, Profile, TaskCosts
+from nmt.placement.cost import STATE_FACTOR, Profile, TaskCosts
 from nmt.placement.schedule import Costs, Rule, Timeline, schedule
 from nmt.placement.tasks import Task, TaskGraph
 
 
 @dataclass(frozen=True)
 class ClusterCosts(Costs):
-    """Seconds of tasks and messages on devices that may differ. `message` are bytes here."""
+    """Seconds of tasks and messages on devices that may differ. Here, `message` is in bytes."""
 
     cluster: Cluster = field(kw_only=True)
 
@@ -29,28 +30,29 @@ class ClusterCosts(Costs):
         return super().of(task) / self.cluster.speeds[device]
 
     def delay(self, layer: str, sender: int, receiver: int) -> float:
-        """Seconds that one chunk of a layer's output, or its gradient, is on its way."""
+        """Seconds that one chunk of a layer's output, or its gradient, travels."""
         return self.cluster.transfer(self.message[layer], sender, receiver)
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """What a step comes to."""
+    """The result of simulating a step."""
 
     seconds: float
-    idle: float  # part of all devices' time
-    memory: tuple[float, ...]  # the most bytes that each device holds at one time
-    over: tuple[int, ...]  # devices that have less memory than that
+    idle: float  # fraction of the devices' total time
+    memory: tuple[float, ...]  # peak memory of each device, in bytes
+    over_memory: tuple[int, ...]  # devices whose memory is exceeded
     timeline: Timeline
 
     @property
     def feasible(self) -> bool:
-        """Whether it fits into memory."""
-        return not self.over
+        """Whether the step fits into the memory of all devices."""
+        return not self.over_memory
 
 
 class Simulator:
-    """Simulates plans of one graph on one cluster. Keeps what candidates have in common."""
+    """Simulates plans of one graph on one cluster. Task graphs and costs are cached by granularity,
+    so that evaluating many plans is cheap."""
 
     def __init__(self, profile: Profile, cluster: Cluster) -> None:
         self.profile, self.cluster = profile, cluster
@@ -65,34 +67,34 @@ class Simulator:
         rule: Rule,
         factors: Sequence[Mapping[str, float]] = (),
     ) -> Simulation:
-        """One step of the layers so placed, with micro-batches whose work differs by `factors`."""
+        """Simulate one step. `factors` is the relative work of each micro-batch (see `Costs`)."""
         graph = self.graph(micro_batches, chunks)
         costs = self.costs(micro_batches, chunks)
         if factors:
             costs = replace(costs, factors=factors)
         if self.profile.message_overhead:
-            more = self.profile.message_seconds(placement, micro_batches, chunks)
+            extra = self.profile.message_seconds(placement, micro_batches, chunks)
             costs = replace(
                 costs,
-                forward={name: costs.forward[name] + more[name] for name in more},
-                backward={name: costs.backward[name] + more[name] for name in more},
+                forward={name: costs.forward[name] + extra[name] for name in extra},
+                backward={name: costs.backward[name] + extra[name] for name in extra},
             )
         timeline = schedule(graph, placement, len(self.cluster), costs, rule)
         memory = self.memory(timeline.orders, graph, placement)
-        over = tuple(d for d, used in enumerate(memory) if used > self.cluster.memory(d))
-        # No device updates its parameters before all know the norm of all gradients.
+        over_memory = tuple(d for d, used in enumerate(memory) if used > self.cluster.memory(d))
+        # Updates begin when all devices are done, since they need the norm of all gradients.
         seconds = timeline.seconds + max(self._updates(placement))
-        return Simulation(seconds, timeline.idle, memory, over, timeline)
+        return Simulation(seconds, timeline.idle, memory, over_memory, timeline)
 
     def graph(self, micro_batches: int, chunks: int) -> TaskGraph:
-        """The tasks of a step."""
+        """The tasks of a step at a granularity."""
         key = micro_batches, chunks
         if key not in self._graphs:
             self._graphs[key] = TaskGraph(self.profile.infos, micro_batches, chunks)
         return self._graphs[key]
 
     def costs(self, micro_batches: int, chunks: int) -> ClusterCosts:
-        """Seconds of its tasks, and bytes of its messages."""
+        """Seconds of tasks and bytes of messages at a granularity."""
         key = micro_batches, chunks
         if key not in self._costs:
             seconds: TaskCosts = self.profile.seconds(micro_batches, chunks)
@@ -110,21 +112,21 @@ class Simulator:
     def memory(
         self, orders: Sequence[Sequence[Task]], graph: TaskGraph, placement: Mapping[str, int]
     ) -> tuple[float, ...]:
-        """The most bytes that each device holds: its parameters with their gradients and Adam's
-        state, and what forward tasks have kept for their backward tasks."""
-        most = []
+        """Peak memory of each device in bytes: parameters, gradients and Adam's state, and what
+        forward tasks have kept for their backward tasks."""
+        peaks = []
         for device, order in enumerate(orders):
-            now = peak = STATE * self.parameter_bytes(device, placement)
+            now = peak = STATE_FACTOR * self.parameter_bytes(device, placement)
             for task in order:
                 kept = self.profile.layers[task.layer].kept_bytes
                 size = kept / (graph.micro_batches * graph.chunks_of(task.layer))
                 now += -size if task.backward else size
                 peak = max(peak, now)
-            most.append(peak)
-        return tuple(most)
+            peaks.append(peak)
+        return tuple(peaks)
 
     def parameter_bytes(self, device: int, placement: Mapping[str, int]) -> float:
-        """Of the layers on a device; those that share their parameters count once."""
+        """Bytes of the parameters on a device; shared ones are counted once."""
         counted: set[str] = set()
         total = 0.0
         for name, layer in self.profile.layers.items():
@@ -134,17 +136,17 @@ class Simulator:
         return total
 
     def _updates(self, placement: Mapping[str, int]) -> list[float]:
-        """Seconds of the optimizer's step on each device."""
-        found = [0.0] * len(self.cluster)
+        """Seconds of the optimizer's update on each device."""
+        seconds = [0.0] * len(self.cluster)
         for name, device in placement.items():
-            seconds = self.profile.layers[name].update_seconds
-            found[device] += seconds / self.cluster.speeds[device]
-        return found
+            update = self.profile.layers[name].update_seconds
+            seconds[device] += update / self.cluster.speeds[device]
+        return seconds
 
     @cached_property
-    def alone(self) -> float:
-        """Seconds of a step on the fastest device alone, whatever its memory."""
+    def single_device_seconds(self) -> float:
+        """Seconds of a step on the fastest device alone, regardless of its memory."""
         extra = sum(
             layer.draw_seconds + layer.update_seconds for layer in self.profile.layers.values()
         )
-        return (sum(self.profile.whole().values()) + extra) / max(self.cluster.speeds)
+        return (sum(self.profile.layer_seconds().values()) + extra) / max(self.cluster.speeds)

@@ -1,10 +1,10 @@
-"""What a training step consists of: forward and backward of every layer on every micro-batch and
-chunk of time, and what each of these tasks has to wait for. Names and numbers only.
+"""The tasks of a training step and their dependencies: the forward and backward pass of each layer
+on each micro-batch and chunk of time. Names and numbers only.
 
-A layer is split into chunks along the time axis of its output, unless it cannot be (one that
-reads its input from the end). A chunkable layer reads the steps of its own chunk from layers of the
-same axis; what lies on another axis it reads whole (attention reads the whole source), and the
-gradients of its chunks are summed before they go back.
+A layer is split into chunks along the time axis of its output, unless it is not chunkable (such as
+one that reads its input from the end). A chunkable layer reads only its own chunk's time steps from
+layers on the same axis, but all time steps from layers on another axis (attention reads the whole
+source); the gradients that its chunks send back to those are summed.
 """
 
 from __future__ import annotations
@@ -18,33 +18,34 @@ from nmt.errors import PlanError
 
 
 class LayerInfo(NamedTuple):
-    """What tasks depend on: a layer's inputs among the layers, and whether it is chunkable."""
+    """What the tasks of a layer depend on."""
 
-    inputs: tuple[str, ...]
-    axis: str  # the time axis of its output
-    chunkable: bool  # whether it can run chunk by chunk along it
-
-
-Layers = Mapping[str, LayerInfo]  # in an order in which they can be computed
+    inputs: tuple[str, ...]  # names of layers
+    axis: str  # time axis of its output
+    chunkable: bool  # whether it can run chunk by chunk along that axis
 
 
-SENTENCES = "sentences"  # among the sizes of a micro-batch, beside the positions of each axis
+Layers = Mapping[str, LayerInfo]  # in topological order
+
+
+SENTENCES = "sentences"  # key of the number of sentences in the sizes of a micro-batch
 
 
 def amount_of_work(layers: Layers, size: Mapping[str, int]) -> dict[str, float]:
-    """How much each layer has to do for a micro-batch, in units of its own. `size` has its number
-    of sentences, and for each time axis its positions: sentences × steps, padding too. Who reads
-    another axis (attention) looks at each of its steps from each of the own."""
-    found = {}
+    """The work of each layer on a micro-batch, in a unit that differs from layer to layer. `size`
+    has the number of sentences, and for each time axis the number of positions: sentences × steps,
+    padding included. A layer that reads another axis (attention) combines each step of its own axis
+    with each step of the other."""
+    work = {}
     for name, info in layers.items():
-        found[name] = float(size[info.axis])
+        work[name] = float(size[info.axis])
         for axis in {layers[source].axis for source in info.inputs} - {info.axis}:
-            found[name] *= size[axis] / size[SENTENCES]
-    return found
+            work[name] *= size[axis] / size[SENTENCES]
+    return work
 
 
 class ChunkKey(NamedTuple):
-    """One chunk of a layer's work on a micro-batch."""
+    """Identifies one chunk of a layer's output for a micro-batch."""
 
     layer: str
     micro_batch: int
@@ -52,7 +53,7 @@ class ChunkKey(NamedTuple):
 
     @property
     def previous(self) -> ChunkKey:
-        """The chunk of time before this one."""
+        """The same layer and micro-batch, one chunk earlier."""
         return ChunkKey(self.layer, self.micro_batch, self.chunk - 1)
 
 
@@ -78,7 +79,7 @@ class Task(NamedTuple):
         """The inverse of `str`.
 
         Raises:
-            PlanError: it is not a task.
+            PlanError: the text does not describe a task.
         """
         try:
             direction, layer, micro_batch, chunk = text.split(" ")
@@ -86,54 +87,54 @@ class Task(NamedTuple):
             return cls(layer, int(micro_batch), int(chunk), backward)
         except (ValueError, KeyError):
             raise PlanError(
-                "A task must be such as `forward encoder.1 0 0` (layer, micro-batch, chunk), "
+                "A task must be written like `forward encoder.1 0 0` (layer, micro-batch, chunk), "
                 f"but is {text!r} instead."
             ) from None
 
 
 @dataclass(frozen=True)
 class TaskGraph:
-    """All tasks of a step, or of its forward half, and what each of them needs."""
+    """All tasks of a training step, or of a forward pass, and their dependencies."""
 
     layers: Layers
     micro_batches: int
     chunks: int
-    training: bool = True  # with backward tasks
+    training: bool = True  # whether there are backward tasks
 
     def chunks_of(self, layer: str) -> int:
-        """Into how many chunks the layer is split."""
+        """Number of chunks that the layer is split into."""
         return self.chunks if self.layers[layer].chunkable else 1
 
-    def whole(self, reader: str, layer: str) -> bool:
+    def reads_all_steps(self, reader: str, layer: str) -> bool:
         """Whether `reader` reads all time steps of its input `layer` at once."""
         return (
             not self.layers[reader].chunkable or self.layers[reader].axis != self.layers[layer].axis
         )
 
     def chunks_read(self, reader: str, chunk: int, layer: str) -> Sequence[int]:
-        """Which chunks of `layer` the chunk `chunk` of `reader` reads."""
-        if self.whole(reader, layer) or not self.layers[layer].chunkable:
+        """The chunks of `layer` that are read by chunk `chunk` of `reader`."""
+        if self.reads_all_steps(reader, layer) or not self.layers[layer].chunkable:
             return range(self.chunks_of(layer))
         return (chunk,)
 
     @cached_property
     def readers(self) -> Mapping[str, tuple[str, ...]]:
-        """The layers that read each layer."""
-        found: dict[str, list[str]] = {layer: [] for layer in self.layers}
+        """Layer → the layers that read it."""
+        readers: dict[str, list[str]] = {layer: [] for layer in self.layers}
         for reader, info in self.layers.items():
             for layer in dict.fromkeys(info.inputs):
-                found[layer].append(reader)
-        return {layer: tuple(readers) for layer, readers in found.items()}
+                readers[layer].append(reader)
+        return {layer: tuple(names) for layer, names in readers.items()}
 
     def chunks_reading(self, layer: str, chunk: int, reader: str) -> Sequence[int]:
-        """Which chunks of `reader` read the chunk `chunk` of `layer`."""
-        if self.whole(reader, layer) or not self.layers[layer].chunkable:
+        """The chunks of `reader` that read chunk `chunk` of `layer`."""
+        if self.reads_all_steps(reader, layer) or not self.layers[layer].chunkable:
             return range(self.chunks_of(reader))
         return (chunk,)
 
     def needs(self, task: Task) -> list[Task]:
-        """The tasks that must be done before `task`, all of its own micro-batch. The chunks of a
-        layer go forward in order, since a state is handed on, and backward in the other order."""
+        """The tasks that must be done before `task`, all of the same micro-batch. The chunks of a
+        layer run in order, since each passes its state to the next, and backward in reverse."""
         layer, m, chunk, backward = task
         if not backward:
             return [
@@ -157,39 +158,39 @@ class TaskGraph:
 
     @cached_property
     def tasks(self) -> tuple[Task, ...]:
-        """All tasks, in an order in which one device could do them: a micro-batch after the one
-        before, and backward the other way round."""
-        found: list[Task] = []
+        """All tasks in topological order: one micro-batch after another, each forward and then, in
+        reverse, backward."""
+        tasks: list[Task] = []
         for m in range(self.micro_batches):
             forward = [Task(n, m, c) for n in self.layers for c in range(self.chunks_of(n))]
-            found += forward
+            tasks += forward
             if self.training:
-                found += [task._replace(backward=True) for task in reversed(forward)]
-        return tuple(found)
+                tasks += [task._replace(backward=True) for task in reversed(forward)]
+        return tuple(tasks)
 
     @cached_property
-    def waiting(self) -> Mapping[Task, tuple[Task, ...]]:
-        """The tasks that need each task."""
-        found: dict[Task, list[Task]] = {task: [] for task in self.tasks}
+    def dependents(self) -> Mapping[Task, tuple[Task, ...]]:
+        """Task → the tasks that need it."""
+        dependents: dict[Task, list[Task]] = {task: [] for task in self.tasks}
         for task in self.tasks:
             for need in self.needs(task):
-                found[need].append(task)
-        return {task: tuple(after) for task, after in found.items()}
+                dependents[need].append(task)
+        return {task: tuple(after) for task, after in dependents.items()}
 
     @cached_property
     def needed(self) -> Mapping[Task, int]:
-        """How many tasks each task needs."""
+        """Task → number of tasks that it needs."""
         return {task: len(self.needs(task)) for task in self.tasks}
 
 
 def check_orders(
     graph: TaskGraph, placement: Mapping[str, int], orders: Sequence[Sequence[Task]]
 ) -> None:
-    """Check that devices that each work through their own order will come to an end.
+    """Check that devices can run all tasks of the graph, each in its own order, without deadlock.
 
     Raises:
-        PlanError: a task is missing, there twice or on a device that does not have its layer; or
-            the devices would wait for one another for ever, with the tasks that they wait at.
+        PlanError: a task is missing, given twice, or on a device that does not have its layer; or
+            the devices would deadlock, and the message names the tasks at which they wait.
     """
     _check_complete(graph, placement, orders)
     device_of = {task: device for device, order in enumerate(orders) for task in order}
@@ -219,8 +220,8 @@ def check_orders(
             f"device {device} waits at `{task}` for `{missing}` of device {device_of[missing]}"
         )
     raise PlanError(
-        "A plan's devices must be able to work through their tasks in order, but here "
-        f"{', '.join(waits)}: none would ever go on."
+        "A plan's devices must be able to run their tasks in order, but these would deadlock: "
+        f"{', '.join(waits)}."
     )
 
 
@@ -232,11 +233,11 @@ def _check_complete(
         for task in order:
             if task not in wanted:
                 raise PlanError(
-                    f"A plan's tasks must be those of its layers, {graph.micro_batches} "
+                    f"A plan's tasks must be those of its layers with {graph.micro_batches} "
                     f"micro-batches and {graph.chunks} chunks, but device {device} has `{task}`."
                 )
             if task in seen:
-                raise PlanError(f"A plan must have each task once, but has `{task}` twice.")
+                raise PlanError(f"A plan must have each task exactly once, but has `{task}` twice.")
             if placement[task.layer] != device:
                 raise PlanError(
                     f"`{task}` must be on device {placement[task.layer]}, where its layer is, "
@@ -244,4 +245,4 @@ def _check_complete(
                 )
             seen.add(task)
     if missing := [task for task in graph.tasks if task not in seen]:
-        raise PlanError(f"A plan must have each task once, but `{missing[0]}` is missing.")
+        raise PlanError(f"A plan must have each task exactly once, but lacks `{missing[0]}`.")

@@ -1,4 +1,4 @@
-"""Learning by REINFORCE: one learner for all that is chosen in steps and rewarded at the end."""
+"""REINFORCE: training policies whose decisions are rewarded only at the end."""
 
 from nmt.reinforce.learner import Reinforce
 

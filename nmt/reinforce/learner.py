@@ -1,9 +1,9 @@
-"""REINFORCE (Williams 1992) with a moving baseline and a bonus for entropy.
+"""REINFORCE (Williams 1992) with a moving baseline and an entropy bonus.
 
-A policy samples choices; the learner makes those more likely that were rewarded better than usual.
-The baseline is an exponential mean of the rewards, kept apart for each task, so that one policy can
-learn from many at once; advantages are divided by their usual size, so that the step does not
-depend on the rewards' unit.
+The learner raises the probability of samples whose reward is above the baseline. The baseline is an
+exponential moving average of the rewards, separate for each task, so that one policy can be trained
+on many tasks. Advantages are divided by a moving average of their root mean square, so that the
+update does not depend on the scale of the rewards.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Hashable, Iterable
 import torch
 from torch import Tensor, nn
 
-SMALLEST = 1e-8
+SMALLEST = 1e-8  # avoids division by zero
 
 
 class Reinforce:
-    """Updates a policy's parameters."""
+    """Updates the parameters of a policy by Adam."""
 
     def __init__(
         self,
@@ -30,10 +30,10 @@ class Reinforce:
         self._optimizer = torch.optim.Adam(self._parameters, learning_rate)
         self._decay, self._clip_norm = baseline_decay, clip_norm
         self._baselines: dict[Hashable, float] = {}
-        self._sizes: dict[Hashable, float] = {}
+        self._mean_squares: dict[Hashable, float] = {}
 
     def baseline(self, task: Hashable) -> float | None:
-        """The usual reward of a task; None before the first update."""
+        """The moving average of a task's rewards; None before the first update."""
         return self._baselines.get(task)
 
     def update(
@@ -44,17 +44,18 @@ class Reinforce:
         rewards: Tensor,
         entropy_weight: float,
     ) -> None:
-        """One step from B samples: the log probability of each, as a function of the parameters,
-        the entropy of the choices on its way, and its reward, each (B,)."""
+        """Make one optimizer step from B samples: their log probabilities and the entropies of the
+        decisions that led to them, both differentiable, and their rewards, each (B,)."""
         mean = float(rewards.mean())
         before = self._baselines.get(task, mean)
         advantages = rewards - before
-        size = float(advantages.square().mean())
+        mean_square = float(advantages.square().mean())
         self._baselines[task] = self._decay * before + (1 - self._decay) * mean
-        usual = self._sizes[task] = (
-            self._decay * self._sizes.get(task, size) + (1 - self._decay) * size
+        average = self._mean_squares[task] = (
+            self._decay * self._mean_squares.get(task, mean_square)
+            + (1 - self._decay) * mean_square
         )
-        advantages = advantages / (usual**0.5 + SMALLEST)
+        advantages = advantages / (average**0.5 + SMALLEST)
         loss = -(advantages * log_probabilities + entropy_weight * entropies).mean()
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()

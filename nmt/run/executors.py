@@ -179,7 +179,7 @@ def find_plan(config: TrainConfig, graph: LayerGraph, data: PreparedData, device
         return before
     granularity = config.parallel.micro_batches, config.parallel.chunks
     profile = measured(config, graph, data, [granularity], str(group.own_device(devices, 0)))
-    return search_plan(config, graph, profile, devices, [granularity], use_all=True)
+    return search_plan(config, graph, profile, devices, [granularity], use_all_devices=True)
 
 
 def search_plan(
@@ -188,12 +188,12 @@ def search_plan(
     profile: Profile,
     devices: Sequence[str],
     granularities: Sequence[tuple[int, int]],
-    use_all: bool,
+    use_all_devices: bool,
 ) -> Plan:
-    """What the configured planner finds with measured costs. With `use_all`, each device gets a
-    layer: its process has been started."""
+    """The plan that the configured planner finds from a measured profile. `use_all_devices` places
+    layers on every device, for when the processes of all of them have been started."""
     parallel, placement = config.parallel, config.placement
-    # DeepSpeed takes nothing but contiguous runs, of which each layer may be an end.
+    # DeepSpeed requires contiguous runs of layers, which may begin and end at any layer.
     runs = parallel.executor == "deepspeed"
     groups = [[name] for name in graph.names] if runs else None
     problem = Problem(
@@ -201,7 +201,7 @@ def search_plan(
         granularities,
         parallel.rule,
         groups=groups,
-        use_all=use_all,
+        use_all_devices=use_all_devices,
     )
     search = PlanSearch(problem, placement.evaluations, placement.seconds)
     planner = "exact" if runs and placement.planner in ("expert", "auto") else placement.planner

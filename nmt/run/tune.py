@@ -71,7 +71,7 @@ def planned(config: TrainConfig, data: PreparedData) -> TrainConfig:
         profile = measure_layers(
             config, granularities, 1 if find_device(config) == "cuda" else len(devices)
         )
-        plan = search_plan(config, graph, profile, devices, granularities, use_all=False)
+        plan = search_plan(config, graph, profile, devices, granularities, use_all_devices=False)
         file.parent.mkdir(parents=True, exist_ok=True)
         plan.save(file)
     return follow_plan(config.changed(placement={"planner": "file", "file": str(file)}))

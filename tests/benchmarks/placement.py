@@ -110,7 +110,7 @@ class Case:
 
     def problem(self, rule: Rule = "wavefront") -> Problem:
         """A placement and a granularity."""
-        return Problem(self._simulator, GRANULARITIES, rule, use_all=True)
+        return Problem(self._simulator, GRANULARITIES, rule, use_all_devices=True)
 
     def planned(self, planner: PlannerName) -> Candidate | None:
         """What a planner finds; None where its rule does not fit."""
@@ -224,14 +224,14 @@ def _compare(case: Case, report: Report) -> float:
         rule: case.add(rule, choice) for rule in RULES if (choice := case.planned(rule)) is not None
     }
     split = experts["split"]
-    placement = case.problem().choice(split.placement)
+    placement = case.problem().candidate(split.placement)
     equal = case.add(
         "split, the plan's granularity", Candidate(placement.devices, auto.granularity)
     )
     # DeepSpeed's engine: contiguous plans, time in one piece.
     whole = [i for i, (_, chunks) in enumerate(GRANULARITIES) if chunks == 1]
     for one in _contiguous(case, [plan, *experts.values()]):
-        devices = case.problem().choice(one.placement).devices
+        devices = case.problem().candidate(one.placement).devices
         best_granularity = min(
             whole,
             key=lambda granularity: (
@@ -255,7 +255,7 @@ def _compare(case: Case, report: Report) -> float:
         "best of all placements, simulated",
         optimum.seconds,
     )
-    bound = sum(case.profile.whole().values()) / DEVICES
+    bound = sum(case.profile.layer_seconds().values()) / DEVICES
     report.notes.append(
         f"{case.name}: {len(case.problem().groups)} groups of layers, half of all work "
         f"{bound:.2f} s a step; simulated: split {split.predicted / plan.predicted:.2f} times the "

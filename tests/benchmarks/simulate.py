@@ -73,8 +73,8 @@ def main() -> None:
         problem = Problem(simulator, [(M, C)])
         search = PlanSearch(problem, options.evaluations)
         annealing(search, seed=1)
-        runs = contiguous_stages(profile.whole(), options.devices)
-        fold = folded(profile.infos, profile.whole(), options.devices)
+        runs = contiguous_stages(profile.layer_seconds(), options.devices)
+        fold = folded(profile.infos, profile.layer_seconds(), options.devices)
         cells = [
             _cell(simulator, runs, M, C, "1f1b") if C == 1 else "",
             _cell(simulator, runs, M, C, "wavefront"),

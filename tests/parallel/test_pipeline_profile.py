@@ -95,7 +95,7 @@ def test_costs_without_the_messages_of_the_rehearsal() -> None:
     batch = random_batch(1, rows=12)
     profile = with_draws(graph, batch, dict.fromkeys(graph.names, 0.0))
     profile = profile.model_copy(update={"message_overhead": 1e-9})
-    placement = contiguous_stages(profile.whole(), 2)
+    placement = contiguous_stages(profile.layer_seconds(), 2)
     more = profile.message_seconds(placement, 4, 1)
     assert max(more.values()) > 0
     taken = {name: 1.0 + more[name] for name in graph.names}

@@ -234,10 +234,12 @@ def test_plans_that_do_not_fit() -> None:
     chance = random.Random(2)
     graph = random_graph(chance)
     plan = random_plan(chance, graph, 2)
-    with pytest.raises(PlanError, match="A task must be such as"):
+    with pytest.raises(PlanError, match="A task must be written like"):
         wavefront(graph, plan.model_copy(update={"tasks": [["x"], []]}), sgd())
-    with pytest.raises(PlanError, match="each task once, but `forward source_embedding 0 0`"):
+    with pytest.raises(
+        PlanError, match="each task exactly once, but lacks `forward source_embedding 0 0`"
+    ):
         wavefront(graph, plan.model_copy(update={"tasks": [[], []]}), sgd())
     lonely = dict.fromkeys(graph.names, 0)
-    with pytest.raises(PlanError, match="each of its 2 devices a layer, but number 1 has none"):
+    with pytest.raises(PlanError, match="a layer on each of its 2 devices, but device 1 has none"):
         wavefront(graph, plan.model_copy(update={"placement": lonely}), sgd())

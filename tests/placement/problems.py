@@ -85,5 +85,5 @@ def problem(
 
 def random_chain(seed: int, layers: int) -> Profile:
     """Layers of any cost."""
-    chance = random.Random(seed)
-    return chain([chance.uniform(0.1, 3.0) for _ in range(layers)])
+    rng = random.Random(seed)
+    return chain([rng.uniform(0.1, 3.0) for _ in range(layers)])

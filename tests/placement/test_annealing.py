@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from nmt.placement.annealing import annealing, cost_of, drawn, neighbour, random_search
+from nmt.placement.annealing import annealing, cost_of, neighbour, random_candidate, random_search
 from nmt.placement.problem import Candidate, PlanSearch
 from tests.placement.problems import chain, cluster, problem, random_chain
 
@@ -16,10 +16,10 @@ GRANULARITIES = [(1, 1), (2, 1), (4, 2)]
 
 def test_drawn_candidates_are_even() -> None:
     of = problem(chain([1.0, 1.0]), cluster([1, 1]), [(1, 1), (2, 1)])
-    chance = random.Random(1)
+    rng = random.Random(1)
     counts: dict[Candidate, int] = {}
     for _ in range(4000):
-        candidate = drawn(of, chance)
+        candidate = random_candidate(of, rng)
         counts[candidate] = counts.get(candidate, 0) + 1
     assert len(counts) == 2 * 2 * 2
     assert all(count == pytest.approx(500, abs=120) for count in counts.values())
@@ -27,10 +27,10 @@ def test_drawn_candidates_are_even() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_neighbour_is_one_change_away(seed: int) -> None:
-    of, chance = problem(random_chain(1, 6), cluster([1, 1, 1]), GRANULARITIES), random.Random(seed)
-    here = drawn(of, chance)
+    of, rng = problem(random_chain(1, 6), cluster([1, 1, 1]), GRANULARITIES), random.Random(seed)
+    here = random_candidate(of, rng)
     for _ in range(200):
-        found = neighbour(of, here, chance)
+        found = neighbour(of, here, rng)
         moved = [i for i in range(6) if found.devices[i] != here.devices[i]]
         if found.granularity != here.granularity:
             assert not moved
@@ -43,10 +43,10 @@ def test_a_neighbour_is_one_change_away(seed: int) -> None:
 
 
 def test_every_placement_can_be_reached() -> None:
-    of, chance = problem(chain([1.0, 1.0, 1.0]), cluster([1, 1])), random.Random(0)
-    here, seen = drawn(of, chance), set()
+    of, rng = problem(chain([1.0, 1.0, 1.0]), cluster([1, 1])), random.Random(0)
+    here, seen = random_candidate(of, rng), set()
     for _ in range(500):
-        here = neighbour(of, here, chance)
+        here = neighbour(of, here, rng)
         seen.add(here.devices)
     assert seen == set(product(range(2), repeat=3))
 
@@ -80,7 +80,10 @@ def test_annealing_begins_with_what_was_found_before() -> None:
     of = problem(random_chain(4, 10), cluster([1, 1, 1]), objective="bottleneck")
     search = PlanSearch(of, 300)
     random_search(PlanSearch(of, 1), 0)
-    good = min((drawn(of, random.Random(i)) for i in range(200)), key=lambda c: of.value(c).seconds)
+    good = min(
+        (random_candidate(of, random.Random(i)) for i in range(200)),
+        key=lambda c: of.value(c).seconds,
+    )
     search.value(good)
     before = search.best_seconds
     annealing(search, 1)

@@ -7,7 +7,7 @@ from math import inf
 import pytest
 
 from nmt.config import PlacementConfig
-from nmt.placement.compare import Attempt, Compared, compare, table
+from nmt.placement.compare import Attempt, PlannerResult, compare, table
 from tests.placement.problems import LEARNING, chain, cluster, problem
 
 PLACEMENT = PlacementConfig(
@@ -20,10 +20,10 @@ def attempt(best: float) -> Attempt:
 
 
 def test_medians_and_spreads() -> None:
-    one = Compared("random", [attempt(best) for best in (2.0, 4.0, 3.0)], "")
+    one = PlannerResult("random", [attempt(best) for best in (2.0, 4.0, 3.0)], "")
     assert one.best == 3.0
     assert one.spread == pytest.approx(2 / 3)
-    nothing = Compared("random", [], "There is none.")
+    nothing = PlannerResult("random", [], "There is none.")
     assert (nothing.best, nothing.spread) == (inf, inf)
 
 
@@ -37,10 +37,10 @@ def test_only_planners_that_draw_run_once_a_seed() -> None:
 def test_a_planner_without_a_plan_says_why() -> None:
     of = problem(chain([1.0, 1.0], parameters=[1e9] * 2), cluster([1, 1], memory=[1.0, 1.0]))
     found = compare(of, ["single", "split"], PLACEMENT, [1])
-    assert found[0].reason == "Nothing that it tried fits."
-    assert "must have two sides" in found[1].reason
+    assert found[0].reason == "None of the plans that it tried fits into memory."
+    assert "needs a graph with two time axes" in found[1].reason
     text = table(of, found)
-    assert "single: no plan. Nothing that it tried fits." in text
+    assert "single: no plan. None of the plans that it tried fits into memory." in text
 
 
 def test_the_fastest_comes_first() -> None:

@@ -31,13 +31,13 @@ def test_pipedream_s_format() -> None:
         12.0,
         64.0,
     )
-    assert profile.whole() == {"node1": 0.0, "node2": pytest.approx(0.006)}
+    assert profile.layer_seconds() == {"node1": 0.0, "node2": pytest.approx(0.006)}
 
 
 def test_the_published_profile() -> None:
     profile = Profile.load(Path(os.environ["NMT_CORPORA"]) / "pipedream-gnmt" / "graph.txt")
     assert len(profile.layers) == 48
-    assert sum(profile.whole().values()) == pytest.approx(0.0894, abs=1e-4)
+    assert sum(profile.layer_seconds().values()) == pytest.approx(0.0894, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -45,9 +45,9 @@ def test_the_published_profile() -> None:
     [
         ("", "must be a profile, but has no node"),
         ("what is this", "line 1, must be a node or an edge"),
-        ("node1 -- X -- forward_compute_time=1.0", "line 1: four figures must follow"),
-        (PIPEDREAM + "\tnode2 -- node9\n", "names `node9`, which is no node"),
-        (PIPEDREAM + "\tnode2 -- node1\n", "must not go round in a circle"),
+        ("node1 -- X -- forward_compute_time=1.0", "line 1, must have four figures"),
+        (PIPEDREAM + "\tnode2 -- node9\n", "names `node9`, which is not a node"),
+        (PIPEDREAM + "\tnode2 -- node1\n", "must not form a cycle"),
     ],
 )
 def test_what_is_wrong_with_a_profile(text: str, sentence: str) -> None:
@@ -83,10 +83,10 @@ def test_a_granularity_that_was_not_measured_comes_from_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("forward_compute_time=2.000", "forward_compute_time=fast", "four figures must follow"),
-        ("parameter_size=64.000", "parameter_size=", "four figures must follow"),
+        ("forward_compute_time=2.000", "forward_compute_time=fast", "must have four figures"),
+        ("parameter_size=64.000", "parameter_size=", "must have four figures"),
         (" -- forward_compute_time", " forward_compute_time", "must be a node or an edge"),
-        ("\tnode1", "\tnode7", "names `node7`, which is no node"),
+        ("\tnode1", "\tnode7", "names `node7`, which is not a node"),
     ],
 )
 def test_damaged_lines(old: str, new: str, sentence: str) -> None:
@@ -106,8 +106,8 @@ def test_whole_costs_are_those_of_all_tasks() -> None:
     profile = chain([3.0])
     coarse = TaskCosts(micro_batches=4, chunks=2, forward={"a": 0.1}, backward={"a": 0.3})
     profile = profile.model_copy(update={"measurements": [coarse]})
-    assert profile.whole_forward() == {"a": pytest.approx(0.8)}
-    assert profile.whole() == {"a": pytest.approx(3.2)}
+    assert profile.layer_forward_seconds() == {"a": pytest.approx(0.8)}
+    assert profile.layer_seconds() == {"a": pytest.approx(3.2)}
     fixed = profile.layers["a"].model_copy(update={"chunkable": False})
     profile = profile.model_copy(update={"layers": {"a": fixed}})
-    assert profile.whole() == {"a": pytest.approx(1.6)}, "its time is in one piece"
+    assert profile.layer_seconds() == {"a": pytest.approx(1.6)}, "its time is in one piece"

@@ -48,5 +48,8 @@ def test_equal_layers_counts_the_heavy_ones_alone() -> None:
 def test_the_split_gives_each_side_its_devices() -> None:
     assert list(split(LAYERS, COSTS, 2).values()) == [0, 0, 0, 1, 1, 1]
     assert set(split(LAYERS, COSTS, 3).values()) == {0, 1, 2}
-    with pytest.raises(PlanError, match="must have two sides and two devices"):
+    with pytest.raises(
+        PlanError,
+        match="needs a graph with two time axes and at least two devices, but has 1 and 2",
+    ):
         split({"a": LayerInfo((), "whole", False)}, {"a": 1.0}, 2)

@@ -113,21 +113,23 @@ def test_another_graph() -> None:
 def test_a_layer_without_a_device() -> None:
     placement = {"embedding": 0, "encoder": 0, "output": 1}
     assert refused(changed(placement=placement)) == (
-        "The plan must place each layer of `graph` once, but gives `decoder` no device."
+        "The plan must place exactly the layers of `graph`, but does not place `decoder`; "
+        "make a new one."
     )
 
 
 def test_a_layer_that_is_not_there() -> None:
     assert refused(changed(placement={**two_stages().placement, "more": 0})) == (
-        "The plan must place each layer of `graph` once, but names `more`."
+        "The plan must place exactly the layers of `graph`, but places `more`, which is not one "
+        "of them; make a new one."
     )
 
 
 @pytest.mark.parametrize("device", [2, -1])
 def test_a_device_that_is_not_there(device: int) -> None:
     assert refused(changed(placement={**two_stages().placement, "output": device})) == (
-        f"The plan must put `output` on one of its 2 devices, but puts it on number {device} "
-        "instead."
+        "The plan must place `output` on one of its 2 devices, numbered from 0, but places it on "
+        f"device {device} instead."
     )
 
 
@@ -138,7 +140,7 @@ def test_stages_must_be_contiguous_runs(order: tuple[int, ...]) -> None:
         plan.stages(LAYERS)
     assert str(raised.value) == (
         "A plan for `parallel.executor=deepspeed` must give each device one contiguous run of "
-        "layers, in the devices' order, but this one does not."
+        "layers, in the order of the devices, but this one does not."
     )
 
 
@@ -227,7 +229,7 @@ def test_costs_of_some_layers_only(field: str) -> None:
         plan.validate_against("graph", LAYERS)
     assert str(caught.value) == (
         f"The plan's `{field}` must have seconds for every layer, or be empty, but have none for "
-        "`encoder`; make the plan anew with `nmt-place`."
+        "`encoder`; make a new plan with `nmt-place`."
     )
     changed(**{field: {}}).validate_against("graph", LAYERS)
 
@@ -251,5 +253,5 @@ def test_hosts_that_do_not_fit(tmp_path: Path) -> None:
     file = tmp_path / "plan.json"
     file.write_text(json.dumps(two_stages().model_dump(mode="json") | {"hosts": ["a"]}))
     assert loading(file).endswith(
-        "`hosts` must name a machine for each of 2 devices, or none, but names 1 instead."
+        "`hosts` must be empty or name a machine for each of 2 devices, but names 1 instead."
     )

@@ -18,7 +18,7 @@ from nmt.placement.planners import plan_with
 from nmt.placement.policy import (
     Features,
     PlacementPolicy,
-    ask,
+    apply_policy,
     load_policy,
     pretrain,
     reinforce,
@@ -144,7 +144,7 @@ def test_reinforce_learns() -> None:
 
     def mean(policy: PlacementPolicy) -> float:
         with torch.no_grad():
-            choices = policy.sample(features, 64, torch.Generator().manual_seed(2)).choices
+            choices = policy.sample(features, 64, torch.Generator().manual_seed(2)).candidates
         return sum(of.value(choice).seconds for choice in choices) / 64
 
     before = mean(fresh)
@@ -165,7 +165,7 @@ def test_a_policy_of_other_graphs_serves_one_that_it_never_saw() -> None:
     of = problem(random_chain(9, 8), cluster([1, 1, 1]), objective="bottleneck")
     search = PlanSearch(of, 50)
     reinforce(search, 1, LEARNING, policy)
-    assert search.best_seconds < 0.6 * of.alone
+    assert search.best_seconds < 0.6 * of.single_device_seconds
 
 
 def test_a_policy_is_kept(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_policy_is_kept(tmp_path: Path) -> None:
         searches.append(PlanSearch(of, 20))
         plan_with("policy", searches[-1], 1, LEARNING, str(file))
     direct = PlanSearch(of, 20)
-    ask(direct, 1, policy, LEARNING.samples)
+    apply_policy(direct, 1, policy, LEARNING.samples)
     assert [one.history for one in searches] == [direct.history] * 2
     assert direct.used == 20
     continued = PlanSearch(of, 20)
@@ -204,9 +204,11 @@ def test_the_published_profile() -> None:
     for devices, wanted in ((2, 1.95), (4, 3.46), (8, 4.70)):
         names = [f"cuda:{i}" for i in range(devices)]
         of = Problem(Simulator(profile, equal_devices(names)), [(1, 1)], objective="bottleneck")
-        assert of.alone / found_by("exact", of).best_seconds == pytest.approx(wanted, abs=0.005)
+        assert of.single_device_seconds / found_by("exact", of).best_seconds == pytest.approx(
+            wanted, abs=0.005
+        )
         learned = found_by("reinforce", of, 600)
-        assert of.alone / learned.best_seconds > 0.99 * wanted
+        assert of.single_device_seconds / learned.best_seconds > 0.99 * wanted
 
 
 def test_planners_side_by_side() -> None:
@@ -218,4 +220,4 @@ def test_planners_side_by_side() -> None:
     text = table(of, compared)
     assert [len(one.attempts) for one in compared] == [1, 0, 2]
     assert text.index("| annealing |") < text.index("| single |")
-    assert "split: no plan. The split of encoder and decoder must have two sides" in text
+    assert "split: no plan. `placement=split` needs a graph with two time axes" in text

@@ -8,7 +8,7 @@ import torch
 from nmt.placement.policy import (
     Features,
     PlacementPolicy,
-    ask,
+    apply_policy,
     pretrain,
     reinforce,
     rewards_of,
@@ -52,7 +52,7 @@ def test_one_policy_serves_any_graph_and_cluster(layers: int, devices: int) -> N
     of = problem(random_chain(3, layers), cluster([1.0] * devices), granularities)
     samples = policy.sample(Features.of(of), 16, generator(2))
     assert samples.log_probabilities.shape == samples.entropies.shape == (16,)
-    for candidate in samples.choices:
+    for candidate in samples.candidates:
         assert len(candidate.devices) == layers
         assert all(0 <= device < devices for device in candidate.devices)
         assert 0 <= candidate.granularity < 3
@@ -65,7 +65,9 @@ def test_probabilities_are_those_of_what_is_drawn() -> None:
     with torch.no_grad():
         samples = policy.sample(features, 4000, generator(3))
     shares: dict[Candidate, list[float]] = {}
-    for candidate, log_p in zip(samples.choices, samples.log_probabilities.tolist(), strict=True):
+    for candidate, log_p in zip(
+        samples.candidates, samples.log_probabilities.tolist(), strict=True
+    ):
         shares.setdefault(candidate, []).append(log_p)
     probabilities = {c: float(torch.tensor(values[0]).exp()) for c, values in shares.items()}
     assert sum(probabilities.values()) == pytest.approx(1, abs=1e-4)
@@ -78,7 +80,7 @@ def test_the_likeliest_needs_no_randomness() -> None:
     of = problem(random_chain(2, 6), cluster([1, 1, 1]))
     policy, features = PlacementPolicy(8, generator()), Features.of(of)
     with torch.no_grad():
-        first, second = (policy.sample(features, 1).choices[0] for _ in range(2))
+        first, second = (policy.sample(features, 1).candidates[0] for _ in range(2))
     assert first == second
 
 
@@ -87,7 +89,7 @@ def test_the_global_generator_stays_as_it_was() -> None:
     before = torch.get_rng_state()
     policy = pretrain([of], 3, 1, LEARNING)
     reinforce(PlanSearch(of, 20), 1, LEARNING)
-    ask(PlanSearch(of, 10), 1, policy, 4)
+    apply_policy(PlanSearch(of, 10), 1, policy, 4)
     assert torch.equal(torch.get_rng_state(), before)
 
 

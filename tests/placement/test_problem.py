@@ -18,7 +18,7 @@ def test_a_candidate_is_a_placement() -> None:
     assert of.groups == [["a", "b"], ["c"]]
     placement = of.placement(Candidate((1, 0), 0))
     assert placement == {"a": 1, "b": 1, "c": 0}
-    assert of.choice(placement) == Candidate((1, 0), 0)
+    assert of.candidate(placement) == Candidate((1, 0), 0)
 
 
 def test_groups_that_are_given() -> None:
@@ -46,11 +46,11 @@ def test_a_plan_leaves_out_idle_devices() -> None:
 
 def test_use_all_refuses_idle_devices() -> None:
     simulator = Simulator(chain([1.0, 1.0]), cluster([1, 1]))
-    of = Problem(simulator, [(1, 1)], use_all=True)
+    of = Problem(simulator, [(1, 1)], use_all_devices=True)
     assert not of.value(Candidate((0, 0), 0)).feasible
     search = PlanSearch(of, 1)
     search.value(Candidate((0, 0), 0))
-    with pytest.raises(PlanError, match="must have a layer for each, and fit into the memory,"):
+    with pytest.raises(PlanError, match="must place layers on each of 2 devices and fit into"):
         search.result()
 
 
@@ -77,19 +77,19 @@ def test_measured_plans_count_as_they_were_measured() -> None:
 def test_a_budget_of_evaluations() -> None:
     search = PlanSearch(problem(chain([1.0, 1.0]), cluster([1, 1])), evaluations=3)
     for used, devices in enumerate(((0, 0), (0, 0), (0, 1))):
-        assert search.left
-        assert search.part == pytest.approx(used / 3)
+        assert search.budget_left
+        assert search.fraction_used == pytest.approx(used / 3)
         search.value(Candidate(devices, 0))
-    assert not search.left, "a candidate that was seen before counts again"
+    assert not search.budget_left, "a candidate that was seen before counts again"
     assert search.used == 3
 
 
 def test_a_budget_of_time() -> None:
     search = PlanSearch(problem(chain([1.0]), cluster([1])), evaluations=10, seconds=0.02)
-    assert search.left
+    assert search.budget_left
     time.sleep(0.03)
-    assert not search.left
-    assert search.part == 1.0
+    assert not search.budget_left
+    assert search.fraction_used == 1.0
 
 
 def test_the_history_has_each_improvement() -> None:

@@ -83,18 +83,18 @@ def test_a_bound_on_micro_batches_on_their_way() -> None:
 
 @pytest.mark.parametrize("seed", range(30))
 def test_any_graph_and_placement_gives_orders_that_work(seed: int) -> None:
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     layers: dict[str, LayerInfo] = {}
-    for i in range(chance.randint(2, 9)):
-        inputs = tuple(chance.sample(list(layers), min(i, chance.randint(0, 3))))
-        layers[f"layer{i}"] = LayerInfo(inputs, chance.choice("xy"), chance.random() < 0.8)
-    devices = chance.randint(1, 4)
-    placement = {layer: chance.randrange(devices) for layer in layers}
+    for i in range(rng.randint(2, 9)):
+        inputs = tuple(rng.sample(list(layers), min(i, rng.randint(0, 3))))
+        layers[f"layer{i}"] = LayerInfo(inputs, rng.choice("xy"), rng.random() < 0.8)
+    devices = rng.randint(1, 4)
+    placement = {layer: rng.randrange(devices) for layer in layers}
     costs = Costs(
-        {layer: chance.random() for layer in layers}, {layer: chance.random() for layer in layers}
+        {layer: rng.random() for layer in layers}, {layer: rng.random() for layer in layers}
     )
     for training in (True, False):
-        graph = TaskGraph(layers, chance.randint(1, 5), chance.randint(1, 4), training)
+        graph = TaskGraph(layers, rng.randint(1, 5), rng.randint(1, 4), training)
         for rule in RULES:
             found = schedule(graph, placement, devices, costs, rule)
             check_orders(graph, placement, found.orders)

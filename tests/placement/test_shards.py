@@ -30,8 +30,8 @@ def test_the_work_stays_the_same_and_the_parts_are_smaller() -> None:
     assert list(found.layers) == ["a", "b/inputs", "b", "c/0", "c/1", "c"]
     assert found.layers["b"].inputs == ["b/inputs"]
     assert found.layers["c"].inputs == ["c/0", "c/1"]
-    assert sum(found.whole().values()) == pytest.approx(8.0)
-    assert found.whole()["b/inputs"] == pytest.approx(1.5), "one input as wide as the state"
+    assert sum(found.layer_seconds().values()) == pytest.approx(8.0)
+    assert found.layer_seconds()["b/inputs"] == pytest.approx(1.5), "one input as wide as the state"
     assert sum(layer.kept_bytes for layer in found.layers.values()) == pytest.approx(18.0)
     devices = cluster([1, 1])
     coarse, fine = (

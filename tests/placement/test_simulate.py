@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from nmt.placement.cost import STATE
+from nmt.placement.cost import STATE_FACTOR
 from nmt.placement.simulate import Simulator
 from tests.placement.problems import chain, cluster
 
@@ -58,11 +58,11 @@ def test_memory_is_state_and_what_waits_for_its_backward_pass() -> None:
     simulator = Simulator(profile, cluster([1, 1], memory=[20.1, 20.0]))
     found = simulator.run(SPLIT, 4, 1, "1f1b")
     # The first device has two micro-batches on their way, the second one.
-    assert found.memory == (STATE * 1e9 + 2 * 4e9, STATE * 2e9 + 1 * 4e9)
+    assert found.memory == (STATE_FACTOR * 1e9 + 2 * 4e9, STATE_FACTOR * 2e9 + 1 * 4e9)
     assert found.feasible
     together = simulator.run(SPLIT, 4, 1, "gpipe")
-    assert together.memory == (STATE * 1e9 + 4 * 4e9, STATE * 2e9 + 4 * 4e9)
-    assert together.over == (1,)
+    assert together.memory == (STATE_FACTOR * 1e9 + 4 * 4e9, STATE_FACTOR * 2e9 + 4 * 4e9)
+    assert together.over_memory == (1,)
 
 
 def test_shared_parameters_count_once_a_device() -> None:
@@ -90,7 +90,7 @@ def test_masks_updates_and_lengths_of_micro_batches() -> None:
     simulator = Simulator(profile.model_copy(update={"layers": extra}), cluster([1, 1]))
     # Each draws before its first task; both update at the same time when all is done.
     assert simulator.run(SPLIT, 1, 1, "1f1b").seconds == pytest.approx(6 + 2 * 0.25 + 1.0)
-    assert simulator.alone == pytest.approx(6 + 2 * 0.25 + 1.5)
+    assert simulator.single_device_seconds == pytest.approx(6 + 2 * 0.25 + 1.5)
     long = simulator.run(SPLIT, 2, 1, "1f1b", [{"a": 1.0, "b": 1.0}, {"a": 3.0, "b": 3.0}])
     # a: .5+.25, b of the first: .5+.25 and 1 back; a's second forward is done at 2.25; and so on.
     ends = {str(task): end for task, end in long.timeline.end.items()}

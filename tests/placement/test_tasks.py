@@ -70,7 +70,7 @@ def test_a_task_as_text() -> None:
     assert str(task) == "backward encoder.1 3 2"
     assert Task.parse(str(task)) == task
     for text in ("", "sideways encoder.1 0 0", "forward encoder.1 0", "forward encoder.1 a 0"):
-        with pytest.raises(PlanError, match=r"A task must be such as `forward encoder.1 0 0`"):
+        with pytest.raises(PlanError, match=r"A task must be written like `forward encoder.1 0 0`"):
             Task.parse(text)
 
 
@@ -90,11 +90,11 @@ def test_an_order_that_works() -> None:
         (
             FIRST[::-1],
             SECOND,
-            "here device 0 waits at `backward below 0 0` for `forward below 0 0` of device 0, "
-            "device 1 waits at `forward top 0 0` for `forward below 0 0` of device 0: none would",
+            "would deadlock: device 0 waits at `backward below 0 0` for `forward below 0 0` of "
+            "device 0, device 1 waits at `forward top 0 0` for `forward below 0 0` of device 0.",
         ),
-        (FIRST[:-1], SECOND, "each task once, but `backward below 0 0` is missing"),
-        ([*FIRST, FIRST[0]], SECOND, "each task once, but has `forward below 0 0` twice"),
+        (FIRST[:-1], SECOND, "each task exactly once, but lacks `backward below 0 0`"),
+        ([*FIRST, FIRST[0]], SECOND, "each task exactly once, but has `forward below 0 0` twice"),
         (
             [*FIRST, SECOND[0]],
             SECOND[1:],
