@@ -31,6 +31,7 @@ class TrainingRecipe:
     optimizer: OptimizerFactory
     clip_norm: float | None  # largest norm of the whole model's gradient; None: no clipping
     dtype: torch.dtype = torch.float32  # of the layers' work
+    averaged: bool = False  # whether a running average of the weights is kept
 
     @property
     def is_bf16(self) -> bool:

@@ -20,7 +20,7 @@ from nmt.model.dropout import Randomness
 from nmt.model.graph import BATCH, Axis, LayerGraph, LayerStack
 from nmt.parallel.device_work import DeviceWork, Step
 from nmt.parallel.executor import TrainingRecipe
-from nmt.placement.cost import LayerCost, Profile, TaskCosts
+from nmt.placement.cost import STATE_FACTOR, LayerCost, Profile, TaskCosts
 from nmt.placement.tasks import SENTENCES, LayerInfo, Layers, TaskGraph, amount_of_work
 from nmt.precision.master_weights import MasterWeights
 
@@ -99,6 +99,7 @@ def measure_profile(
             for node, info in zip(graph.nodes, layers_of(graph).values(), strict=True)
         },
         measurements=measured,
+        state_factor=STATE_FACTOR + recipe.averaged,
     )
 
 

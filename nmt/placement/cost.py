@@ -87,6 +87,11 @@ class Profile(Settings):
         default=0.0,
         description="Seconds of a device's own time that each byte sent or received costs it.",
     )
+    state_factor: NonNegativeFloat = Field(
+        default=STATE_FACTOR,
+        description="Bytes of parameters, gradients, the optimizer's state and the running average "
+        "for each byte of parameters.",
+    )
 
     @property
     def infos(self) -> Layers:

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import comb, inf, perm
 
 from nmt.errors import PlanError
-from nmt.placement.cost import STATE_FACTOR
 from nmt.placement.partitions import best_partitions
 from nmt.placement.problem import Candidate, PlanSearch, Problem
 
@@ -117,7 +116,7 @@ class _Runs:
         into memory. Messages into and out of the run, forward and backward, take the link to the
         next device, since the real neighbours are not known yet."""
         problem = self._problem
-        memory = STATE_FACTOR * self._parameter_bytes(i, j)
+        memory = problem.profile.state_factor * self._parameter_bytes(i, j)
         if problem.objective == "step":
             # Only 1F1B limits the micro-batches in flight; the other rules may keep all of them.
             in_flight = min(self._micro_batches, problem.devices)

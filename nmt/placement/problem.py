@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from nmt.errors import PlanError
-from nmt.placement.cost import STATE_FACTOR, Profile
+from nmt.placement.cost import Profile
 from nmt.placement.plan import Plan
 from nmt.placement.schedule import Rule
 from nmt.placement.simulate import Simulation, Simulator
@@ -128,10 +128,8 @@ class Problem:
         return busy
 
     def _parameters(self, candidate: Candidate) -> list[float]:
-        placement = self.placement(candidate)
-        return [
-            STATE_FACTOR * self.simulator.parameter_bytes(d, placement) for d in range(self.devices)
-        ]
+        placement, factor = self.placement(candidate), self.profile.state_factor
+        return [factor * self.simulator.parameter_bytes(d, placement) for d in range(self.devices)]
 
     def _overflow(self, used: Sequence[float]) -> float:
         return sum(

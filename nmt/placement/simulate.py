@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from nmt.placement.cluster import Cluster
-from nmt.placement.cost import STATE_FACTOR, Profile, TaskCosts
+from nmt.placement.cost import Profile, TaskCosts
 from nmt.placement.schedule import Costs, Rule, Timeline, schedule
 from nmt.placement.tasks import Task, TaskGraph
 
@@ -112,11 +112,11 @@ class Simulator:
     def memory(
         self, orders: Sequence[Sequence[Task]], graph: TaskGraph, placement: Mapping[str, int]
     ) -> tuple[float, ...]:
-        """Peak memory of each device in bytes: parameters, gradients and Adam's state, and what
-        forward tasks have kept for their backward tasks."""
+        """Peak memory of each device in bytes: parameters, gradients, Adam's state and the average,
+        and what forward tasks have kept for their backward tasks."""
         peaks = []
         for device, order in enumerate(orders):
-            now = peak = STATE_FACTOR * self.parameter_bytes(device, placement)
+            now = peak = self.profile.state_factor * self.parameter_bytes(device, placement)
             for task in order:
                 kept = self.profile.layers[task.layer].kept_bytes
                 size = kept / (graph.micro_batches * graph.chunks_of(task.layer))

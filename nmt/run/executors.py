@@ -100,6 +100,7 @@ def recipe_of(config: TrainConfig, graph: LayerGraph) -> TrainingRecipe:
         optimizer=optimizer_factory(config.optimizer),
         clip_norm=config.optimizer.clip_norm,
         dtype=torch.bfloat16 if config.precision.name == "bf16" else torch.float32,
+        averaged=config.training.average.kind == "weights",
     )
 
 

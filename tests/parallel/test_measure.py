@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
 
 from nmt.parallel.measure import layers_of, measure_profile, size_of
-from nmt.placement.tasks import amount_of_work
+from nmt.placement.cluster import equal_devices
+from nmt.placement.simulate import Simulator
+from nmt.placement.tasks import TaskGraph, amount_of_work
 from tests.parallel.random_plans import adam, random_batch, random_graph, recipe_of
 
 
@@ -28,6 +31,19 @@ def test_a_profile_has_all_that_a_step_consists_of(dtype: torch.dtype) -> None:
     assert all(layer.update_seconds > 0 for layer in with_parameters)
     assert all(layer.draw_seconds >= 0 for layer in layers)
     assert all(layer.kept_bytes > 0 for layer in layers)
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+def test_a_running_average_takes_as_much_memory_as_the_parameters(averaged: bool) -> None:
+    recipe = replace(recipe_of(random_graph(random.Random(1)), adam()), averaged=averaged)
+    profile = measure_profile(recipe, random_batch(1, rows=4), [(1, 1)], "cpu", repeats=1)
+    assert profile.state_factor == (5 if averaged else 4)
+    simulator = Simulator(profile, equal_devices(["cpu"]))
+    tasks, placement = TaskGraph(profile.infos, 1, 1), dict.fromkeys(profile.layers, 0)
+    (memory,) = simulator.memory([tasks.tasks], tasks, placement)
+    kept = sum(layer.kept_bytes for layer in profile.layers.values())
+    parameters = simulator.parameter_bytes(0, placement)
+    assert memory == pytest.approx(profile.state_factor * parameters + kept)
 
 
 def test_work_grows_with_what_a_layer_reads() -> None:

@@ -240,6 +240,8 @@ def test_plans_that_do_not_fit() -> None:
         PlanError, match="each task exactly once, but lacks `forward source_embedding 0 0`"
     ):
         wavefront(graph, plan.model_copy(update={"tasks": [[], []]}), sgd())
+    with pytest.raises(PlanError, match="needs 4 processes, or 2, but there are 1"):
+        wavefront(graph, plan, sgd(), replicas=2)
     lonely = dict.fromkeys(graph.names, 0)
     with pytest.raises(PlanError, match="a layer on each of its 2 devices, but device 1 has none"):
         wavefront(graph, plan.model_copy(update={"placement": lonely}), sgd())
