@@ -1,11 +1,11 @@
 """Steps of the search on a GPU, replayed as CUDA graphs.
 
-A step is about a hundred small kernels, and launching them one by one takes longer than they do. A
-graph launches all of them at once, but always reads and writes the same memory: so there is one for
-each rounded number of sentences and of source positions, with buffers of that size, and what goes
-in and out of it beside the state is one tensor each way. A size's first step is an ordinary one,
-since most sizes that occur once do not come back; its second one is captured. So it is with
-encoding sources.
+A step is about a hundred small kernels, and launching them one by one takes longer than running
+them. A graph launches all of them at once, but always reads and writes the same memory: so there is
+one for each rounded number of sentences and of source positions, with buffers of that size, and
+beside the state one tensor goes in and one comes out. The first step of a size is an ordinary one,
+since most sizes that occur once do not come back; the second is captured. Encoding sources works
+the same way.
 
 B sentences, K hypotheses of each, R = B * K rows, S longest source; B', S', R' rounded up.
 """
@@ -31,22 +31,22 @@ from nmt.runtime.stepper import Stepper
 
 SENTENCES = 32  # powers of 2 up to here, and multiples from here on
 POSITIONS = 16  # multiples
-MOST_MEMORY = 0.125  # of a GPU's, for the buffers of one batch's graphs
-MOST_IDLE = 2  # graphs that wait for a batch to use them
+MOST_MEMORY = 0.125  # of a GPU's memory, for the buffers of one batch's graphs
+MOST_IDLE = 2  # sets of graphs that are kept for the next batch
 
 logger = logging.getLogger(__name__)
 _CAPTURING = threading.Lock()  # PyTorch records one graph at a time
 
 Replay = Callable[[], object]
-# Makes a function's work repeatable: always in the same memory, what it returns included. Whether
-# it is carried out on the way does not matter.
+# Makes a function's work repeatable, always in the same memory, its results included. It may run
+# the function while recording it.
 Capture = Callable[[Callable[[], None]], Replay]
 Captured: TypeAlias = "CapturedSource | CapturedStep"
 Made = TypeVar("Made", "CapturedSource", "CapturedStep")
 
 
 def fastest_search_step(stepper: Stepper) -> SearchStep:
-    """The fastest way to step a batch."""
+    """The fastest way to step a batch on the stepper's devices."""
     gpu = stepper.gpu
     if gpu is None:
         return SearchStep(stepper)
@@ -55,8 +55,8 @@ def fastest_search_step(stepper: Stepper) -> SearchStep:
 
 
 class CudaGraphs:
-    """Records what functions do on a GPU. The graphs share the memory for what lives within one of
-    them: they must not run at the same time."""
+    """Records what functions do on a GPU. The graphs share the memory of intermediate results, so
+    they must not run at the same time."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -64,7 +64,7 @@ class CudaGraphs:
         self._stream: torch.cuda.Stream | None = None
 
     def capture(self, function: Callable[[], None]) -> Replay:
-        """See Capture."""
+        """Record a function → what replays it; see `Capture`."""
         with _CAPTURING, torch.cuda.device(self._device):
             if self._stream is None:
                 self._pool = torch.cuda.graph_pool_handle()
@@ -80,12 +80,12 @@ class CudaGraphs:
                 ):
                     function()
             finally:
-                torch.cuda.set_stream(before)  # an error would leave the other one
+                torch.cuda.set_stream(before)  # after an error it would be the other one
         return graph.replay
 
 
 class CapturedGraphs:
-    """What one running batch at a time works with: captured work by its kind and size."""
+    """Captured work by kind and size, for one running batch at a time."""
 
     def __init__(self, capture: Capture, most_bytes: int) -> None:
         self._capture, self._most_bytes = capture, most_bytes
@@ -94,14 +94,14 @@ class CapturedGraphs:
         self._too_large: set[Hashable] = set()
 
     def get(self, key: Hashable, make: Callable[[Capture], Made]) -> Made | None:
-        """The one of that kind and size; None if it should not be captured yet."""
+        """The captured work of that kind and size; None if it should not be captured yet."""
         if key not in self._seen or key in self._too_large:
             self._seen.add(key)
             return None
-        found = self.kept.get(key)
-        if found is not None:
+        kept = self.kept.get(key)
+        if kept is not None:
             self.kept.move_to_end(key)
-            return cast("Made", found)  # the key says which kind
+            return cast("Made", kept)  # the key says which kind
         try:
             made = make(self._capture)
         except torch.OutOfMemoryError:
@@ -120,13 +120,13 @@ class CapturedGraphs:
 
 
 class GraphSearchStep(SearchStep):
-    """Steps of one running batch that take turns with no others."""
+    """Steps one running batch, by captured graphs that no other batch uses meanwhile."""
 
     def __init__(self, stepper: Stepper, capture: Capture, most_bytes: int) -> None:
         super().__init__(stepper)
         self._capture, self._most_bytes = capture, most_bytes
         self._graphs: CapturedGraphs | None = None
-        self._last: CapturedStep | None = None  # whose buffers hold the batch's state
+        self._last: CapturedStep | None = None  # its buffers hold the batch's state
 
     def start(
         self, sources: Sequence[Sequence[int]], beams: int, coverage: bool, narrow: bool
@@ -139,16 +139,16 @@ class GraphSearchStep(SearchStep):
     def _encode(self, ids: Tensor, lengths: Tensor) -> Sources:
         stepper = self._stepper
         size = rounded_sentences(len(ids)), rounded_positions(ids.shape[1])
-        captured = self._own.get(
+        captured = self._captured.get(
             ("source", size), lambda capture: CapturedSource(stepper, size, capture)
         )
         return (captured or stepper.encode)(ids, lengths)
 
     def __call__(self, state: DecoderState, step_input: StepInput) -> StepOutcome:
         """See SearchStep."""
-        assert state.sources.allowed is None, "a GPU scores all pieces"
+        assert state.sources.allowed is None, "a GPU scores all tokens"
         size = rounded_sentences(len(state)), rounded_positions(state.sources.longest)
-        captured = self._own.get(
+        captured = self._captured.get(
             ("step", size, state.beams, state.attended is not None),
             lambda capture: CapturedStep(self._stepper, state, size, capture),
         )
@@ -165,15 +165,15 @@ class GraphSearchStep(SearchStep):
             self._last = None
 
     @property
-    def _own(self) -> CapturedGraphs:
+    def _captured(self) -> CapturedGraphs:
         if self._graphs is None:
             idle = self._stepper.idle_graphs
             self._graphs = idle.pop() if idle else CapturedGraphs(self._capture, self._most_bytes)
         return self._graphs
 
     def rest(self) -> None:
-        """See SearchStep. The state of a batch is in the memory of its graphs, so that no other
-        batch can use them before."""
+        """See SearchStep. Until then the state of the batch is in the memory of its graphs, and no
+        other batch can use them."""
         self._forget()
         idle = self._stepper.idle_graphs
         if self._graphs is not None and len(idle) < MOST_IDLE:
@@ -182,14 +182,14 @@ class GraphSearchStep(SearchStep):
 
 
 class CapturedSource:
-    """Encoding at most B' sentences of at most S' positions, in memory of its own."""
+    """Encodes at most B' sentences of at most S' positions, always in the same memory."""
 
     def __init__(self, stepper: Stepper, size: tuple[int, int], capture: Capture) -> None:
         assert stepper.padded is not None, "what is not padded cannot be captured"
         device = stepper.padded.device
         pinned = device.type == "cuda"
         B, S = size
-        # Each row has pieces and, behind them, its length.
+        # Each row has tokens and, behind them, its length.
         self._giving = torch.full((B, S + 1), PAD, pin_memory=pinned)
         self._given = torch.ones(B, S + 1, dtype=torch.int64, device=device)
         # The stepper keeps this one; the other way round it would never be freed.
@@ -197,7 +197,7 @@ class CapturedSource:
 
     @property
     def bytes(self) -> int:
-        """Of what it gives."""
+        """Of the memory of its results."""
         return memory_bytes(self._side)
 
     def _work(self, stepper: Stepper) -> None:
@@ -206,7 +206,7 @@ class CapturedSource:
     def __call__(self, ids: Tensor, lengths: Tensor) -> Sources:
         """See `Stepper.encode`."""
         B, S = ids.shape
-        if self._giving.is_pinned():  # the last ones may be on their way still
+        if self._giving.is_pinned():  # the previous ones may still be on their way
             torch.cuda.current_stream(self._given.device).synchronize()
         self._giving.fill_(PAD)
         self._giving[:, -1] = 1
@@ -222,7 +222,7 @@ class CapturedSource:
 
 
 class CapturedStep:
-    """A step of at most B' sentences of at most S' positions, in memory of its own."""
+    """A step of at most B' sentences of at most S' positions, always in the same memory."""
 
     def __init__(
         self, stepper: Stepper, like: DecoderState, size: tuple[int, int], capture: Capture
@@ -234,12 +234,12 @@ class CapturedStep:
         device = self._sources.device
         self._recurrent = StateBuffers(like.recurrent, R)
         self._attended = None if like.attended is None else like.attended.new_zeros(R, S)
-        # Four rows: pieces, rows, the bits of log probabilities, and places of banned scores.
+        # Four rows: tokens, rows, the bits of log probabilities, and places of banned scores.
         self._given = torch.zeros(4, R, dtype=torch.int64, device=device)
         pinned = device.type == "cuda"
         self._giving = torch.zeros(4, R, dtype=torch.int64, pin_memory=pinned)
         self._every = torch.arange(R)
-        self._here: DecoderState | None = None  # whose numbers the buffers hold
+        self._here: DecoderState | None = None  # whose values the buffers hold
         self._sources_here: Sources | None = None
         self._replay = capture(lambda: self._work(stepper))
         self._taking = torch.zeros(self._keys.shape, dtype=torch.int64, pin_memory=pinned)
@@ -251,11 +251,11 @@ class CapturedStep:
 
     def _work(self, stepper: Stepper) -> None:
         """The step, from buffers to buffers."""
-        pieces, rows, bits, banned = self._given.unbind()
+        tokens, rows, bits, banned = self._given.unbind()
         attended = None if self._attended is None else self._attended.index_select(0, rows)
         recurrent = self._recurrent.ordered(rows)
         state = DecoderState(self._beams, recurrent, self._sources.sources, attended)
-        result = stepper.step(state, pieces)
+        result = stepper.step(state, tokens)
         running = bits.to(torch.int32).view(torch.float32).view(-1, self._beams)
         logits = result.logits.view(*running.shape, -1)
         self._vocabulary = logits.shape[2]
@@ -266,7 +266,7 @@ class CapturedStep:
             self._attended.copy_(result.state.attended)
 
     def fits(self, step_input: StepInput) -> bool:
-        """Whether there are not too many bans."""
+        """Whether the buffers have room for all bans."""
         return step_input.banned is None or len(step_input.banned[0]) <= self._given.shape[1]
 
     def __call__(self, state: DecoderState, step_input: StepInput) -> StepOutcome:
@@ -287,11 +287,11 @@ class CapturedStep:
         return StepOutcome(candidates, self._attention[:B, :, :S], self._here)
 
     def forget(self) -> None:
-        """The buffers hold nobody's numbers any more."""
+        """Drop the batch whose state the buffers hold."""
         self._here = self._sources_here = None
 
     def _load(self, state: DecoderState) -> None:
-        """Copy a state into the buffers. What is beyond it does not matter: it is finite."""
+        """Copy a state into the buffers. What is beyond it is finite, and does not matter."""
         S, R = state.sources.longest, len(state) * self._beams
         self._recurrent.store(state.recurrent, R)
         if self._attended is not None and state.attended is not None:
@@ -302,16 +302,17 @@ class CapturedStep:
             self._sources_here = state.sources
 
     def _give(self, step_input: StepInput, rows: int) -> None:
-        pieces, goes_on_from, bits, banned = self._giving.unbind()
-        pieces[:rows] = step_input.pieces.flatten()
-        pieces[rows:] = BOS
-        goes_on_from[:rows] = self._every[:rows] if step_input.rows is None else step_input.rows
+        tokens, continued, bits, banned = self._giving.unbind()
+        tokens[:rows] = step_input.tokens.flatten()
+        tokens[rows:] = BOS
+        continued[:rows] = self._every[:rows] if step_input.rows is None else step_input.rows
         bits[:rows] = step_input.running.flatten().contiguous().view(torch.int32)
         bits[rows:] = 0
-        banned.zero_()  # the place of a piece that is never written
+        banned.zero_()  # the place of a token that is never written
         if step_input.banned is not None:
-            of_rows, of_pieces = step_input.banned
-            banned[: len(of_rows)] = of_rows * self._vocabulary + of_pieces
+            banned_rows, banned_tokens = step_input.banned
+            places = banned_rows * self._vocabulary + banned_tokens
+            banned[: len(places)] = places
         self._given.copy_(self._giving, non_blocking=True)
 
 

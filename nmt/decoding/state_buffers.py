@@ -84,7 +84,7 @@ class SourceBuffers:
         return memory_bytes(self.sources)
 
     def store(self, sources: Sources) -> None:
-        """Copy a source side in. What is beyond it does not matter: it is finite."""
+        """Copy a source side in. What is beyond it is finite, and does not matter."""
         B, S = len(sources), sources.longest
         for name, memory in sources.memories.items():
             buffer = self.sources.memories[name]

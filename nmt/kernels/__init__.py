@@ -1,4 +1,7 @@
-"""Kernels of our own for a GPU, where Triton is: on Linux, PyTorch brings it along."""
+"""What depends on the kind of device: kernels for GPUs, products and LSTMs of CPUs, transfers.
+
+The GPU's kernels need Triton, which PyTorch for CUDA installs on Linux.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def kernels_for(x: Tensor) -> ModuleType | None:
-    """`nmt.kernels.gpu` if it can work on `x`."""
+    """`nmt.kernels.gpu` if it can work on `x`, else None."""
     return _kernels() if x.is_cuda and x.dtype != torch.float64 else None
 
 
@@ -23,9 +26,9 @@ def kernels_for(x: Tensor) -> ModuleType | None:
 def _kernels() -> ModuleType | None:
     if find_spec("triton") is None:
         return None
-    found = import_module("nmt.kernels.gpu")
+    module = import_module("nmt.kernels.gpu")
     try:
-        found.check()
+        module.check()
     except Exception as error:
         logger.warning(
             "Triton cannot build kernels here, and PyTorch's slower operations are used instead "
@@ -33,4 +36,4 @@ def _kernels() -> ModuleType | None:
             error,
         )
         return None
-    return found
+    return module

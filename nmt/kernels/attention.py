@@ -19,8 +19,8 @@ ENERGIES = 2**19  # numbers that attention keeps at a time: 2 MB
 def additive_scores(queries: Tensor, keys: Tensor, weight: Tensor) -> Tensor:
     """Queries (B, T, A), keys (B, S, A), v as a weight (1, A) → (B, T, S). Differentiable."""
     scores: Tensor
-    if (own := kernels_for(queries)) is not None:
-        scores = own.additive_scores(queries, keys, weight[0])
+    if (gpu := kernels_for(queries)) is not None:
+        scores = gpu.additive_scores(queries, keys, weight[0])
     else:
         energies = torch.tanh(queries[:, :, None, :] + keys[:, None, :, :])  # (B, T, S, A)
         scores = F.linear(energies, weight)[..., 0]
@@ -31,8 +31,8 @@ class StepScores:
     """The same scores in decoding, up to a constant that a softmax does not see.
 
     v · tanh(q + k) = Σ v - 2 v · 1 / (1 + exp(2 q) exp(2 k)). The exponentials are taken of the
-    queries and the keys alone, not of all their sums, of which there are S times as many. (A GPU's
-    kernel takes them itself.)
+    queries and the keys alone, not of all their sums, of which there are S times as many. (The
+    GPU's kernel computes them itself.)
     """
 
     def __init__(self, weight: Tensor) -> None:
@@ -48,8 +48,8 @@ class StepScores:
     def __call__(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Queries (B * K, A), keys (B, S, A) as `keys` gives them → (B, K, S) in fp32."""
         B, _, A = keys.shape
-        if (own := kernels_for(queries)) is not None:
-            scores: Tensor = own.additive_scores(queries.view(B, -1, A), keys, self._weight)
+        if (gpu := kernels_for(queries)) is not None:
+            scores: Tensor = gpu.additive_scores(queries.view(B, -1, A), keys, self._weight)
             return scores
         q, keys = _exponential(queries).view(B, -1, 1, A), keys[:, None]
         if q.is_cuda:

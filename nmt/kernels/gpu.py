@@ -1,6 +1,5 @@
-"""Kernels for a GPU, in Triton, which comes with PyTorch for CUDA on Linux: what PyTorch's own ones
-would do in many passes over a training step's largest tensors, or in many launches of a decoding
-step.
+"""Kernels for a GPU, in Triton. They replace PyTorch operations that make many passes over the
+largest tensors of a training step, or that take many launches in a decoding step.
 
 B sentences, T target positions, S source positions, A attention units, N tokens, V vocabulary.
 """
@@ -19,7 +18,7 @@ from nmt.kernels import jit
 POSITIONS = 16  # of a block
 UNITS = 64  # likewise
 ENERGIES = 512  # of a block, for each source position
-PIECES = 4096  # likewise
+TOKENS = 4096  # likewise
 
 
 def check() -> None:
@@ -36,20 +35,20 @@ def _launch(kernel: Any, grid: tuple[int, ...], x: Tensor, *others: object, **ho
 
 
 def smoothed_cross_entropy(
-    logits: Tensor, labels: Tensor, smoothing: float, nothing: int
+    logits: Tensor, labels: Tensor, smoothing: float, ignored: int
 ) -> Tensor:
-    """Logits (N, V), labels (N,) → the sum of N losses in fp32. Rows of the label `nothing` do not
-    count. Forward, the logits are read once; backward, they are read and their gradient is
+    """Logits (N, V), labels (N,) → the sum of N losses in fp32. Rows with the label `ignored` do
+    not count. Forward, the logits are read once; backward, they are read and their gradient is
     written."""
     loss: Tensor = _CrossEntropy.apply(  # type: ignore[no-untyped-call]
-        logits, labels, smoothing, nothing
+        logits, labels, smoothing, ignored
     )
     return loss
 
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, labels: Tensor, smoothing: float, nothing: int) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, labels: Tensor, smoothing: float, ignored: int) -> Tensor:
         rows, V = logits.shape
         logits, labels = logits.contiguous(), labels.contiguous()
         losses, log_sums = torch.zeros(2, rows, dtype=torch.float32, device=logits.device).unbind()
@@ -63,21 +62,21 @@ class _CrossEntropy(torch.autograd.Function):
                 log_sums,
                 V,
                 smoothing,
-                nothing,
-                PIECES,
+                ignored,
+                TOKENS,
                 num_warps=8,
             )
         ctx.save_for_backward(logits, labels, log_sums)
-        ctx.smoothing, ctx.nothing = smoothing, nothing
+        ctx.smoothing, ctx.ignored = smoothing, ignored
         return losses.sum()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         logits, labels, log_sums = ctx.saved_tensors
         rows, V = logits.shape
-        found = torch.empty_like(logits)
+        gradient = torch.empty_like(logits)
         if rows:
-            grid = (rows, triton.cdiv(V, PIECES))
+            grid = (rows, triton.cdiv(V, TOKENS))
             _launch(
                 jit.loss_gradient,
                 grid,
@@ -85,19 +84,19 @@ class _CrossEntropy(torch.autograd.Function):
                 labels,
                 log_sums,
                 gradients[0].float(),
-                found,
+                gradient,
                 V,
                 ctx.smoothing,
-                ctx.nothing,
-                PIECES,
+                ctx.ignored,
+                TOKENS,
                 num_warps=8,
             )
-        return found, None, None, None
+        return gradient, None, None, None
 
 
 def additive_scores(queries: Tensor, keys: Tensor, weight: Tensor) -> Tensor:
     """Queries (B, T, A), keys (B, S, A), weight (A,) → Σ weight · tanh(query + key), (B, T, S) in
-    fp32. The B · T · S · A energies are nowhere in memory; backward, they are computed again.
+    fp32. The B · T · S · A energies are never stored; the backward pass computes them again.
     Queries and keys beyond ±43 count as that, as in decoding (`nmt.kernels.attention`)."""
     scores: Tensor = _AdditiveScores.apply(queries, keys, weight)  # type: ignore[no-untyped-call]
     return scores
@@ -185,19 +184,19 @@ def best_keys(
     count: int,
 ) -> Tensor:
     """See `nmt.decoding.beam.best_keys`: logits (B, K, V) in fp32, which are written into, running
-    (B, K), banned places → keys (B, count). No piece below `first` is chosen; the best are looked
-    for in blocks."""
+    (B, K), banned places → keys (B, count). No token below `first` is chosen; the search for the
+    best goes block by block."""
     B, K, V = logits.shape
     rows, blocks = B * K, triton.cdiv(V, block)
     log_sums = torch.empty(rows, 2, dtype=torch.float32, device=logits.device)
-    _launch(jit.row_log_sums, (rows,), logits, log_sums, V, PIECES, num_warps=8)
+    _launch(jit.row_log_sums, (rows,), logits, log_sums, V, TOKENS, num_warps=8)
     if banned is not None:
         logits.view(-1).index_fill_(0, banned, float("-inf"))
     smallest = torch.empty(B, K * blocks, dtype=torch.int64, device=logits.device)
     given = (logits, log_sums, running.contiguous())
     _launch(
         jit.smallest_of_blocks,
-        (rows, triton.cdiv(V, PIECES)),
+        (rows, triton.cdiv(V, TOKENS)),
         *given,
         smallest,
         V,
@@ -205,23 +204,23 @@ def best_keys(
         K,
         first,
         block,
-        PIECES,
+        TOKENS,
     )
     if count == 1:
         return smallest.amin(1, keepdim=True)
     chosen = smallest.topk(min(count, K * blocks), dim=1, largest=False).indices
-    some = chosen.shape[1]
-    keys = torch.empty(B, some * block, dtype=torch.int64, device=logits.device)
+    chosen_blocks = chosen.shape[1]
+    keys = torch.empty(B, chosen_blocks * block, dtype=torch.int64, device=logits.device)
     _launch(
         jit.keys_of_blocks,
-        (B, some),
+        (B, chosen_blocks),
         *given,
         chosen,
         keys,
         V,
         blocks,
         K,
-        some,
+        chosen_blocks,
         first,
         block,
         num_warps=1,

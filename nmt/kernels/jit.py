@@ -1,7 +1,7 @@
-"""What runs on the GPU of `nmt.kernels.gpu`, whose functions say what it computes.
+"""The GPU side of `nmt.kernels.gpu`, whose functions document what is computed.
 
-Triton compiles these functions; they are Python by their looks only. Arguments are the addresses of
-tensors, their sizes, and sizes of blocks; a program does one block.
+Triton compiles these functions; they are not run as Python. Arguments are addresses of tensors,
+their sizes, and sizes of blocks; each program computes one block.
 """
 
 import triton
@@ -91,11 +91,11 @@ def backward(
 
 
 @triton.jit
-def log_sum(logits, V, pieces: tl.constexpr):
+def log_sum(logits, V, tokens: tl.constexpr):
     # Of a row's exponentials, in two parts that are exact; and the sum of the row.
     largest, sum_of_exp, total = float("-inf"), 0.0, 0.0
-    for first in range(0, V, pieces):
-        v = first + tl.arange(0, pieces)
+    for first in range(0, V, tokens):
+        v = first + tl.arange(0, tokens)
         x = tl.load(logits + v, v < V, float("-inf")).to(tl.float32)
         before, largest = largest, tl.maximum(largest, tl.max(x, 0))
         sum_of_exp = sum_of_exp * tl.exp(before - largest) + tl.sum(tl.exp(x - largest), 0)
@@ -104,11 +104,11 @@ def log_sum(logits, V, pieces: tl.constexpr):
 
 
 @triton.jit
-def losses(logits, labels, losses, log_sums, V, smoothing, pad, pieces: tl.constexpr):
+def losses(logits, labels, losses, log_sums, V, smoothing, pad, tokens: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     label = tl.load(labels + row)
     if label != pad:
-        largest, log, total = log_sum(logits + row * V, V, pieces)
+        largest, log, total = log_sum(logits + row * V, V, tokens)
         of_all = largest + log
         of_label = tl.load(logits + row * V + label).to(tl.float32)
         tl.store(losses + row, of_all - (1.0 - smoothing) * of_label - smoothing / V * total)
@@ -117,13 +117,13 @@ def losses(logits, labels, losses, log_sums, V, smoothing, pad, pieces: tl.const
 
 @triton.jit
 def loss_gradient(
-    logits, labels, log_sums, factor, gradient, V, smoothing, pad, pieces: tl.constexpr
+    logits, labels, log_sums, factor, gradient, V, smoothing, pad, tokens: tl.constexpr
 ):
     row = tl.program_id(0).to(tl.int64)
-    v = tl.program_id(1) * pieces + tl.arange(0, pieces)
+    v = tl.program_id(1) * tokens + tl.arange(0, tokens)
     label = tl.load(labels + row)
     if label == pad:
-        tl.store(gradient + row * V + v, tl.zeros((pieces,), tl.float32), v < V)
+        tl.store(gradient + row * V + v, tl.zeros((tokens,), tl.float32), v < V)
     else:
         x = tl.load(logits + row * V + v, v < V, 0.0).to(tl.float32)
         found = tl.exp(x - tl.load(log_sums + row)) - smoothing / V
@@ -132,9 +132,9 @@ def loss_gradient(
 
 
 @triton.jit
-def row_log_sums(logits, log_sums, V, pieces: tl.constexpr):
+def row_log_sums(logits, log_sums, V, tokens: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
-    largest, log, _ = log_sum(logits + row * V, V, pieces)
+    largest, log, _ = log_sum(logits + row * V, V, tokens)
     tl.store(log_sums + 2 * row, largest)
     tl.store(log_sums + 2 * row + 1, log)
 
@@ -162,13 +162,13 @@ def smallest_of_blocks(
     K,
     first,
     block: tl.constexpr,
-    pieces: tl.constexpr,
+    tokens: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
-    v = tl.program_id(1) * pieces + tl.arange(0, pieces)
+    v = tl.program_id(1) * tokens + tl.arange(0, tokens)
     keys = keys_of(logits, log_sums, running, row, row % K * V, v, V, first)
-    found = tl.min(tl.reshape(keys, (pieces // block, block)), 1)
-    i = tl.program_id(1) * (pieces // block) + tl.arange(0, pieces // block)
+    found = tl.min(tl.reshape(keys, (tokens // block, block)), 1)
+    i = tl.program_id(1) * (tokens // block) + tl.arange(0, tokens // block)
     tl.store(smallest + row * blocks + i, found, i < blocks)
 
 

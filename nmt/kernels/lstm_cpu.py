@@ -68,7 +68,7 @@ class _WideLstm(torch.autograd.Function):
         x, gates, hidden, cells, squashed, weight_ih, weight_hh = ctx.saved_tensors
         T, B, H = squashed.shape
         i, f, g, o = gates.split(H, 2)
-        # How the cell, and then the hidden vector, change with what goes into the gates.
+        # Derivatives of the cell, and then of the hidden vector, by what goes into the gates.
         by_cell = x.new_empty(T, B, 3, H)
         torch.mul(_slope_of_sigmoid(i), g, out=by_cell[:, :, 0])
         torch.mul(_slope_of_sigmoid(f), cells[:T], out=by_cell[:, :, 1])
@@ -101,5 +101,5 @@ class _WideLstm(torch.autograd.Function):
 
 
 def _slope_of_sigmoid(y: Tensor) -> Tensor:
-    """Of the sigmoid, where it is y: y - y²."""
+    """The derivative of a sigmoid whose value is y: y - y²."""
     return torch.addcmul(y, y, y, value=-1)

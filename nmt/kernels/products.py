@@ -1,8 +1,8 @@
 """Matrix products on a CPU by oneDNN's operator, and training in fp32 with them.
 
 PyTorch sends those in fp32 to MKL, which on AMD's processors reaches half of oneDNN's rate. oneDNN
-makes a program of some megabytes for each number of rows that it meets: so rows are filled up to
-multiples of UNIT, and sums over rows are made in blocks.
+compiles a program of some megabytes for each number of rows that it meets, so rows are padded to
+multiples of UNIT, and sums over rows are computed in blocks.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ BLOCK = 512  # rows that are summed over at a time
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`F.linear` for training: x (…, K), W (N, K), bias (N,) → (…, N)."""
-    here = x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() > 0
-    if not (here and torch.is_grad_enabled() and torch.backends.mkldnn.is_available()):
+    supported = x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() > 0
+    if not (supported and torch.is_grad_enabled() and torch.backends.mkldnn.is_available()):
         return F.linear(x, weight, bias)
     flat: Tensor = _Linear.apply(x.reshape(-1, x.shape[-1]), weight, bias)  # type: ignore[no-untyped-call]
     return flat.view(*x.shape[:-1], len(weight))
@@ -30,7 +30,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return product(_filled(x), pack(weight), bias)[: len(x)]
+        return product(_rounded_up(x), pack(weight), bias)[: len(x)]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -44,8 +44,8 @@ class _Linear(torch.autograd.Function):
 
 
 def pack(weight: Tensor) -> Tensor:
-    """A weight (N, K) as oneDNN lays it out for products with about UNIT rows; others work as
-    well."""
+    """A weight (N, K) as oneDNN lays it out for products with about UNIT rows; other
+    numbers of rows work as well."""
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, UNIT)
     return packed
 
@@ -59,8 +59,8 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def _summed_over_rows(a: Tensor, b: Tensor) -> Tensor:
     """a (R, M), b (R, N) → aᵀ b, (M, N)."""
     total = a.new_zeros(a.shape[1], b.shape[1])
-    for some_a, some_b in zip(a.split(BLOCK), b.split(BLOCK), strict=True):
-        total += product(_filled(some_a).t(), _filled(some_b).t())
+    for block_a, block_b in zip(a.split(BLOCK), b.split(BLOCK), strict=True):
+        total += product(_rounded_up(block_a).t(), _rounded_up(block_b).t())
     return total
 
 
@@ -68,11 +68,11 @@ def padded(x: Tensor, rows: int) -> Tensor:
     """x (R, K) with rows of zeros up to `rows`."""
     if rows == len(x):
         return x
-    found = x.new_zeros(rows, x.shape[1])
-    found[: len(x)] = x
-    return found
+    result = x.new_zeros(rows, x.shape[1])
+    result[: len(x)] = x
+    return result
 
 
-def _filled(x: Tensor) -> Tensor:
-    """Up to a multiple of UNIT."""
+def _rounded_up(x: Tensor) -> Tensor:
+    """x (R, K) with rows of zeros up to a multiple of UNIT."""
     return padded(x, -(-len(x) // UNIT) * UNIT)

@@ -1,7 +1,7 @@
 """Additive attention (Bahdanau et al. 2015), as GNMT uses it.
 
 The queries are the bottom decoder layer's outputs and do not depend on earlier contexts, so a
-whole target is attended at once and the decoder's layers can run as a pipeline (GNMT, 3.3).
+whole target is processed at once and the decoder's layers can run as a pipeline (GNMT, 3.3).
 
 B sentences, T target positions, S source positions, A attention units, H units of the encoder.
 """
@@ -43,7 +43,7 @@ class AttentionKeys(Layer):
 
 
 class Attention(Layer):
-    """Where each target position looks: a mean of the encoder's outputs, weighted by
+    """For each target position, the mean of the encoder's outputs weighted by
     softmax(v · tanh(W query + key + bias))."""
 
     def __init__(self, name: str, width: int, units: int) -> None:

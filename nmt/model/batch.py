@@ -1,6 +1,6 @@
 """What a model reads: padded token ids, and the fields that layers may name as inputs.
 
-Shapes: B sentences, S longest source, T longest target (both with one special piece), padding 0.
+Shapes: B sentences, S longest source, T longest target (both with one special token), padding 0.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ class Batch:
     Every tensor but `places` has one row for each sentence, so that a field that is added later is
     divided with the others. `first_row`, `first_step` and `global_shape` say which part of the
     global batch this is, so that whatever is random depends on the place in the global batch and
-    not on how it was cut.
+    not on how the batch was divided.
     """
 
-    source: Tensor  # (B, S) pieces and EOS
+    source: Tensor  # (B, S) tokens and EOS
     source_lengths: Tensor  # (B,) EOS included
-    target_input: Tensor  # (B, T) BOS and pieces
-    target_output: Tensor  # (B, T) pieces and EOS
+    target_input: Tensor  # (B, T) BOS and tokens
+    target_output: Tensor  # (B, T) tokens and EOS
     target_lengths: Tensor  # (B,)
     first_row: int
     global_shape: tuple[int, int, int]  # B, S, T of the global batch
-    first_step: int = 0  # of the side that is cut along time, if one is
+    first_step: int = 0  # of the side that is divided into chunks, if one is
     places: Tensor | None = None  # see `target_index`; None: worked out from the lengths
 
     def __post_init__(self) -> None:
@@ -48,7 +48,7 @@ class Batch:
     def from_rows(
         cls, source: Sequence[np.ndarray], target: Sequence[np.ndarray], device: str = "cpu"
     ) -> Batch:
-        """Pad rows of pieces (without special ones) into a whole global batch."""
+        """Pad rows of tokens, without special ones, into a whole global batch."""
         source_ids, source_lengths = pad([[*row, EOS] for row in source])
         target_input, _ = pad([[BOS, *row] for row in target])
         target_output, target_lengths = pad([[*row, EOS] for row in target])
@@ -65,7 +65,7 @@ class Batch:
 
     @property
     def rows(self) -> int:
-        """Sentences in this piece."""
+        """Sentences in this part of the batch."""
         return len(self.source)
 
     @property
@@ -78,8 +78,8 @@ class Batch:
         """(N,) where the target's tokens are among the B * T positions, sentence by sentence. On a
         GPU some padding may follow (`usual_rows`); its label PAD counts for nothing.
 
-        Worked out once where the batch is made or cut: on a GPU it would stop all that runs until
-        the number of tokens is known. So batches are cut first, and moved then.
+        Computed once where the batch is made or divided: on a GPU it would have to wait for the
+        number of tokens. So batches are divided first and moved afterwards.
         """
         assert self.places is not None, "set when the batch was made"
         return self.places

@@ -1,7 +1,7 @@
-"""Dropout whose masks do not depend on how the work is cut.
+"""Dropout whose masks do not depend on how the work is divided.
 
 A layer's mask is drawn for the whole global batch from (seed, step, layer name) and sliced by rows
-and time, so that one process, a pipeline, and several data parallel copies drop the same units.
+and time, so that one process, a pipeline, and several replicas drop the same units.
 (Masks drawn on a GPU differ from those drawn on a CPU: their generators do.)
 """
 
@@ -34,7 +34,7 @@ class Randomness:
     _masks: dict[tuple[object, ...], Tensor] = field(default_factory=dict, repr=False)
 
     def begin_step(self, step: int) -> None:
-        """Forget the masks of the last step."""
+        """Start a step: drop the masks of the one before."""
         self.step = step
         self._masks.clear()
 

@@ -14,7 +14,7 @@ from nmt.model.layer import Layer, LayerOutput, State
 
 
 class Embedding(Layer):
-    """Pieces (B, time) → vectors (B, time, H), scaled so that they have unit variance."""
+    """Tokens (B, time) → vectors (B, time, H), scaled so that they have unit variance."""
 
     def __init__(
         self, name: str, vocabulary: int, width: int, drop_words: float, time: int

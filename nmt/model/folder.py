@@ -2,7 +2,7 @@
 
 It holds `model.safetensors` (weights under canonical names; an int8 matrix has the scales of its
 rows beside it as `<name>.scale`), `model.yaml` (a `ModelDescription`), `vocabulary.model`
-(SentencePiece), `README.md` (the model card) and, with a shortlist of likely pieces,
+(SentencePiece), `README.md` (the model card) and, with a shortlist of likely tokens,
 `shortlist.safetensors`. There is no pickle in it.
 """
 
@@ -43,7 +43,7 @@ class ModelDescription(Settings):
 
     format: Literal[3] = Field(description="Version of this layout.")
     model: ModelConfig
-    vocabulary_size: int = Field(ge=1, description="Pieces of the joint vocabulary.")
+    vocabulary_size: int = Field(ge=1, description="Tokens of the joint vocabulary.")
     directions: list[Direction] = Field(
         min_length=1, description="The directions that it translates in."
     )

@@ -1,14 +1,14 @@
 """The GNMT architecture (Wu et al. 2016) as a graph of layers.
 
-Encoder: a bidirectional first layer, its two directions two nodes that can run at the same time,
+Encoder: a bidirectional first layer, whose two directions are nodes that can run at the same time,
 then unidirectional layers. Decoder: attention is queried from the bottom layer, and its context is
 an input of every layer above. Residual connections from the third encoder layer and the second
 decoder layer on, where the widths are the same.
 
 With `residual: full` there are two more: around the second encoder layer (the sum of both
 directions), and from the attention to the output (RNMT+ gives its output layer the context, too;
-Chen et al. 2018). A source word then reaches the output without passing a recurrent layer, and
-the attention learns where to look within the first pass instead of several passes later.
+Chen et al. 2018). A source word then reaches the output without passing through a recurrent layer,
+and the attention learns to align within the first epoch instead of several epochs later.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SOURCE_TIME, TARGET_TIME = 1, 2  # places in a batch's global shape
 
 
 def gnmt(config: GnmtConfig, vocabulary: int, clip: Clip | None = None) -> LayerGraph:
-    """The graph for a joint vocabulary of that many pieces; `clip` bounds the layers' outputs."""
+    """The graph for a joint vocabulary of that many tokens; `clip` bounds the layers' outputs."""
     full = config.residual == "full"
     H, rate, words = config.hidden_size, config.dropout, config.embedding_dropout
     vectors, cell = PerPosition((H,)), CELLS[config.cell]

@@ -1,7 +1,7 @@
 """The model as data: an ordered list of named layers, each with the names of its inputs.
 
-A graph says *what* is computed and knows nothing of devices: where a layer runs is a plan's
-business (`nmt.placement.plan`), and running it an executor's (`nmt.parallel`). Every layer can be
+A graph says *what* is computed and knows nothing of devices: a plan says where a layer runs
+(`nmt.placement.plan`), and an executor runs it (`nmt.parallel`). Every layer can be
 built without building the others, and gets the same initial values wherever it is built.
 """
 
@@ -49,7 +49,7 @@ class Node:
     inputs: tuple[str, ...]  # earlier nodes, or fields of the batch as `batch.<field>`
     axis: Axis
     output_shape: Callable[[int, int], tuple[int, ...]]  # of sentences and time steps
-    shares: Mapping[str, str]  # own parameter → full name of the one it is tied to
+    shares: Mapping[str, str]  # the layer's parameter → full name of the one it is tied to
     chunkable: bool = True  # whether it can run on one chunk of its time axis after the other
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The output layer: vectors → scores of all pieces."""
+"""The output layer: vectors → scores of all tokens."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from nmt.model.layer import Layer, LayerOutput, State
 
 
 class Output(Layer):
-    """Logits of the real target positions only: the N tokens of a batch, sentence by sentence.
+    """Logits of the N target tokens of a batch, sentence by sentence.
 
-    Leaving the padding out here saves its share (15 to 25%) of the model's most expensive product.
+    Leaving the padding out saves its share (15 to 25%) of the model's most expensive product.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class Output(Layer):
         self.weight = nn.Parameter(torch.empty(vocabulary, width))
         self.bias = nn.Parameter(torch.empty(vocabulary))
         self.dropout = dropout
-        self.clipped = clipped  # whether logits are kept within LOGITS
+        self.clipped = clipped  # whether logits are clipped to LOGITS
 
     def forward(
         self,

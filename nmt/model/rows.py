@@ -10,6 +10,6 @@ LARGEST = 127  # codes are symmetric: -127 … 127
 
 def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
     """(N, K) → int8 values (N, K) and fp32 scales (N,), so that values * scales[:, None] is
-    about `weight`. A matrix that has been through it before comes out the same."""
+    about `weight`. Quantising the result again gives the same."""
     scales = (weight.abs().amax(1) / LARGEST).clamp_min(torch.finfo(torch.float32).tiny)
     return (weight / scales[:, None]).round_().to(torch.int8), scales

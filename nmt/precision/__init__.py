@@ -1,1 +1,1 @@
-"""Number formats: bf16."""
+"""Number formats: fp32, bf16 and int8."""

@@ -7,7 +7,7 @@ import torch
 from nmt.errors import ConfigurationError
 
 # Instructions that multiply bf16 matrices, by torch's names. (A CPU with AVX-512 but without these
-# passes oneDNN's own check, and then computes in fp32 with a conversion at every step.)
+# passes oneDNN's check, which then computes in fp32 with a conversion at every step.)
 INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 
 

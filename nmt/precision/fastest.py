@@ -1,4 +1,4 @@
-"""Which number format is the fastest on this processor: a measurement of some milliseconds."""
+"""Which number format is the fastest on this processor: a measurement of a few milliseconds."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ REPEATS = 5
 
 @torch.inference_mode()
 def fastest(names: Sequence[Name], device: str, hidden: int) -> Name:
-    """The fastest of those formats that `device` can do, for an LSTM of that many units."""
-    seconds = {name: _seconds(name, device, hidden) for name in names if _possible(name, device)}
+    """The fastest of the formats that `device` supports, for an LSTM of that many units."""
+    seconds = {name: _seconds(name, device, hidden) for name in names if _supported(name, device)}
     best = min(seconds, key=lambda name: seconds[name])
     logger.info(
         "precision %s, the fastest of %s on %s",
@@ -31,7 +31,7 @@ def fastest(names: Sequence[Name], device: str, hidden: int) -> Name:
     return best
 
 
-def _possible(name: Name, device: str) -> bool:
+def _supported(name: Name, device: str) -> bool:
     try:
         require(name, device, emulate=False)
     except ConfigurationError:
@@ -40,12 +40,12 @@ def _possible(name: Name, device: str) -> bool:
 
 
 def _seconds(name: Name, device: str, hidden: int) -> float:
-    """The shortest time of one step's product."""
-    form = format_of(name)
+    """Of one step's product, at best."""
+    number_format = format_of(name)
     width = 2 * hidden
     weight = torch.linspace(-1, 1, 4 * hidden * width, device=device).view(4 * hidden, width)
-    linear = form.linear(weight, None, [(width, 1.0)])
-    codes = form.encode(torch.ones(ROWS, width, device=device), 1.0)
+    linear = number_format.linear(weight, None, [(width, 1.0)])
+    codes = number_format.encode(torch.ones(ROWS, width, device=device), 1.0)
     times = []
     for _ in range(REPEATS):
         start = time.perf_counter()

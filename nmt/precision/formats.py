@@ -1,9 +1,9 @@
-"""Number formats of a model that translates: how activations are coded, and products with weights.
+"""Number formats in decoding: how activations are coded, and products with weights.
 
-fp32 and bf16 are themselves. In int8, a weight has 8 bits, and one scale for each row of its matrix
-(GNMT, section 6); an activation has 8 bits of a range that is known beforehand from what the layer
-can give at all (`bound`), so that its code depends on nothing else in the batch. What is added up
-is in 32 bits, and cells, attention and softmax are in fp32.
+fp32 and bf16 values are their own codes. In int8, a weight has 8 bits, with one scale for each row
+of its matrix (GNMT, section 6); an activation has 8 bits of a range that is known in advance from
+the largest value that the layer can give (`bound`), so that its code does not depend on the rest of
+the batch. Sums are in 32 bits, and cells, attention and softmax in fp32.
 
 Weights are laid out once for oneDNN's products (`nn.Linear` in fp32 goes to MKL, which reaches half
 of oneDNN's rate on AMD processors). R rows, K inputs, N outputs.
@@ -28,7 +28,7 @@ from nmt.precision.bf16 import require_bf16
 from nmt.precision.int8 import require_int8
 
 Name = Literal["fp32", "bf16", "int8"]
-ZERO = 128  # oneDNN's products take unsigned activations; this one stands for 0
+ZERO = 128  # oneDNN's products take unsigned activations; this code is 0
 
 
 @dataclass(frozen=True)
@@ -40,57 +40,57 @@ class Weights:
     bias: Tensor | None  # (N,)
 
     def rows(self, ids: Tensor) -> Weights:
-        """Some of the outputs."""
+        """The weights of some outputs."""
         scales = None if self.scales is None else self.scales[ids]
         bias = None if self.bias is None else self.bias[ids]
         return Weights(self.values.index_select(0, ids), scales, bias)
 
 
 class Linear(ABC):
-    """x W' + b with weights that are prepared once."""
+    """x Wᵀ + b with weights that are prepared once."""
 
     @abstractmethod
     def __call__(self, codes: Tensor) -> Tensor:
         """(R, K) → (R, N) in fp32 or the weights' format."""
 
     def exact(self, codes: Tensor) -> Tensor:
-        """(R, K) → (R, N) in fp32, rounded no more than has to be."""
+        """(R, K) → (R, N) in fp32, rounded as little as possible."""
         return self(codes).float()
 
 
 class Format(ABC):
     """How numbers are stored and multiplied. `bound` is the largest absolute value that a tensor
-    can have; only formats of a fixed range look at it."""
+    can have; only formats with a fixed range use it."""
 
     rounds: bool  # whether a product's result has fewer bits than fp32
 
     @abstractmethod
     def encode(self, x: Tensor, bound: float) -> Tensor:
-        """Values, none beyond the bound → their codes."""
+        """Values within ±`bound` → their codes."""
 
     @abstractmethod
     def decode(self, codes: Tensor, bound: float) -> Tensor:
-        """Codes → values that can be computed with."""
+        """Codes → values in a floating format."""
 
     @abstractmethod
     def weights(
         self, weight: Tensor, bias: Tensor | None, inputs: Sequence[tuple[int, float]]
     ) -> Weights:
-        """Weight (N, K) and bias (N,) from fp32. The K columns read `inputs`: each one's width and
-        bound, side by side."""
+        """Weight (N, K) and bias (N,) in fp32 → the same in this format. The K columns multiply
+        `inputs`, which stand side by side: the width and bound of each."""
 
     @abstractmethod
     def prepared(self, weights: Weights) -> Linear:
-        """Laid out for products."""
+        """Weights laid out for products."""
 
     def linear(
         self, weight: Tensor, bias: Tensor | None, inputs: Sequence[tuple[int, float]]
     ) -> Linear:
-        """Both at once."""
+        """The product with fp32 weights: `weights`, then `prepared`."""
         return self.prepared(self.weights(weight, bias, inputs))
 
     def add(self, parts: Sequence[Tensor], bounds: Sequence[float]) -> Tensor:
-        """The sum of coded tensors, not coded."""
+        """The sum of coded tensors, as values."""
         return total(
             [self.decode(codes, bound) for codes, bound in zip(parts, bounds, strict=True)]
         )
@@ -103,11 +103,11 @@ class FloatFormat(Format):
         self.dtype = dtype
         self.rounds = dtype != torch.float32
 
-    def encode(self, x: Tensor, bound: float) -> Tensor:  # noqa: ARG002 - same for all
+    def encode(self, x: Tensor, bound: float) -> Tensor:  # noqa: ARG002 - as every format
         """See Format."""
         return x.to(self.dtype)
 
-    def decode(self, codes: Tensor, bound: float) -> Tensor:  # noqa: ARG002 - same for all
+    def decode(self, codes: Tensor, bound: float) -> Tensor:  # noqa: ARG002 - as every format
         """See Format."""
         return codes
 
@@ -115,7 +115,7 @@ class FloatFormat(Format):
         self,
         weight: Tensor,
         bias: Tensor | None,
-        inputs: Sequence[tuple[int, float]],  # noqa: ARG002 - same for all
+        inputs: Sequence[tuple[int, float]],  # noqa: ARG002 - as every format
     ) -> Weights:
         """See Format."""
         return Weights(weight.to(self.dtype), None, None if bias is None else bias.to(self.dtype))
@@ -127,7 +127,7 @@ class FloatFormat(Format):
 
 
 class Int8Format(Format):
-    """8 bits. CPUs only."""
+    """8 bits, on CPUs only."""
 
     rounds = False
 
@@ -156,12 +156,12 @@ class Int8Format(Format):
 
 @cache
 def _number(value: float) -> Tensor:
-    """A number that need not be made into a tensor at every step."""
+    """A scalar that is not made into a tensor anew at every step."""
     return torch.tensor(value)
 
 
 class PlainLinear(Linear):
-    """As PyTorch does it."""
+    """PyTorch's own product."""
 
     def __init__(self, weights: Weights) -> None:
         self._weight, self._bias = weights.values, weights.bias
@@ -178,9 +178,9 @@ class PlainLinear(Linear):
 
 
 class _InBlocks(Linear):
-    """oneDNN makes a program of about a megabyte for every number of rows that it meets, and for
-    large numbers it keeps buffers of their size, too. So there are 50 numbers of rows: those up to
-    16, eight between each two powers of 2, and blocks of `BLOCK`."""
+    """oneDNN compiles a program of about a megabyte for every number of rows that it meets, and for
+    large numbers it keeps buffers of their size, too. So rows are padded to one of 50 numbers:
+    those up to 16, eight between each two powers of 2, and blocks of `BLOCK`."""
 
     BLOCK = 320  # 64 sentences with beams of 5
 
@@ -202,7 +202,7 @@ class _InBlocks(Linear):
 
     @abstractmethod
     def _product(self, codes: Tensor) -> Tensor:
-        """Of at most BLOCK rows."""
+        """The product of at most BLOCK rows."""
 
 
 def rounded_up(rows: int) -> int:
@@ -262,7 +262,7 @@ def format_of(name: Name) -> Format:
 
 
 def require(name: Name, device: str, emulate: bool) -> None:
-    """Check that `device` can do it.
+    """Check that `device` supports the format.
 
     Raises:
         ConfigurationError: it has no instructions for it.

@@ -1,7 +1,8 @@
-"""Training in bf16: layers compute with rounded copies of fp32 parameters, which alone are updated.
+"""Training in bf16: layers compute with rounded copies of fp32 parameters, and the optimizer
+updates the fp32 ones.
 
-The copies are made once a step, not once a micro-batch; the gradients of micro-batches are summed
-in fp32.
+Parameters are rounded once for each step, not for each micro-batch; the gradients of micro-batches
+are summed in fp32.
 """
 
 from __future__ import annotations

@@ -57,8 +57,8 @@ class LstmStep(RecurrentRuntime, TargetLayer):
         h, c = state
         inputs = [x.to(self.device) for x in inputs]
         gates = self._linear(torch.cat([*inputs, h], 1))
-        if (own := kernels_for(gates)) is not None:
-            h, code, c = own.lstm_cell(gates, c, self.cells, h.dtype)
+        if (gpu := kernels_for(gates)) is not None:
+            h, code, c = gpu.lstm_cell(gates, c, self.cells, h.dtype)
         else:
             h, c = lstm_cell(gates.float(), c, self.cells)
             code = self.format.encode(h, CELL_BOUND)

@@ -1,7 +1,7 @@
 """The model as decoding runs it: whole sources through the encoder, targets one token at a time.
 
 Every layer of the graph has a counterpart in this package (`nmt.runtime.kinds`); tests hold each
-against the graph's own pass. A layer's weights are on its device; inputs come to where they are.
+against the graph's own pass. A layer's weights are on its device; inputs are moved there.
 
 B sentences, K hypotheses of each, R = B * K rows, S longest source.
 """
@@ -148,8 +148,8 @@ class Stepper:
 
     @torch.inference_mode()
     def step(self, state: DecoderState, tokens: Tensor) -> StepResult:
-        """Read each row's last token (R,) → scores of its next one, of the tokens that
-        `sources.words` says or of all."""
+        """Read each row's last token (R,) → scores of its next one, of the tokens in
+        `sources.words`, or of all."""
         sources = state.sources
         if sources.allowed is not None and sources.words is None:
             sources = self._output.narrowed(sources)

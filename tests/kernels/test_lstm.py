@@ -160,3 +160,57 @@ def test_saturated_gates_stay_finite() -> None:
     h, c = lstm_cell(gates, torch.tensor([[3.0], [3.0]]), None)
     torch.testing.assert_close(c, torch.tensor([[1.0], [3.0]]))
     torch.testing.assert_close(h, torch.tensor([[1.0], [0.0]]).tanh())
+
+
+@pytest.mark.parametrize("path", FUNCTIONS)
+def test_long_sequences(path: str) -> None:
+    layer, x, state = data((2, 60, 3, 4), torch.float64)
+    expected = everything(equations, layer, x, state)
+    for ours, theirs in zip(everything(FUNCTIONS[path], layer, x, state), expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_the_wide_path_changes_nothing_that_it_is_given() -> None:
+    layer, x, state = data((3, 5, 8, 4), torch.float64)
+    given = [x, *state, *layer.parameters()]
+    before = [tensor.detach().clone() for tensor in given]
+    output, _ = wide_lstm(layer, x, state)
+    output.sum().backward()
+    assert all(torch.equal(a, b) for a, b in zip(given, before, strict=True))
+
+
+def test_the_wide_path_of_inputs_that_are_not_contiguous() -> None:
+    layer, x, state = data((3, 5, 8, 4), torch.float64)
+    turned = x.detach().transpose(0, 1).contiguous().transpose(0, 1).requires_grad_()
+    weights = torch.linspace(-1, 1, 3 * 5 * 4, dtype=torch.float64).view(5, 3, 4).transpose(0, 1)
+    found, _ = wide_lstm(layer, turned, state)
+    expected, _ = pytorch_lstm(layer, x, state)
+    torch.testing.assert_close(found, expected)
+    (ours,) = torch.autograd.grad(found, turned, weights)
+    (theirs,) = torch.autograd.grad(expected, x, weights)
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_gradients_through_the_wide_path_equal_finite_differences() -> None:
+    layer, x, (h, c) = data((2, 3, 3, 2), torch.float64)
+    parameters = [p.detach().requires_grad_() for p in layer.parameters()]
+
+    names = [f"layer.{name}" for name, _ in layer.named_parameters()]
+
+    def run(x: Tensor, h: Tensor, c: Tensor, *weights: Tensor) -> Tensor:
+        values = dict(zip(names, weights, strict=True))
+        found: Tensor = torch.func.functional_call(_Wide(layer), values, (x, h, c))
+        return found
+
+    inputs = (x.detach().requires_grad_(), h.requires_grad_(), c.requires_grad_(), *parameters)
+    assert torch.autograd.gradcheck(run, inputs)
+
+
+class _Wide(nn.Module):
+    def __init__(self, layer: nn.LSTM) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor, h: Tensor, c: Tensor) -> Tensor:
+        output, (last_h, last_c) = wide_lstm(self.layer, x, (h, c))
+        return torch.cat([output.flatten(), last_h.flatten(), last_c.flatten()])

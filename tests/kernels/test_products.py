@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nmt.kernels.products import BLOCK, UNIT, linear
+from nmt.kernels.products import BLOCK, UNIT, linear, pack, padded, product
 
 
 def gradients(
@@ -59,3 +59,46 @@ def test_what_needs_no_gradient_gets_none() -> None:
     assert x.grad is None
     assert weight.grad is not None
     torch.testing.assert_close(weight.grad, torch.full((3, 2), 4.0))
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (3, 7, 5), (64, 33, 130), (513, 12, 9)])  # R, K, N
+def test_odd_sizes(sizes: tuple[int, int, int]) -> None:
+    rows, columns, outputs = sizes
+    torch.manual_seed(rows)
+    x, weight = torch.randn(rows, columns), torch.randn(outputs, columns)
+    bias = torch.randn(outputs)
+    exact = F.linear(x.double(), weight.double(), bias.double())
+    for laid_out in (weight, pack(weight)):
+        found = product(x, laid_out, bias)
+        assert float((found.double() - exact).norm() / exact.norm()) < 1e-6
+    low = product(x.bfloat16(), pack(weight.bfloat16()), bias.bfloat16())
+    assert low.dtype == torch.bfloat16
+    assert float((low.double() - exact).norm() / exact.norm()) < 0.02
+
+
+def test_inputs_of_any_shape() -> None:
+    torch.manual_seed(0)
+    weight, bias = torch.randn(6, 4), torch.randn(6)
+    for shape in [(4,), (5, 4), (2, 3, 4), (2, 1, 5, 4)]:
+        x = torch.randn(*shape)
+        found = linear(x, weight, bias)
+        assert found.shape == (*shape[:-1], 6)
+        torch.testing.assert_close(found, F.linear(x, weight, bias))
+
+
+def test_gradients_that_are_not_contiguous() -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(70, 8), torch.randn(16, 8, requires_grad=True)
+    linear(x, weight).t().cumsum(0).sum().backward()
+    found = weight.grad
+    other = weight.detach().double().requires_grad_()
+    F.linear(x.double(), other).t().cumsum(0).sum().backward()
+    assert found is not None
+    assert other.grad is not None
+    assert float((found.double() - other.grad).norm()) < 1e-5 * float(other.grad.norm())
+
+
+def test_rows_of_zeros() -> None:
+    x = torch.ones(3, 2)
+    assert padded(x, 3) is x
+    assert padded(x, 5).tolist() == [[1, 1]] * 3 + [[0, 0]] * 2

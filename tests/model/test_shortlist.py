@@ -44,11 +44,13 @@ def test_one_for_another_vocabulary_is_refused(
     shortlist: Shortlist, tmp_path: Path, wrong: int
 ) -> None:
     shortlist.save(tmp_path)
-    with pytest.raises(ModelFolderError, match=r"shortlist.safetensors` must be for 13 pieces"):
+    with pytest.raises(ModelFolderError, match=r"shortlist.safetensors` must be for 13 tokens"):
         Shortlist.load(tmp_path, V + 1)
     shortlist.candidates[5, 1] = wrong
     shortlist.save(tmp_path)
-    with pytest.raises(ModelFolderError, match=r"must be for 12 pieces, as the model, but is not"):
+    with pytest.raises(
+        ModelFolderError, match=r"must be for 12 tokens, as the model is, but is not"
+    ):
         Shortlist.load(tmp_path, V)
 
 
