@@ -22,7 +22,7 @@ from nmt.evaluation.bleu import Scores, check_lengths, score, sentence_scores
 from nmt.evaluation.report import (
     Report,
     Segment,
-    Translating,
+    TranslationRun,
     make_folder,
     score_table,
     write_report,
@@ -48,7 +48,7 @@ def evaluate(config: EvaluateConfig) -> None:
     folder = Path(config.output.replace("{name}", test_set.name))
     make_folder(folder)
     files = test_set.files
-    translating: Translating | None = None
+    translating: TranslationRun | None = None
     translations: Sequence[Translation | None] = [None] * len(test_set.reference)
     if config.hypothesis is not None:
         files = {**files, "hypothesis": config.hypothesis}
@@ -112,7 +112,7 @@ def read_test_set(config: EvaluateConfig) -> ReadTestSet:
 
 def translate(
     config: EvaluateConfig, test_set: ReadTestSet
-) -> tuple[Translating, list[Translation]]:
+) -> tuple[TranslationRun, list[Translation]]:
     """Translate the test set with the model that the configuration names."""
     # torch takes a second to import, which scoring a file need not wait for
     from nmt.decoding import Translator
@@ -127,7 +127,7 @@ def translate(
         test_set.source, source=direction.source, target=direction.target
     )
     seconds = time.perf_counter() - started
-    return Translating(
+    return TranslationRun(
         model=describe_model(chosen, translator, direction),
         decode=config.decode,
         seconds=seconds,

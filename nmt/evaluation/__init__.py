@@ -1,1 +1,1 @@
-"""Scores of translations with their uncertainty, and the report of an evaluation."""
+"""Scoring translations with confidence intervals, and reports of evaluations."""

@@ -1,7 +1,8 @@
-"""Corpus and sentence scores by sacreBLEU, with bootstrap intervals that depend on a seed alone.
+"""Corpus and sentence scores by sacreBLEU, with reproducible bootstrap intervals.
 
-sacreBLEU silently scores only as many lines as the shorter side has, and fails on no lines at all;
-both are errors here. Hypotheses and references are plain text: detokenised and cased.
+If the hypotheses and references differ in number, sacreBLEU silently ignores the surplus lines, and
+it crashes if there are none; both are errors here. Hypotheses and references are plain text,
+detokenised and cased.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ Metric = BLEU | CHRF | TER
 
 METRICS: dict[str, Callable[[], Metric]] = {
     "bleu": lambda: BLEU(tokenize="13a"),
-    # The closest to papers that lower-case and tokenise (Multi30k, IWSLT 2014). Their figures come
-    # from tokenised files and another script, and cannot be compared directly.
+    # The closest to papers that report lower-cased, tokenised BLEU (Multi30k, IWSLT 2014). Their
+    # figures come from tokenised files and another script, and cannot be compared directly.
     "bleu_lowercase": lambda: BLEU(tokenize="13a", lowercase=True, force=True),
     "chrf": lambda: CHRF(),
     "ter": lambda: TER(),  # lower is better
@@ -32,11 +33,11 @@ ALL = tuple(METRICS)
 
 @dataclass(frozen=True)
 class Score:
-    """A metric over a whole test set, in percent."""
+    """The score of a whole test set by one metric, in percent."""
 
     score: float
-    interval: tuple[float, float] | None  # 95%, by bootstrap; None if there were no resamples
-    signature: str  # sacreBLEU's, which describes how to reproduce the number
+    interval: tuple[float, float] | None  # 95% bootstrap interval; None without resamples
+    signature: str  # sacreBLEU's signature, which says how to reproduce the score
 
 
 Scores = dict[str, Score]
@@ -44,7 +45,7 @@ Scores = dict[str, Score]
 
 @dataclass(frozen=True)
 class SentenceScore:
-    """Scores of a sentence, in percent. BLEU is smoothed, with effective order."""
+    """Scores of one sentence, in percent. BLEU is smoothed and uses the effective order."""
 
     bleu: float
     chrf: float
@@ -58,14 +59,14 @@ def score(
     seed: int,
     metrics: Sequence[str] = ALL,
 ) -> Scores:
-    """Each of `metrics` (names of `METRICS`) over the corpus, by name.
+    """Score a corpus by each of `metrics` (names of `METRICS`).
 
     With `bootstrap` > 0, that many resamples of the sentences give a 95% percentile interval. They
-    are the same for all metrics, and the same that `sacrebleu -m … --confidence` draws with
+    are the same for all metrics, and the same as those of `sacrebleu -m … --confidence` with
     `SACREBLEU_SEED` set to `seed`; sacreBLEU prints half the width of the interval.
 
     Raises:
-        InputError: different numbers of lines, or none.
+        InputError: the numbers of lines differ, or there are no lines.
     """
     check_lengths(len(hypotheses), len(references))
     return {
@@ -74,7 +75,7 @@ def score(
 
 
 def sentence_scores(hypotheses: Sequence[str], references: Sequence[str]) -> list[SentenceScore]:
-    """Scores of each sentence: for finding examples, not for comparing systems."""
+    """Score each sentence, to find examples; not suitable for comparing systems."""
     check_lengths(len(hypotheses), len(references))
     bleu, chrf = BLEU(tokenize="13a", effective_order=True, force=True), CHRF()
     return [
@@ -87,12 +88,16 @@ def sentence_scores(hypotheses: Sequence[str], references: Sequence[str]) -> lis
 
 
 def check_lengths(hypotheses: int, references: int) -> None:
-    """Raise InputError unless both sides have the same number of lines, and more than none."""
+    """Check that there are as many hypotheses as references, and at least one.
+
+    Raises:
+        InputError: the numbers differ, or are 0.
+    """
     if hypotheses != references:
         raise InputError(
             f"The hypotheses must have as many lines as the references ({references}), "
-            f"but have {hypotheses} instead; line i of one must translate what line i of the "
-            "other does."
+            f"but have {hypotheses} instead; line i of both must be a translation of the same "
+            "sentence."
         )
     if not references:
         raise InputError(
@@ -109,7 +114,8 @@ def _score(
     seed: int,
 ) -> Score:
     # sacreBLEU's own bootstrap holds resamples × sentences × statistics numbers in memory, which is
-    # gigabytes for a large test set, and takes its seed only from the environment. So we use parts.
+    # gigabytes for a large test set, and reads its seed from the environment only. Therefore its
+    # private functions are called here.
     statistics = metric._extract_corpus_statistics(hypotheses, [references])
     interval = None
     if bootstrap:
@@ -122,11 +128,12 @@ def _score(
 def _interval(
     metric: Metric, statistics: np.ndarray, bootstrap: int, seed: int
 ) -> tuple[float, float]:
-    """`statistics`: sentences × counts. The 2.5% and 97.5% points of the resampled scores."""
-    random, sentences = np.random.default_rng(seed), len(statistics)
+    """The 2.5% and 97.5% percentiles of the scores of the resamples. `statistics` is (sentences,
+    counts)."""
+    rng, sentences = np.random.default_rng(seed), len(statistics)
     resampled = sorted(
         float(metric._compute_score_from_stats(statistics[sample].sum(0)).score)
-        for sample in (random.choice(sentences, size=sentences) for _ in range(bootstrap))
+        for sample in (rng.choice(sentences, size=sentences) for _ in range(bootstrap))
     )
     tail = bootstrap // 40
     return resampled[tail], resampled[-1 - tail]

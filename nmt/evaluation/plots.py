@@ -1,4 +1,4 @@
-"""Plots. This is the only file that imports matplotlib, which the extra `report` installs."""
+"""Plots. The only file that imports matplotlib, which the extra `report` installs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class Bar(NamedTuple):
     """A span of time in a row of a Gantt chart."""
 
     row: int
-    kind: str
+    kind: str  # selects the colour
     start: float  # seconds
-    end: float
+    end: float  # seconds
 
 
 class Line(NamedTuple):
-    """The best value so far, over the number of evaluations."""
+    """A labelled step function: the best value so far over the number of evaluations."""
 
     label: str
     points: list[tuple[float, float]]
@@ -46,7 +46,7 @@ def gantt(
     colours: Mapping[str, str],
     title: str,
 ) -> None:
-    """Draw a Gantt chart as PNG: a row for each device, with a colour for each kind of work."""
+    """Draw a Gantt chart as PNG, with a row for each device and a colour for each kind of work."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch

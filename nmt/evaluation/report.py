@@ -1,4 +1,4 @@
-"""The report of an evaluation: report.json for programs, report.md for people, and segments.jsonl
+"""The report of an evaluation: report.json for programs, report.md for readers, and segments.jsonl
 with every sentence."""
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ EXAMPLES = 5  # segments shown in each table of examples
 
 @dataclass(frozen=True)
 class Segment:
-    """A line of the test set. What only a model knows is None where a file is scored."""
+    """A line of the test set. `model_score` and `truncated` are None if a file of translations was
+    scored."""
 
     source: str | None
     reference: str
@@ -33,33 +34,33 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Translating:
-    """How and by which model the hypotheses were made."""
+class TranslationRun:
+    """The model that made the hypotheses, its settings and its speed."""
 
-    model: Mapping[str, str]  # folder, name, languages, precision and so on
+    model: Mapping[str, str]  # facts: folder, direction, architecture, precision and so on
     decode: DecodeConfig
-    seconds: float  # of translation, without loading the model
+    seconds: float  # time of translation, without loading the model
     source_tokens: int
-    tokens: int  # of the hypotheses
-    truncated: int  # sentences that reached the greatest length allowed
+    tokens: int  # tokens of the hypotheses
+    truncated: int  # number of sentences cut off at the length limit
 
 
 @dataclass(frozen=True)
 class Report:
-    """The content of the three files."""
+    """An evaluation, from which the three files are written."""
 
-    name: str
-    files: Mapping[str, str]  # source, reference, hypothesis → where they were read
+    name: str  # of the test set
+    files: Mapping[str, str]  # source, reference, hypothesis → path
     scores: Scores
     segments: Sequence[Segment]
-    translating: Translating | None  # None if a file of translations was scored
+    translating: TranslationRun | None  # None if a file of translations was scored
 
 
 def make_folder(folder: Path) -> None:
-    """Create the folder of a report. To be called before the work, so that a mistake shows early.
+    """Create the folder of a report. Called before translating, so that a wrong path fails early.
 
     Raises:
-        ConfigurationError: it cannot be a folder.
+        ConfigurationError: the folder cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +69,7 @@ def make_folder(folder: Path) -> None:
 
 
 def write_report(folder: Path, report: Report) -> None:
-    """Write report.json, report.md and segments.jsonl, each atomically, over earlier ones.
+    """Write report.json, report.md and segments.jsonl, replacing each atomically.
 
     Raises:
         ConfigurationError: the folder cannot be written to.
@@ -85,7 +86,7 @@ def write_report(folder: Path, report: Report) -> None:
 
 
 def score_table(scores: Scores) -> str:
-    """The scores as a Markdown table, with the signatures below it."""
+    """The scores as a Markdown table, followed by their signatures."""
     rows = [
         (
             LABELS[name],
@@ -99,7 +100,7 @@ def score_table(scores: Scores) -> str:
 
 
 def as_json(report: Report, created: str) -> dict[str, Any]:
-    """The content of report.json: plain values only."""
+    """The content of report.json as plain values."""
     return {
         "name": report.name,
         "created": created,
@@ -131,7 +132,7 @@ def markdown(report: Report, created: str) -> str:
             "## Decoding",
             _facts((key, _number(value)) for key, value in decode.items()),
         ]
-    # chrF, since the BLEU of one sentence is often 0 without being wrong
+    # Ranked by chrF, since the BLEU of a good translation of one sentence is often 0.
     ranked = sorted(enumerate(report.segments, 1), key=lambda item: item[1].sentence.chrf)
     for title, items in (
         ("Worst", ranked[:EXAMPLES]),
@@ -142,7 +143,7 @@ def markdown(report: Report, created: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _figures(translating: Translating, sentences: int) -> dict[str, float | int]:
+def _figures(translating: TranslationRun, sentences: int) -> dict[str, float | int]:
     return {
         "seconds": translating.seconds,
         "sentences_per_second": sentences / translating.seconds,
@@ -162,7 +163,7 @@ def _segment(number: int, segment: Segment) -> dict[str, Any]:
         "hypothesis": segment.hypothesis,
         "bleu": segment.sentence.bleu,
         "chrf": segment.sentence.chrf,
-        # JSON has no infinity, the score of a hypothesis with probability 0
+        # JSON has no infinity, which is the score of a hypothesis with probability 0.
         "model_score": None if score is None or not math.isfinite(score) else float(score),
         "truncated": segment.truncated,
     }
@@ -199,7 +200,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _text(value: str) -> str:
-    """Text of a corpus for Markdown: on one line, with markup characters escaped."""
+    """A text as one line of Markdown, with special characters escaped."""
     return re.sub(r"([\\`*_|<\[\]])", r"\\\1", " ".join(value.split()))
 
 
@@ -220,6 +221,6 @@ def _no_folder(folder: Path, error: OSError) -> ConfigurationError:
     return ConfigurationError(
         [
             f"`output` must be a folder that can be written to, but `{folder}` gives "
-            f"“{error.strerror}” instead."
+            f"“{error.strerror}” instead; correct the path or its permissions."
         ]
     )

@@ -1,1 +1,1 @@
-"""A training run: a resolved configuration, a folder and a result."""
+"""Starting training runs: a run is a resolved configuration, a folder and a result."""

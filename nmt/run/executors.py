@@ -1,4 +1,4 @@
-"""From a configuration to an executor that runs: devices, plans, and the executor itself."""
+"""Building the executor of a configuration: its devices, its plan, and the executor itself."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ PLAN = "plan.json"
 
 
 def find_device(config: TrainConfig) -> str:
-    """The kind of device that the run uses: cpu or cuda.
+    """The kind of device that the run uses, `cpu` or `cuda`.
 
     Raises:
-        PlanError: more GPUs are asked for than there are.
+        PlanError: this machine lacks the GPUs that the configuration or its plan requires.
     """
     if config.placement.file is not None and config.parallel.executor == "wavefront":
         return _device_of_plan(config, Plan.load(config.placement.file))
@@ -60,16 +60,16 @@ def _device_of_plan(config: TrainConfig, plan: Plan) -> str:
     gpus = torch.cuda.device_count()
     if is_worker() and world().size > config.parallel.replicas:
         here = plan.host_of(world().rank % len(plan.devices))
-        own = [name for i, name in enumerate(plan.devices) if plan.host_of(i) == here]
+        devices_here = [name for i, name in enumerate(plan.devices) if plan.host_of(i) == here]
     else:
         plan.require_one_host()
-        own = plan.devices
-    for name in own:
+        devices_here = plan.devices
+    for name in devices_here:
         kind, _, number = name.partition(":")
         if kind == "cuda" and int(number or 0) >= gpus:
             raise PlanError(
-                f"`{config.placement.file}` must name devices that are there, but names `{name}`, "
-                f"and this machine has {gpus} GPUs; make a plan here."
+                f"`{config.placement.file}` must name devices of this machine, but names `{name}`, "
+                f"and there are {gpus} GPUs; make a new plan on this machine."
             )
     kinds = sorted({name.partition(":")[0] for name in plan.devices})
     if config.parallel.device not in ("auto", *kinds):
@@ -77,11 +77,11 @@ def _device_of_plan(config: TrainConfig, plan: Plan) -> str:
             f"`parallel.device` must be auto, or {kinds[0]} as in `{config.placement.file}`, but "
             f"is {config.parallel.device} instead."
         )
-    return kinds[0]  # the less able one, if there are both
+    return kinds[0]  # cpu if the plan has both kinds
 
 
 def training_graph(config: TrainConfig, vocabulary: int) -> LayerGraph:
-    """The layers as they are trained, whose outputs are bounded more and more."""
+    """The graph to train; with `precision.clip`, its outputs are clipped to a shrinking bound."""
     precision = config.precision
     clip = None
     if precision.clip is not None:
@@ -92,7 +92,8 @@ def training_graph(config: TrainConfig, vocabulary: int) -> LayerGraph:
 
 
 def recipe_of(config: TrainConfig, graph: LayerGraph) -> TrainingRecipe:
-    """How the configuration trains the graph, under any executor."""
+    """The seed, loss, optimizer and number format of training, which are the same for every
+    executor."""
     return TrainingRecipe(
         graph=graph,
         seed=config.seed,
@@ -107,7 +108,7 @@ def recipe_of(config: TrainConfig, graph: LayerGraph) -> TrainingRecipe:
 def make_executor(
     config: TrainConfig, graph: LayerGraph, data: PreparedData, device: str
 ) -> Executor:
-    """The executor that the configuration names, with its plan saved in the run's folder."""
+    """The executor that the configuration names. Saves its plan in the run's folder."""
     parallel = config.parallel
     if isinstance(parallel, LocalConfig):
         plan = single_device(graph.name, graph.names, device, parallel.micro_batches)
@@ -119,14 +120,15 @@ def make_executor(
         names, hosts = given.devices, given.hosts
     one_process = isinstance(parallel, WavefrontConfig) and parallel.one_process
     group.join(group.backend_for(names, hosts, one_process))
-    # All measure at the same time, as they will work at the same time; the first one's plan counts.
-    own = find_plan(config, graph, data, device)
-    plan = group.from_main(lambda: own)
+    # All processes measure at the same time, as they will work at the same time; the main one's
+    # plan is used.
+    measured_plan = find_plan(config, graph, data, device)
+    plan = group.from_main(lambda: measured_plan)
     if group.is_main():
         save_plan(config, plan)
     if isinstance(parallel, WavefrontConfig):
         return wavefront_executor(config, graph, plan, parallel.replicas)
-    # deepspeed takes seconds to import, and only this executor needs it.
+    # Imported only here because deepspeed takes seconds to import.
     from nmt.parallel.deepspeed_executor import DeepSpeedExecutor
 
     recipe = recipe_of(config, graph)
@@ -136,16 +138,17 @@ def make_executor(
 def wavefront_executor(
     config: TrainConfig, graph: LayerGraph, plan: Plan, replicas: int
 ) -> WavefrontExecutor:
-    """The executor of a plan, with the configuration's recipe."""
+    """A wavefront executor that trains by a plan."""
     return WavefrontExecutor(recipe_of(config, graph), plan, replicas)
 
 
 def follow_plan(config: TrainConfig) -> TrainConfig:
-    """The configuration with the devices and granularity of its plan, if a file gives one.
+    """The configuration with the number of devices and the granularity of its plan file, if it has
+    one.
 
     Raises:
-        PlanError: the file is not a plan.
-        ConfigurationError: batches cannot be split as the plan says.
+        PlanError: the file is not a plan, or the executor cannot run it.
+        ConfigurationError: the batches cannot be split into the plan's micro-batches.
     """
     if config.placement.file is None:
         return config
@@ -161,25 +164,25 @@ def follow_plan(config: TrainConfig) -> TrainConfig:
     elif plan.chunks > 1:
         raise PlanError(
             f"`{file}` must have 1 chunk with `parallel={config.parallel.executor}`, but has "
-            f"{plan.chunks} instead; use `parallel=wavefront`, or make a plan for it."
+            f"{plan.chunks} instead; use `parallel=wavefront`, or make a plan with `chunks=[1]`."
         )
     return config.changed(parallel=changes)
 
 
 def find_plan(config: TrainConfig, graph: LayerGraph, data: PreparedData, device: str) -> Plan:
-    """The plan that the configuration names, or the one that the run has begun with, or stages of
-    equal measured cost."""
+    """The plan to train with: the one that the configuration names, or the one that the run began
+    with, or a new one made by the configured planner from measured costs."""
     file = config.placement.file
     if file is not None:
         plan = Plan.load(file)
         plan.validate_against(graph.name, graph.names)
         return plan
     devices = devices_of(config, device)
-    before = plan_of_run(config, graph, devices)
-    if before is not None:
-        return before
+    earlier = plan_of_run(config, graph, devices)
+    if earlier is not None:
+        return earlier
     granularity = config.parallel.micro_batches, config.parallel.chunks
-    profile = measured(config, graph, data, [granularity], str(group.own_device(devices, 0)))
+    profile = measure_costs(config, graph, data, [granularity], str(group.own_device(devices, 0)))
     return search_plan(config, graph, profile, devices, [granularity], use_all_devices=True)
 
 
@@ -211,26 +214,26 @@ def search_plan(
 
 
 def first_batch(config: TrainConfig, data: PreparedData) -> Batch:
-    """One replica's part of the run's first batch, which costs are measured on."""
+    """One replica's share of the run's first batch, on which costs are measured."""
     pairs = next(data.batches())
     return Batch.from_rows(pairs.source, pairs.target).split(config.parallel.replicas)[0]
 
 
-def measured(
+def measure_costs(
     config: TrainConfig,
     graph: LayerGraph,
     data: PreparedData,
     granularities: Sequence[tuple[int, int]],
     device: str,
 ) -> Profile:
-    """The costs of the layers for one replica's part of the run's first batch."""
+    """Measure the costs of the layers on `first_batch`."""
     batch, recipe = first_batch(config, data), recipe_of(config, graph)
     return measure_profile(recipe, batch, granularities, device)
 
 
 def devices_of(config: TrainConfig, device: str) -> list[str]:
-    """Names of the devices of a plan that is not given. Where there are fewer GPUs than devices,
-    one process drives several streams of each."""
+    """Names of the devices to plan for when no plan is given. If one process drives more devices
+    than there are GPUs, several devices are streams of the same GPU."""
     parallel, stages = config.parallel, config.parallel.stages
     one_process = isinstance(parallel, WavefrontConfig) and parallel.one_process
     gpus = torch.cuda.device_count() if one_process else stages
@@ -238,16 +241,16 @@ def devices_of(config: TrainConfig, device: str) -> list[str]:
 
 
 def plan_of_run(config: TrainConfig, graph: LayerGraph, devices: list[str]) -> Plan | None:
-    """The plan in the folder of a resumed run, if it still fits. Measuring again might give another
-    partition, and sums over the stages would be rounded in another order."""
+    """The plan in the folder of a resumed run, if it still fits the configuration. Another
+    measurement might give another partition, with which sums over the stages round differently."""
     file = config.folder / PLAN
     if find_checkpoint(config) is None or not file.exists():
         return None
     plan = Plan.load(file)
     parallel = config.parallel
-    granularity = (plan.graph, set(plan.placement), plan.devices, plan.micro_batches, plan.chunks)
+    saved = (plan.graph, set(plan.placement), plan.devices, plan.micro_batches, plan.chunks)
     wanted = (graph.name, set(graph.names), devices, parallel.micro_batches, parallel.chunks)
-    if granularity != wanted or plan.schedule != parallel.rule:
+    if saved != wanted or plan.schedule != parallel.rule:
         return None
     if parallel.executor == "deepspeed" and not plan.is_contiguous(graph.names):
         return None
@@ -255,7 +258,7 @@ def plan_of_run(config: TrainConfig, graph: LayerGraph, devices: list[str]) -> P
 
 
 def save_plan(config: TrainConfig, plan: Plan) -> None:
-    """plan.json in the run's folder, and a table in the log."""
+    """Write plan.json into the run's folder, and log the plan as a table."""
     config.folder.mkdir(parents=True, exist_ok=True)
     plan.save(config.folder / PLAN)
     logger.info("%s", plan.table())

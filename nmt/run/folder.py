@@ -1,5 +1,5 @@
-"""A run's folder: one command at a time writes to it, and the log and the configuration are kept
-there."""
+"""A run's folder, which one command at a time may write to, and which holds its log and
+configuration."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from nmt.errors import CheckpointError
 
 @contextmanager
 def writing_to(config: TrainConfig) -> Iterator[None]:
-    """Hold the run's folder, log into it, and keep the configuration there as config.yaml. For the
-    run's main process.
+    """Lock the run's folder, log into its train.log, and write config.yaml. For the run's main
+    process.
 
     Raises:
         CheckpointError: another command is training this run.
@@ -32,10 +32,10 @@ def writing_to(config: TrainConfig) -> Iterator[None]:
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Keep other commands out of a run's folder. The system releases it when the process ends.
+    """Lock a run's folder. The system releases the lock when the process ends.
 
     Raises:
-        CheckpointError: another command holds it.
+        CheckpointError: another command has locked it.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -53,7 +53,7 @@ def lock(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def log_file(file: Path) -> Iterator[None]:
-    """Append the log to a file as well."""
+    """Append the log to a file, too."""
     handler = logging.FileHandler(file, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logging.getLogger().addHandler(handler)

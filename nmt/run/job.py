@@ -1,7 +1,8 @@
-"""What worker processes are started with: `run.json`, a task and its resolved configuration.
+"""Jobs: a job is a task and its resolved configuration, and worker processes read it from
+`run.json`.
 
-Workers never see a command line: whoever starts them (a command, a sweep, a scheduler on several
-machines) writes a job, and `python -m nmt.run.worker <run.json>` executes it.
+Workers do not parse a command line: their starter (a command, a sweep, a scheduler of several
+machines) writes the job, and `python -m nmt.run.worker <run.json>` executes it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class TrainJob(Settings):
 
 
 class StepsJob(Settings):
-    """Time some training steps with new weights. The result is a `tune.Measurement`."""
+    """Time some training steps with new weights. The result is a `measure.Measurement`."""
 
     task: Literal["steps"] = "steps"
     config: TrainConfig
@@ -41,7 +42,7 @@ class StepsJob(Settings):
 
 
 class LayersJob(Settings):
-    """Measure what each layer costs. The result is a `placement.cost.Profile`."""
+    """Measure the cost of each layer. The result is a `placement.cost.Profile`."""
 
     task: Literal["layers"] = "layers"
     config: TrainConfig
@@ -49,7 +50,8 @@ class LayersJob(Settings):
 
 
 class LinkJob(Settings):
-    """Measure the link between two processes. The result maps bytes to seconds, one way."""
+    """Measure the link between two processes. The result maps the size of a message in bytes to the
+    seconds that it takes one way."""
 
     task: Literal["link"] = "link"
     backend: Literal["gloo", "nccl"]
@@ -75,27 +77,27 @@ def load_job(file: Path) -> Job:
     """Read run.json.
 
     Raises:
-        ConfigurationError: it does not describe a job.
+        ConfigurationError: the file does not describe a job.
     """
     return read(_File, json.loads(file.read_text(encoding="utf-8"))).job
 
 
 def result_file(job_file: Path) -> Path:
-    """Where the first worker leaves the result of a measurement."""
+    """The file in which the first worker leaves the result of a measurement."""
     return job_file.with_name(f"{job_file.name}.result")
 
 
 def error_file(job_file: Path) -> Path:
-    """Where the first worker that fails leaves its error."""
+    """The file in which the first worker that fails leaves its error."""
     return job_file.with_name(f"{job_file.name}.error")
 
 
 def run_job(job: Job, file: Path, processes: int, threads: int | None) -> None:
-    """Execute a job in worker processes: write it to `file`, start them and wait.
+    """Write a job to `file`, execute it in worker processes, and wait for them.
 
     Raises:
-        NmtError: what a worker raised.
-        WorkerError: a worker ended without saying why.
+        NmtError: the error that a worker raised.
+        WorkerError: a worker failed without leaving an error.
     """
     error_file(file).unlink(missing_ok=True)
     save_job(job, file)
@@ -111,7 +113,7 @@ def run_job(job: Job, file: Path, processes: int, threads: int | None) -> None:
 
 
 def measure_in_workers(job: StepsJob | LayersJob | LinkJob, processes: int) -> Any:
-    """Execute a measurement in worker processes, in a temporary folder → its result."""
+    """Execute a measurement in worker processes and a temporary folder, and return its result."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / JOB
         threads: int | None = 1
@@ -124,5 +126,5 @@ def measure_in_workers(job: StepsJob | LayersJob | LinkJob, processes: int) -> A
 
 
 def now() -> float:
-    """The clock of `TrainJob.started`, which all processes of a machine share."""
+    """The time on the clock of `TrainJob.started`, which all processes of a machine share."""
     return time.monotonic()

@@ -1,4 +1,4 @@
-"""Measuring what a run would cost, in worker processes: its layers, its steps, its links."""
+"""Measuring a run's layers, training steps and links, in worker processes."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from nmt.run.executors import (
     find_device,
     first_batch,
     make_executor,
-    measured,
+    measure_costs,
     training_graph,
     wavefront_executor,
 )
 from nmt.run.job import LayersJob, LinkJob, StepsJob, measure_in_workers
 
-WARM_UP = 2  # steps before those that are timed: the first ones get their memory from the system
+WARM_UP = 2  # untimed steps at the start, which are slow because they allocate memory
 
 
 class Measurement(NamedTuple):
-    """Some steps of training."""
+    """Timed training steps, with one element for each step in the lists."""
 
     seconds: list[float]
-    tokens: list[int]  # of the target, EOS included
+    tokens: list[int]  # target tokens, EOS included
     losses: list[float]
-    plan: str  # for people
+    plan: str  # the plan as a table to read
 
     @property
     def tokens_per_second(self) -> float:
-        """Over all steps."""
+        """Target tokens per second over all steps."""
         return sum(self.tokens) / sum(self.seconds)
 
 
 def measure_steps(config: TrainConfig, steps: int) -> Measurement:
-    """Time some training steps in processes of their own, with new weights.
+    """Time training steps with new weights, in worker processes.
 
     Raises:
         WorkerError: a process failed.
@@ -57,8 +57,8 @@ def measure_steps(config: TrainConfig, steps: int) -> Measurement:
 def measure_layers(
     config: TrainConfig, granularities: Sequence[tuple[int, int]], processes: int
 ) -> Profile:
-    """The costs of the layers on so many devices, as they are while all of them work: processes
-    that share memory slow one another down.
+    """Measure the costs of the layers in `processes` processes that work at the same time, since
+    processes that share memory bandwidth slow one another down.
 
     Raises:
         WorkerError: a process failed.
@@ -70,7 +70,7 @@ def measure_layers(
 
 
 def measure_link(backend: str) -> LinkConfig:
-    """The link between two processes of this machine, over gloo or nccl.
+    """Measure the link between two processes of this machine, over gloo or nccl.
 
     Raises:
         WorkerError: a process failed.
@@ -79,21 +79,23 @@ def measure_link(backend: str) -> LinkConfig:
     return link_of({int(size): value for size, value in seconds.items()})
 
 
-# In the workers
+# The functions below run in the workers.
 
 
 def steps_in_group(config: TrainConfig, steps: int) -> Measurement:
-    """One process's part of `measure_steps`. Warms up on the longest of the steps' batches."""
+    """One process's part of `measure_steps`. The warm-up uses the longest batch of all."""
     data = prepare(config.data, config.seed)
     graph = training_graph(config, len(data.vocabulary))
     executor = make_executor(config, graph, data, find_device(config))
-    batches = [Batch.from_rows(one.source, one.target) for one in islice(data.batches(), steps)]
+    batches = [
+        Batch.from_rows(pairs.source, pairs.target) for pairs in islice(data.batches(), steps)
+    ]
     longest = max(batches, key=lambda batch: batch.source.numel() + batch.target_input.numel())
     seconds, tokens, losses = [], [], []
     for step, batch in enumerate([*[longest] * WARM_UP, *batches]):
         begin = time.perf_counter()
         result = executor.train_step(batch, step, config.optimizer.learning_rate / 100)
-        loss = result.loss  # waits until a GPU is done
+        loss = result.loss  # blocks until a GPU has finished the step
         if step >= WARM_UP:
             seconds.append(time.perf_counter() - begin)
             tokens.append(result.tokens)
@@ -102,19 +104,19 @@ def steps_in_group(config: TrainConfig, steps: int) -> Measurement:
 
 
 def layers_in_group(config: TrainConfig, granularities: Sequence[tuple[int, int]]) -> Profile:
-    """One process's part of `measure_layers`: the layers one by one, while the others measure
-    theirs, and then in steps of a pipeline of all of them."""
+    """One process's part of `measure_layers`: the layers one at a time, while the other processes
+    do the same, and then in steps of a pipeline of all processes."""
     data = prepare(config.data, config.seed)
     graph = training_graph(config, len(data.vocabulary))
     group.join("gloo")
     group.wait_for_all()
     device, processes = find_device(config), world().size
-    alone = processes == 1
-    own_profile = measured(
-        config, graph, data, granularities if alone else granularities[:1], device
+    is_pipeline = processes > 1
+    local_profile = measure_costs(
+        config, graph, data, granularities[:1] if is_pipeline else granularities, device
     )
-    profile = group.from_main(lambda: own_profile)
-    if not alone:
+    profile = group.from_main(lambda: local_profile)
+    if is_pipeline:
         profile = profile_in_pipeline(
             profile,
             granularities,

@@ -1,4 +1,4 @@
-"""Starting worker processes, watching them, and stopping all when one fails."""
+"""Starting and watching worker processes, and stopping all of them when one fails."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from typing import NoReturn
 from nmt.errors import WorkerError
 from nmt.parallel.world import LINUX, cores
 
-GRACE = 5.0  # seconds between asking a worker to end and killing it
+GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 
-# Runs in the worker's process before it: when the parent dies, for whatever reason, the kernel
-# kills the worker. (A preexec_fn would do the same, but may deadlock in a parent that has threads.)
+# Runs in the worker's process first, and makes the kernel kill the worker when the parent dies for
+# any reason. (A preexec_fn would do the same, but may deadlock in a parent that has threads.)
 GUARD = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; kept over exec
@@ -31,8 +31,8 @@ if os.getppid() == int(sys.argv[1]):
 
 
 def end_worker() -> NoReturn:
-    """End a worker that has finished its work, skipping the interpreter's shutdown: threads that
-    libraries leave behind (gloo's among them) occasionally abort the process there."""
+    """End a worker that has finished its work without the interpreter's shutdown, during which
+    threads that libraries leave behind (such as gloo's) occasionally abort the process."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -42,44 +42,44 @@ def end_worker() -> NoReturn:
 def run_workers(command: Sequence[str], processes: int, threads: int | None) -> None:
     """Run `command` in `processes` processes as the ranks of one group, and wait for all of them.
 
-    They inherit stdout and stderr. Each gets `threads` CPU threads, or else its share of the cores.
-    SIGINT and SIGTERM stop the workers first.
+    They inherit stdout and stderr. Each gets `threads` CPU threads, by default its share of the
+    cores. SIGINT and SIGTERM stop the workers before they take effect in this process.
 
     Raises:
         WorkerError: a worker failed; the others have been stopped.
     """
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-    # The parent holds the store through which the workers find each other, so that its port is
-    # never free for others to take. Workers connect to it as they do under torchrun.
+    # The parent hosts the store through which the workers find each other, so that no other program
+    # can take its port. Workers connect to it as they do under torchrun.
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    own_threads = str(threads or max(1, cores() // processes))
+    threads_each = str(threads or max(1, cores() // processes))
     environment = os.environ | {
         "WORLD_SIZE": str(processes),
         "LOCAL_WORLD_SIZE": str(processes),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(store.port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
-        "OMP_NUM_THREADS": own_threads,
+        "OMP_NUM_THREADS": threads_each,
     }
     workers: list[subprocess.Popen[bytes]] = []
     with _signals() as received:
         try:
             for rank in range(processes):
-                place = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-                workers.append(_start(command, environment | place))
+                ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+                workers.append(_start(command, environment | ranks))
             _wait(workers, received)
         finally:
             _stop(workers)
     if received:
-        _pass_on(received[0])
+        _deliver(received[0])
 
 
 def _start(command: Sequence[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
     if LINUX:
         command = [sys.executable, "-S", "-c", GUARD, str(os.getpid()), *command]
-    # A session of its own: Ctrl-C reaches the parent alone, which passes it on once, and a worker
-    # can be stopped together with what it started.
+    # In a session of its own, so that Ctrl-C reaches only the parent, and a worker can be stopped
+    # together with the processes that it started.
     return subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
     )
@@ -90,8 +90,8 @@ def _wait(workers: Sequence[subprocess.Popen[bytes]], received: Sequence[int]) -
     ended: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
 
     def watch(rank: int) -> None:
-        # One thread each, so that workers are reported in the order in which they end: those that
-        # lose their peer fail a moment after it.
+        # One thread for each worker, so that the first to fail is reported: the workers that depend
+        # on it fail a moment later.
         ended.put((rank, workers[rank].wait()))
 
     for rank in range(len(workers)):
@@ -106,7 +106,7 @@ def _wait(workers: Sequence[subprocess.Popen[bytes]], received: Sequence[int]) -
         if code:
             raise WorkerError(
                 f"All {len(workers)} workers must finish, but worker {rank} {_how(code)}; "
-                "the others were stopped. Its own message is above."
+                "the others were stopped. See its message above."
             )
 
 
@@ -122,8 +122,8 @@ def _how(code: int) -> str:
 
 
 def _stop(workers: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Terminate the workers that are still running, and kill what does not end within GRACE, with
-    everything that they started."""
+    """Terminate the workers that are still running and the processes that they started, and kill
+    those that do not end within GRACE."""
     running = [worker for worker in workers if worker.poll() is None]
     for worker in running:
         _kill(worker, signal.SIGTERM)
@@ -139,22 +139,22 @@ def _stop(workers: Sequence[subprocess.Popen[bytes]]) -> None:
 def _kill(worker: subprocess.Popen[bytes], number: int) -> None:
     try:
         os.killpg(worker.pid, number)
-    except (ProcessLookupError, PermissionError):  # gone already
+    except (ProcessLookupError, PermissionError):  # already gone
         return
 
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """The list of SIGINT and SIGTERM received, instead of their usual effect."""
+    """Collect the SIGINTs and SIGTERMs that arrive in a list, instead of handling them as usual."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield received  # only the main thread may handle signals
+        yield received  # only the main thread can handle signals
         return
 
-    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as Python calls it
+    def record(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as Python calls it
         received.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, record) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield received
     finally:
@@ -162,8 +162,8 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _pass_on(number: int) -> None:
-    """Let a signal that was held back have its usual effect."""
+def _deliver(number: int) -> None:
+    """Give a signal that was held back its usual effect."""
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     os.kill(os.getpid(), number)

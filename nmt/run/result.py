@@ -1,4 +1,4 @@
-"""The result of a run: what summary.json holds."""
+"""The result of a run, which is kept in summary.json."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ SUMMARY = "summary.json"
 
 
 class RunResult(Settings):
-    """How a run ended. Written to its folder, and read there by whoever started it."""
+    """The result of a run. Written to its folder, where the starter of the run reads it."""
 
     name: str
     folder: str
     steps: int = Field(description="Optimizer steps.")
     epochs: float = Field(description="Epochs of the training data.")
-    target_tokens: int = Field(description="Target tokens trained on, repetitions included.")
-    seconds: float = Field(description="Of all sessions together.")
+    target_tokens: int = Field(
+        description="Target tokens trained on; a token counts in every epoch."
+    )
+    seconds: float = Field(description="Time of all sessions of the run together.")
     tokens_per_second: float
     best_by: str = Field(description="The metric that decides which model is the best.")
     best_score: float | None = Field(description="Its best value; a loss is better when lower.")
@@ -32,12 +34,14 @@ class RunResult(Settings):
     validation: dict[str, Any] = Field(description="The best model's scores by validation set.")
     best: str = Field(description="The best model's folder.")
     seed: int
-    identity: str = Field(description="Digest of what the run must have in common on resume.")
+    identity: str = Field(
+        description="Digest of the settings and data that must not change on resume."
+    )
 
     @property
     def objective(self) -> float | None:
-        """What a sweep optimises: the best score as it is reported. To be maximised, but for a
-        loss."""
+        """The value that a sweep optimises: `best_score`, to be maximised, or minimised if
+        `best_by` is a loss."""
         return self.best_score
 
     @classmethod
@@ -85,6 +89,6 @@ class RunResult(Settings):
 
 
 def _as_reported(best_by: str, quality: float | None) -> float | None:
-    """A run keeps scores so that more is better, which for a loss is its negative."""
+    """The inverse of `Scores.quality`: the loss if `best_by` is one, whose quality is negative."""
     is_loss = best_by.rpartition(".")[2] == "loss"
     return quality if quality is None or not is_loss else -quality

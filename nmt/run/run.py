@@ -1,9 +1,9 @@
-"""A run is a value: a resolved configuration, a folder and a result. `start` is its one entry.
+"""Training runs. `start` is the single entry point for commands, sweeps and schedulers.
 
-Commands, sweeps and schedulers call `start`. It checks everything that can be checked at once,
-prepares the data, decides how the run is executed, and executes it: in this process, or in worker
-processes that read the decision from `run.json` in the run's folder. Where another launcher
-(torchrun, deepspeed) has started several processes, each of them calls `start`.
+It checks what can be checked before any work, prepares the data, decides how to execute the run,
+and executes it: in this process, or in worker processes that read the resolved configuration from
+`run.json` in the run's folder. If another launcher (torchrun, deepspeed) has started several
+processes, each of them calls `start`.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ logger = logging.getLogger(__name__)
 
 
 def start(config: TrainConfig) -> RunResult:
-    """Train as the configuration says, resuming the run if it has begun.
+    """Train as configured, resuming the run if it has begun, and return its result.
 
     Raises:
         NmtError: the configuration cannot be run, or the run failed; see the types in nmt.errors.
     """
     started = now()
     config = follow_plan(config)
-    find_checkpoint(config)  # at once, since preparing the data may take long
+    find_checkpoint(config)  # fails early: preparing the data may take long
     check_possible(config)
     config = distilled(config, wait=world().rank > 0)
     if is_worker():
@@ -71,11 +71,11 @@ def start(config: TrainConfig) -> RunResult:
 
 
 def check_possible(config: TrainConfig) -> None:
-    """Check what this machine must have.
+    """Check that this machine can run the configuration.
 
     Raises:
-        ConfigurationError: it cannot compute in bf16, or draw plots.
-        PlanError: there are fewer GPUs than asked for.
+        ConfigurationError: bf16 or matplotlib is required but not available.
+        PlanError: there are fewer GPUs than the configuration requires.
     """
     if config.precision.name == "bf16":
         require_bf16(find_device(config), config.precision.emulate)
@@ -84,36 +84,36 @@ def check_possible(config: TrainConfig) -> None:
 
 
 def _check_launched(config: TrainConfig) -> None:
-    """Check that processes which another launcher has started can execute the configuration.
+    """Check that the processes of another launcher can execute the configuration.
 
     Raises:
-        PlanError: they would have to be measured first, or are not as many as it needs.
+        PlanError: the configuration requires measurements first, or another number of processes.
     """
     if isinstance(config.parallel, WavefrontConfig) and config.parallel.tune:
         raise PlanError(
-            "`parallel.tune` must be false in processes that another program has started; "
-            "run `nmt-train` alone once, and give what it has chosen."
+            "`parallel.tune` must be false in processes that another program has started; run "
+            "`nmt-train` without it once, and set the numbers that it has chosen."
         )
     if config.placement.planner == "auto":
         raise PlanError(
             "`placement` must not be auto in processes that another program has started; run "
-            "`nmt-place` first, and give its plan with `placement=file`."
+            "`nmt-place` first, and use its plan with `placement=file`."
         )
     processes = config.parallel.processes
     if world().size != processes:
         raise PlanError(
             f"`parallel.stages` × `parallel.replicas` ({processes}) must be the number of "
-            f"processes, but {world().size} were started; set them, with `parallel=wavefront`."
+            f"processes, but {world().size} were started; change the settings, or start as many."
         )
 
 
 def train_here(config: TrainConfig, started: float, data: PreparedData | None = None) -> RunResult:
-    """Execute this process's part of a run that began at `started` (of `time.monotonic`)."""
+    """Execute this process's part of a run that began at `started`, a time of `job.now`."""
     with _threads(config.parallel.threads):
         device = find_device(config)
         if data is None:
             data = prepare(config.data, config.seed)
-            check_resumable(config, data)  # before the first file is written
+            check_resumable(config, data)  # before any file is written
         executor = make_executor(config, training_graph(config, len(data.vocabulary)), data, device)
         try:
             with writing_to(config) if executor.is_main else nullcontext():
@@ -128,7 +128,7 @@ def train_here(config: TrainConfig, started: float, data: PreparedData | None = 
 
 
 def describe_model(config: TrainConfig, data: PreparedData) -> ModelDescription:
-    """model.yaml of the run's models."""
+    """The description of the run's models, written to their model.yaml."""
     return ModelDescription(
         format=3,
         model=config.model,
@@ -143,7 +143,8 @@ def describe_model(config: TrainConfig, data: PreparedData) -> ModelDescription:
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
-    """Use so many CPU threads; afterwards as many as before, for the next run of this process."""
+    """Use `count` CPU threads, and restore the earlier number afterwards for the next run of this
+    process. None: leave the number as it is."""
     before = torch.get_num_threads()
     if count:
         torch.set_num_threads(count)

@@ -1,4 +1,4 @@
-"""Sweeps (`nmt-train -m …`): a folder for each job, and one table at the end."""
+"""Sweeps (`nmt-train -m …`): a folder for each job, and a table of all jobs at the end."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Any, NamedTuple
 
 from nmt.run.result import RunResult
 
-LONGEST_NAME = 120  # characters of a job's folder
+LONGEST_NAME = 120  # longest name of a job's folder, in characters
 
 
 class Outcome(NamedTuple):
-    """One job of a sweep."""
+    """The outcome of one job of a sweep: a result or an error."""
 
-    swept: Sequence[str]  # its overrides, such as optimizer.learning_rate=0.001
+    swept: Sequence[str]  # the job's own overrides, such as optimizer.learning_rate=0.001
     result: RunResult | None
     error: Exception | None
 
 
 def job_values(values: Mapping[str, Any], swept: Sequence[str]) -> dict[str, Any]:
-    """The settings of a job, with a folder of its own inside the sweep's: a name made from the
-    overrides that set the job apart, so that a sweep that is started again finds its jobs. A sweep
-    over `name` keeps the names that it gives."""
+    """The settings of a job, with a folder of its own inside the sweep's folder. It is named after
+    the job's own overrides, so that a sweep that is started again resumes its jobs. A sweep over
+    `name` or `runs` uses these instead."""
     if not swept or any(override.startswith(("name=", "runs=")) for override in swept):
         return dict(values)
     return {**values, "name": f"{values['name']}/{folder_name(swept)}"}
 
 
 def folder_name(swept: Sequence[str]) -> str:
-    """Overrides as a folder's name."""
+    """A folder's name made of overrides."""
     text = re.sub(r"[^\w.=,+-]", "-", ",".join(swept))
     if len(text) <= LONGEST_NAME:
         return text
@@ -40,9 +40,13 @@ def folder_name(swept: Sequence[str]) -> str:
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """All jobs of a sweep as a Markdown table."""
-    metrics = dict.fromkeys(one.result.best_by for one in outcomes if one.result is not None)
+    results = [outcome.result for outcome in outcomes if outcome.result is not None]
+    metrics = dict.fromkeys(result.best_by for result in results)
     head = ["job", "overrides", f"best {', '.join(metrics) or 'score'}", "step", "minutes", "run"]
-    rows = [[str(number), " ".join(one.swept), *_cells(one)] for number, one in enumerate(outcomes)]
+    rows = [
+        [str(number), " ".join(outcome.swept), *_cells(outcome)]
+        for number, outcome in enumerate(outcomes)
+    ]
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = [head, ["-" * width for width in widths], *rows]
     return "\n".join(

@@ -1,8 +1,8 @@
-"""Measuring which way to execute a run is the fastest: splits of batch and time, or one process.
+"""Choosing the fastest way to execute a run by measurement.
 
-What is best depends on the machine in ways that a rule does not know: smaller parts keep more
-devices busy, and are computed less efficiently. So each candidate trains a few steps on the run's
-own batches, in processes of its own.
+Smaller micro-batches and chunks keep more devices busy, but are computed less efficiently, and the
+best balance depends on the machine. Each candidate, and training in a single process, is therefore
+timed over a few steps on the run's own batches, in worker processes.
 """
 
 from __future__ import annotations
@@ -26,47 +26,46 @@ from nmt.training.checkpoint import find_checkpoint
 
 logger = logging.getLogger(__name__)
 
-STEPS = 2  # measured
-CHUNKS = (2, 4)  # tried beside 1
+STEPS = 2  # timed steps of each candidate
+CHUNKS = (2, 4)  # numbers of chunks to try besides 1
 
 
 def tuned(config: TrainConfig) -> TrainConfig:
-    """The configuration with the fastest way to run it, and without `parallel.tune`.
+    """The configuration changed to the fastest way to execute it, without `parallel.tune`.
 
-    First the number of micro-batches is chosen, then that of chunks, then one process with all
-    threads takes its chance. A resumed run keeps the way that it began with.
+    Chooses the number of micro-batches, then the number of chunks, then between the best pipeline
+    and a single process with all threads. A resumed run is executed as it began.
     """
-    before = _begun(config)
-    if before is not None:
-        return before
-    pieces = config.data.batch.multiple // config.parallel.replicas
-    micro_batches = [m for m in range(2, pieces + 1) if pieces % m == 0] or [1]
+    earlier = _resumed(config)
+    if earlier is not None:
+        return earlier
+    most = config.data.batch.multiple // config.parallel.replicas
+    micro_batches = [m for m in range(2, most + 1) if most % m == 0] or [1]
     speeds: dict[ParallelConfig, float] = {}  # target tokens a second, measured
     best = _fastest(speeds, [_changed(config, micro_batches=m, chunks=1) for m in micro_batches])
     best = _fastest(speeds, [_changed(best, chunks=c) for c in CHUNKS], best)
     if config.parallel.replicas == 1:
-        best = _fastest(speeds, [_alone(config)], best)
-    logger.info("tuning: taking %s", _words(best))
+        best = _fastest(speeds, [_single_process(config)], best)
+    logger.info("tuning: chose %s", _summary(best))
     return best
 
 
 def planned(config: TrainConfig, data: PreparedData) -> TrainConfig:
-    """The configuration with the plan of `placement=auto`: placement, micro-batches and chunks
-    chosen together, from costs measured here, and kept in the run's folder."""
+    """The configuration with the plan of `placement=auto`, which chooses placement, micro-batches
+    and chunks together from costs measured on this machine. The plan is kept in the run's folder,
+    and a resumed run uses it again."""
     file, parallel = config.folder / PLAN, config.parallel
     devices = devices_of(config, find_device(config))
-    before = Plan.load(file) if find_checkpoint(config) and file.exists() else None
+    earlier = Plan.load(file) if find_checkpoint(config) and file.exists() else None
     if (
-        before is not None
-        and before.schedule == parallel.rule
-        and before.devices == devices[: len(before.devices)]
+        earlier is not None
+        and earlier.schedule == parallel.rule
+        and earlier.devices == devices[: len(earlier.devices)]
     ):
         logger.info("keeping the plan of the run: %s", file)
     else:
-        pieces = config.data.batch.multiple // parallel.replicas
-        granularities = [
-            (m, c) for m in range(1, pieces + 1) if pieces % m == 0 for c in (1, *CHUNKS)
-        ]
+        most = config.data.batch.multiple // parallel.replicas  # micro-batches
+        granularities = [(m, c) for m in range(1, most + 1) if most % m == 0 for c in (1, *CHUNKS)]
         graph = training_graph(config, len(data.vocabulary))
         profile = measure_layers(
             config, granularities, 1 if find_device(config) == "cuda" else len(devices)
@@ -82,7 +81,8 @@ def _fastest(
     candidates: list[TrainConfig],
     best: TrainConfig | None = None,
 ) -> TrainConfig:
-    """The fastest of the candidates and the best so far; `speeds` has those measured before."""
+    """The fastest of the candidates and the best so far, measuring those that are not in `speeds`
+    yet."""
     for candidate in candidates:
         if candidate.parallel not in speeds:
             speeds[candidate.parallel] = measure_steps(candidate, STEPS).tokens_per_second
@@ -90,17 +90,17 @@ def _fastest(
                 "tuning %s: %.0f target tokens/s for %s",
                 candidate.name,
                 speeds[candidate.parallel],
-                _words(candidate),
+                _summary(candidate),
             )
-    everyone = [*([best] if best else []), *candidates]
-    return max(everyone, key=lambda one: speeds[one.parallel])
+    contenders = [*([best] if best else []), *candidates]
+    return max(contenders, key=lambda contender: speeds[contender.parallel])
 
 
 def _changed(config: TrainConfig, **changes: Any) -> TrainConfig:
     return config.changed(parallel={**changes, "tune": False})
 
 
-def _alone(config: TrainConfig) -> TrainConfig:
+def _single_process(config: TrainConfig) -> TrainConfig:
     return config.changed(
         placement={"planner": "expert", "file": None},
         parallel=LocalConfig(
@@ -113,22 +113,22 @@ def _alone(config: TrainConfig) -> TrainConfig:
     )
 
 
-def _begun(config: TrainConfig) -> TrainConfig | None:
-    """As the run in this folder has been begun."""
+def _resumed(config: TrainConfig) -> TrainConfig | None:
+    """The configuration executed as the run in its folder began; None if it has not begun."""
     file = config.folder / PLAN
     if not (config.folder / "checkpoints").exists() or not file.exists():
         return None
     plan = Plan.load(file)
     if plan.schedule == "sequential":
-        return _alone(config)
+        return _single_process(config)
     return _changed(config, micro_batches=plan.micro_batches, chunks=plan.chunks)
 
 
-def _words(config: TrainConfig) -> str:
+def _summary(config: TrainConfig) -> str:
     parallel = config.parallel
     if parallel.executor == "local":
         return "one process with all threads"
     return (
         f"{parallel.stages} devices, {parallel.micro_batches} micro-batches, "
-        f"{parallel.chunks} chunks of time"
+        f"{parallel.chunks} chunks"
     )

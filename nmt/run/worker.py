@@ -1,4 +1,4 @@
-"""The one entry of worker processes: `python -m nmt.run.worker <run.json>`."""
+"""The entry point of worker processes: `python -m nmt.run.worker <run.json>`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FAILED = 2
 
 
 def main() -> None:
-    """Execute the job as one process of its group."""
+    """Execute the job of `run.json` as one process of its group."""
     file = Path(sys.argv[1])
     start_logging()
     keep_memory()
@@ -49,10 +49,10 @@ def main() -> None:
 
 
 def execute(job: Job, file: Path) -> None:
-    """Execute a job; a measurement's result goes to a file beside the job's.
+    """Execute a job. The result of a measurement is written to a file beside the job's.
 
     Raises:
-        NmtError: it cannot be executed.
+        NmtError: the job cannot be executed.
     """
     if isinstance(job, TrainJob):
         _quieten()
@@ -81,7 +81,8 @@ def _use_threads(config: TrainConfig) -> None:
 
 
 def _quieten() -> None:
-    """The first worker reports for all of them, and the parent has reported on the data."""
+    """Drop repeated log lines: the first worker reports for all of them, and the parent has already
+    reported on the data."""
     if world().rank > 0:
         logging.getLogger().setLevel(logging.WARNING)
     else:
@@ -89,7 +90,8 @@ def _quieten() -> None:
 
 
 def _leave_error(error: NmtError, file: Path) -> None:
-    """For the parent, which raises it again: the first error, since others follow from it."""
+    """Write the error for the parent, which raises it again. Only the first one is kept, since the
+    others follow from it."""
     with suppress(FileExistsError), error_file(file).open("x", encoding="utf-8") as out:
         json.dump(error_as_data(error), out)
 

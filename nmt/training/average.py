@@ -1,4 +1,4 @@
-"""The mean of the last checkpoints: a smoother model than the last one, and often a better one."""
+"""Averaging the last checkpoints, which often gives a better model than the last one alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nmt.training.checkpoint import read_state
 
 
 def mean_of_checkpoints(folders: Sequence[Path]) -> dict[str, Tensor]:
-    """The mean of the checkpoints' parameters, one checkpoint in memory at a time."""
+    """The mean of the checkpoints' parameters, by name. Has one checkpoint in memory at a time."""
     mean: dict[str, Tensor] = {}
     for folder in folders:
         for key, value in read_state(folder).items():

@@ -23,9 +23,9 @@ def model_card(
         for name, store in data.train.items()
     )
     validation = "\n".join(
-        f"| {name} | {data.valid[name].direction} | {one.sentences:,} "
-        f"| {one.bleu:.2f} | {one.chrf:.2f} | {one.loss:.3f} |"
-        for name, one in scores.sets.items()
+        f"| {name} | {data.valid[name].direction} | {set_scores.sentences:,} "
+        f"| {set_scores.bleu:.2f} | {set_scores.chrf:.2f} | {set_scores.loss:.3f} |"
+        for name, set_scores in scores.sets.items()
     )
     model = config.model
     return f"""# Translation {join_directions(config.data.directions)}
@@ -52,7 +52,7 @@ translator.translate(["..."])
 ## Validation
 
 The first sentences of each set were translated and scored by sacreBLEU, detokenised and cased; the
-loss is a target token's mean over the whole set.
+loss is the mean per target token over the whole set.
 
 | set | direction | sentences | BLEU | chrF2 | loss |
 |---|---|---|---|---|---|
@@ -64,6 +64,6 @@ loss is a target token's mean over the whole set.
 ## Limits
 
 The model was trained on sentences of at most {config.data.filter.max_tokens} pieces from these
-corpora. It translates text of other domains, longer text and other languages badly, and it can omit
-things or make them up. The licences of the corpora may restrict its use.
+corpora. It translates other domains, longer sentences and other languages badly, and it can omit
+content or make it up. The licences of the corpora may restrict its use.
 """

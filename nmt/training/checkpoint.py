@@ -1,7 +1,7 @@
-"""Checkpoints: everything that a run needs to resume, written atomically.
+"""Checkpoints, which hold everything that a run needs to resume, and are written atomically.
 
-`checkpoints/step-00001000/` holds `state.safetensors` (the executor's state, and the averaged
-weights if there are any) and `progress.json`. No pickle.
+`checkpoints/step-00001000/` has `state.safetensors` (the executor's state, including averaged
+weights if there are any) and `progress.json`. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ STATE, PROGRESS = "state.safetensors", "progress.json"
 
 @dataclass
 class Progress:
-    """Where a run is. JSON-serialisable."""
+    """The progress of a run. JSON-serialisable."""
 
     step: int = 0  # optimizer steps done
-    epoch: float = 0.0  # of the training data, done
-    target_tokens: int = 0  # trained on, with repetition
-    seconds: float = 0.0  # of all sessions together
-    best_score: float | None = None
+    epoch: float = 0.0  # epochs of the training data done
+    target_tokens: int = 0  # trained on, counted in every epoch
+    seconds: float = 0.0  # time of all sessions together
+    best_score: float | None = None  # as `Scores.quality`: more is better
     best_step: int = 0
-    best_scores: dict[str, Any] = field(default_factory=dict)  # then, by validation set
-    without_improvement: int = 0  # validations
-    validated_step: int = 0  # at which the weights were scored last
-    averaged_step: int = 0  # at which the mean of checkpoints was scored last
+    best_scores: dict[str, Any] = field(default_factory=dict)  # at that step, by validation set
+    without_improvement: int = 0  # validations since the best one
+    validated_step: int = 0  # step of the last validation
+    averaged_step: int = 0  # step at which the mean of checkpoints was last validated
     recent_loss: float = 0.0  # since the last line of metrics, summed over target tokens
-    recent_tokens: int = 0
-    recent_seconds: float = 0.0
-    data: dict[str, Any] | None = None  # the batch iterator's position
-    identity: dict[str, Any] | None = None  # what a resumed run must have in common
+    recent_tokens: int = 0  # since then
+    recent_seconds: float = 0.0  # since then
+    data: dict[str, Any] | None = None  # position of the batch iterator
+    identity: dict[str, Any] | None = None  # see `nmt.training.identity`
 
 
 class Checkpoints:
@@ -57,7 +57,7 @@ class Checkpoints:
         return sorted(paths, key=lambda path: int(path.name[5:]))
 
     def write(self, progress: Progress, state: Mapping[str, Tensor]) -> None:
-        """Write a checkpoint and delete those that are too old."""
+        """Write a checkpoint, and delete all but the `keep` newest ones."""
         folder = self._folder / f"step-{progress.step:08d}"
         new = folder.with_suffix(".new")
         shutil.rmtree(new, ignore_errors=True)
@@ -70,16 +70,20 @@ class Checkpoints:
             shutil.rmtree(old)
 
     def read(self, folder: Path) -> tuple[Progress, dict[str, Tensor]]:
-        """Read a checkpoint.
+        """Read a checkpoint: the progress and the executor's state.
 
         Raises:
-            CheckpointError: naming the file that is missing or damaged.
+            CheckpointError: a file is missing or damaged; the message names it.
         """
         return read_progress(folder), read_state(folder)
 
 
 def read_progress(folder: Path) -> Progress:
-    """Where the run was at a checkpoint."""
+    """The progress of a run at a checkpoint.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
     file = folder / PROGRESS
     try:
         return Progress(**json.loads(file.read_text(encoding="utf-8")))
@@ -91,7 +95,11 @@ def read_progress(folder: Path) -> Progress:
 
 
 def read_state(folder: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint."""
+    """The tensors of a checkpoint.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
     file = folder / STATE
     try:
         state: dict[str, Tensor] = load_file(file)
@@ -104,12 +112,13 @@ def read_state(folder: Path) -> dict[str, Tensor]:
 
 
 def find_checkpoint(config: TrainConfig) -> Path | None:
-    """The checkpoint that the run resumes from; None where it starts anew.
+    """The checkpoint that the run resumes from; None if it starts from scratch.
 
     Raises:
-        CheckpointError: `resume` asks for a checkpoint and there is none, or the other way round.
+        CheckpointError: `resume` requires a checkpoint and there is none, or requires a new run and
+            the folder has one.
     """
-    found = Checkpoints(config.folder / "checkpoints", config.training.keep_checkpoints).all()
+    checkpoints = Checkpoints(config.folder / "checkpoints", config.training.keep_checkpoints).all()
     begun = [
         name for name in ("checkpoints", "best", "metrics.jsonl") if (config.folder / name).exists()
     ]
@@ -118,9 +127,9 @@ def find_checkpoint(config: TrainConfig) -> Path | None:
             f"`resume=never` needs a new run, but `{config.folder}` has `{begun[0]}`; "
             "choose another `name`, or delete the folder."
         )
-    if config.resume == "must" and not found:
+    if config.resume == "must" and not checkpoints:
         raise CheckpointError(
             f"`resume=must` needs a checkpoint in `{config.folder}`, but there is none; "
             "start with `resume=auto`."
         )
-    return found[-1] if found else None
+    return checkpoints[-1] if checkpoints else None

@@ -2,7 +2,7 @@
 
 A larger model, the teacher, translates the source side of the training corpora once by beam search,
 and the student is trained on these translations instead of the corpora's targets. They vary less
-than what people write, and are easier to learn for a small model.
+than human translations, and are easier for a small model to learn.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ BUFFER = 2000  # lines that are sorted by length and translated together
 
 
 def distilled(config: TrainConfig, wait: bool = False) -> TrainConfig:
-    """The configuration with a teacher's translations as the targets of its training corpora, if it
-    names a teacher. They are kept in the cache. With `wait`, another process makes them.
+    """The configuration with its teacher's translations as the targets of the training corpora, or
+    unchanged if it has no teacher. The translations are cached. With `wait`, this process waits for
+    another one to make them.
 
     Raises:
         ModelFolderError: the teacher cannot be loaded.
-        ConfigurationError: it does not translate a corpus' direction.
+        ConfigurationError: the teacher does not translate in the direction of a corpus.
     """
     if config.distill is None:
         return config
@@ -42,8 +43,9 @@ def distilled(config: TrainConfig, wait: bool = False) -> TrainConfig:
         if corpus.direction not in known:
             raise ConfigurationError(
                 [
-                    f"`distill` must be a model that translates {corpus.direction}, as `data` has "
-                    f"it, but `{config.distill}` translates {join_directions(known)} instead."
+                    f"`distill` must be a model that translates {corpus.direction}, the direction "
+                    f"of a corpus of `data`, but `{config.distill}` translates "
+                    f"{join_directions(known)} instead."
                 ]
             )
     train = {
@@ -55,16 +57,16 @@ def distilled(config: TrainConfig, wait: bool = False) -> TrainConfig:
 
 @dataclass(frozen=True)
 class Teacher:
-    """A model that translates training corpora for another one."""
+    """A model that translates training corpora for a student."""
 
     translator: Translator
-    weights: str  # digest
-    cache: Path
-    wait: bool  # for another process, which translates
+    weights: str  # digest of its weights
+    cache: Path  # folder of the translations
+    wait: bool  # whether another process makes the translations
 
     @classmethod
     def load(cls, folder: Path, config: TrainConfig, wait: bool) -> Teacher:
-        """Load a model folder, to translate in the number format of the training."""
+        """Load a model folder to translate in the number format of the training."""
         translator = Translator.load(
             folder,
             precision=config.precision.name,
@@ -75,7 +77,7 @@ class Teacher:
         return cls(translator, weights, Path(config.data.cache) / "distilled", wait)
 
     def targets_of(self, corpus: CorpusConfig) -> list[str]:
-        """The files of its translations of a corpus' source files."""
+        """Files with the translations of a corpus' source files, which are made unless cached."""
         return [str(self._translated(file, corpus.direction)) for file in corpus.source]
 
     def _translated(self, source: str, direction: Direction) -> Path:
@@ -83,7 +85,7 @@ class Teacher:
         while self.wait and not file.exists():
             time.sleep(0.5)
         if file.exists():
-            logger.info("distilled: %s, translated before", file)
+            logger.info("distilled: using cached translations of %s (%s)", source, file)
             return file
         file.parent.mkdir(parents=True, exist_ok=True)
         began, count = time.monotonic(), 0
@@ -103,7 +105,7 @@ class Teacher:
         return file
 
     def _digest(self, source: str, direction: Direction) -> str:
-        """Of all that decides what the translations of a file are."""
+        """A digest of everything that the translations of a file depend on."""
         precision = self.translator.precision
         text = _digest_of(Path(source))
         identity = [self.weights, direction.code, text, DEFAULT.model_dump(), precision]

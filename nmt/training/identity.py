@@ -1,8 +1,8 @@
-"""What a run must have in common with the checkpoint that it resumes from.
+"""The identity of a run: the settings and data that must not change when it is resumed.
 
-A run is identified by its resolved configuration, less the settings that may change on resume, and
-by the contents of its data. So a sweep's second job, or a second command under the same name, can
-never take the checkpoint of another run for its own.
+A run is identified by its resolved configuration, without the settings that may change on resume,
+and by the contents of its data. A run therefore never resumes from the checkpoint of another one,
+such as that of an earlier command with the same `name`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from nmt.corpus.prepare import PreparedData
 from nmt.errors import CheckpointError
 from nmt.training.checkpoint import find_checkpoint, read_progress
 
-# Patterns of settings that may differ between a run and its resumption. Everything else is part of
-# what the run is.
+# Patterns of the settings that may change on resume. All others are part of the run's identity.
 MAY_CHANGE = (
-    # where it is, and whether it resumes
+    # where the run is, and whether it resumes
     "name",
     "runs",
     "resume",
-    # how long it trains; a schedule that ends with the run is stretched
+    # how long it trains; a learning rate schedule that ends with the run is stretched
     "training.max_*",
     "training.patience",
     # what is written, and how often
@@ -34,12 +33,12 @@ MAY_CHANGE = (
     "training.validate_first",
     "training.checkpoint_every",
     "training.keep_checkpoints",
-    # where it runs: every executor computes the same, up to the order of sums
+    # where it runs: all executors compute the same, except for the order of sums
     "parallel.*",
     "placement.*",
     "precision.emulate",
     "decode.batch_sentences",
-    # where files are: their contents are compared
+    # paths of files, whose contents are compared instead
     "distill",
     "data.name",
     "data.cache",
@@ -53,20 +52,20 @@ MAY_CHANGE = (
 
 
 def run_identity(config: TrainConfig, data: PreparedData) -> dict[str, Any]:
-    """What must not change: `settings` by dotted path, `contents` of the data as digests, and the
+    """The identity of a run: `settings` by dotted path, `contents` of the data as digests, and the
     `digest` of both."""
     settings = {
         path: value
         for path, value in _flat(config.model_dump(mode="json"))
         if not any(fnmatchcase(path, pattern) for pattern in MAY_CHANGE)
     }
-    found: dict[str, Any] = {"settings": settings, "contents": data.contents()}
-    text = json.dumps(found, sort_keys=True).encode()
-    return {"digest": hashlib.sha256(text).hexdigest()[:16], **found}
+    identity: dict[str, Any] = {"settings": settings, "contents": data.contents()}
+    text = json.dumps(identity, sort_keys=True).encode()
+    return {"digest": hashlib.sha256(text).hexdigest()[:16], **identity}
 
 
 def _flat(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Settings by dotted path."""
+    """(dotted path, value) of each setting."""
     if not isinstance(values, Mapping):
         yield path, values
         return
@@ -75,10 +74,10 @@ def _flat(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def check_resumable(config: TrainConfig, data: PreparedData) -> None:
-    """Check that a run is what its last checkpoint was written by. Changes nothing.
+    """Check that a run's last checkpoint was written by the same run. Writes nothing.
 
     Raises:
-        CheckpointError: naming the first thing that differs.
+        CheckpointError: a setting or the data differs; the message names the first difference.
     """
     folder = find_checkpoint(config)
     if folder is None:
@@ -102,7 +101,7 @@ def _difference(config: TrainConfig, kind: str, path: str, old: Any, new: Any) -
     if kind == "contents":
         return (
             f"`{path}` must have the same content as when the run in `{config.folder}` began, but "
-            "has another; restore the files, or choose another `name` for a new run."
+            "has changed; restore the files, or choose another `name` for a new run."
         )
     return (
         f"`{path}` must be {old!r} to resume the run in `{config.folder}`, but is {new!r} instead; "

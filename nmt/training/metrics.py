@@ -1,4 +1,4 @@
-"""What a run reports: metrics.jsonl, TensorBoard, a progress bar, and the log."""
+"""Reporting a run's metrics: metrics.jsonl, TensorBoard, a progress bar, and the log."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ logger = logging.getLogger(__name__)
 
 
 class Metrics:
-    """Writes a run's numbers as they come in. To be used as a context manager."""
+    """Writes the metrics of a run as they come in. Used as a context manager."""
 
     def __init__(self, folder: Path, first_step: int) -> None:
-        # TensorBoard's import takes a second; only the process that writes pays for it.
+        # Imported only in the process that writes, because TensorBoard takes a second to import.
         from torch.utils.tensorboard import SummaryWriter
 
         self._file = folder / "metrics.jsonl"
         truncate_metrics(self._file, first_step)
         self._lines = self._file.open("a", encoding="utf-8")
-        # Events after the checkpoint that is resumed from are dropped here as well.
+        # Drops the events after the checkpoint that the run resumes from.
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)
         self._first: float | None = None
         self._bar = tqdm(
@@ -50,7 +50,7 @@ class Metrics:
         self._board.close()
 
     def write(self, step: int, kind: str, values: dict[str, Any]) -> None:
-        """One line of metrics.jsonl, and the numbers among `values` to TensorBoard."""
+        """Write a line to metrics.jsonl, and the numbers among `values` to TensorBoard."""
         self._lines.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
         self._lines.flush()
         for name, value in values.items():
@@ -60,7 +60,7 @@ class Metrics:
     def show(self, progress: float, loss: float, tokens_per_second: float) -> None:
         """Move the progress bar. `progress` is the fraction of the run that is done."""
         self._bar.n = min(100.0, round(100 * progress, 1))
-        if self._first is None:  # what earlier sessions did says nothing about the speed
+        if self._first is None:  # the estimate of the time must not count earlier sessions
             self._first = self._bar.initial = self._bar.n
         self._bar.set_postfix_str(f"loss {loss:.3f}, {tokens_per_second:,.0f} tokens/s")
 
@@ -71,7 +71,7 @@ class Metrics:
 
 
 def truncate_metrics(file: Path, last_step: int) -> None:
-    """Drop the lines after `last_step`, which the resumed run will write again."""
+    """Drop the lines of metrics.jsonl after `last_step`, which a resumed run will write again."""
     if not file.exists():
         return
     kept = []

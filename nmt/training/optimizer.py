@@ -1,4 +1,4 @@
-"""The update rule and the learning rate over time."""
+"""The optimizer and the learning rate schedule."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ def optimizer_factory(config: OptimizerConfig) -> OptimizerFactory:
 
 
 def learning_rate_factor(config: ScheduleConfig, step: int, progress: float) -> float:
-    """The factor of the peak rate for `step` (from 0), when `progress` (0 to 1) of the run is
-    done. Depends on steps and data alone, never on the clock, so that runs can be repeated.
+    """The learning rate at `step` (from 0) as a fraction of its peak, when the fraction `progress`
+    of the run is done. Depends only on steps and data, never on the clock, so that runs can be
+    repeated.
     """
     warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
     if config.name == "constant":

@@ -1,4 +1,4 @@
-"""The scores of a validation: of each set, and their means."""
+"""The scores of a validation: those of each validation set, and their means."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ from nmt.config import VALIDATION_METRICS
 
 @dataclass(frozen=True)
 class SetScores:
-    """Scores on one validation set."""
+    """Scores of one validation set."""
 
-    direction: str  # its code, such as en-de
-    sentences: int  # that were translated
-    loss: float  # mean of a target token, over the whole set; smoothed as in training
+    direction: str  # code, such as en-de
+    sentences: int  # number of sentences that were translated
+    loss: float  # mean per target token over the whole set, with label smoothing as in training
     bleu: float
     chrf: float
 
 
 @dataclass(frozen=True)
 class Scores:
-    """One validation: scores by name of the validation set."""
+    """The scores of one validation."""
 
-    sets: Mapping[str, SetScores]
+    sets: Mapping[str, SetScores]  # by name of the validation set
     bleu_signature: str
     chrf_signature: str
 
     def score(self, name: str) -> float:
-        """By its name in metrics.jsonl: `NAME.bleu` of one set, `bleu` for the mean over all."""
+        """A score by its name in metrics.jsonl: `NAME.bleu` is that of one set, `bleu` the mean
+        over all sets."""
         set_name, _, metric = name.rpartition(".")
         chosen = [self.sets[set_name]] if set_name else list(self.sets.values())
-        return fmean(getattr(one, metric) for one in chosen)
+        return fmean(getattr(set_scores, metric) for set_scores in chosen)
 
     def quality(self, by: str) -> float:
-        """The number by which models are compared; more is better."""
+        """The score `by`, negated if it is a loss, so that more is always better."""
         return -self.score(by) if by.rpartition(".")[2] == "loss" else self.score(by)
 
     def as_metrics(self) -> dict[str, float | int | str]:
-        """For metrics.jsonl: the means over all sets, then each set's scores."""
+        """Values for metrics.jsonl: the means over all sets, then the scores of each set."""
         values: dict[str, float | int | str] = {
             name: self.score(name) for name in VALIDATION_METRICS
         }
@@ -55,7 +56,7 @@ class Scores:
         }
 
     def __str__(self) -> str:
-        """For the log: the means, and each set's BLEU where there are several."""
+        """The means as text for the log, with the BLEU of each set if there are several."""
         loss, bleu, chrf = map(self.score, ("loss", "bleu", "chrf"))
         text = (
             f"loss {loss:.3f}, perplexity {exp(min(loss, 20)):.2f}, BLEU {bleu:.2f}, "

@@ -25,14 +25,16 @@ class Tracing:
         self._executor.recorder.on = True
 
     def after_step(self) -> None:
-        """To be called by all processes after each training step."""
+        """Count a step, and write the timelines after the last one. All processes must call it
+        after each training step."""
         recorder = self._executor.recorder
         recorder.step += 1
         if recorder.on and recorder.step == WARM_UP + STEPS:
             self.finish()
 
     def finish(self) -> None:
-        """To be called by all processes at the end of a run."""
+        """Write the timelines unless they have been written. All processes must call it at the end
+        of a run."""
         recorder = self._executor.recorder
         if recorder.on and recorder.step:
             recorder.on = False
@@ -49,4 +51,4 @@ class Tracing:
         bars = [Bar(event.device, event.kind, event.start, event.end) for event in events]
         gantt(self._folder / "trace.png", bars, names, COLOURS, title)
         idle = ", ".join(f"{share:.0%}" for share in idle_shares(events, devices))
-        logger.info("idle: %s of the time of each device (%s)", idle, self._folder / "trace.html")
+        logger.info("idle time of each device: %s (%s)", idle, self._folder / "trace.html")

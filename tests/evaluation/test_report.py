@@ -7,7 +7,7 @@ import pytest
 from nmt.config import DecodeConfig
 from nmt.errors import ConfigurationError
 from nmt.evaluation.bleu import Score, SentenceScore
-from nmt.evaluation.report import Report, Segment, Translating, score_table, write_report
+from nmt.evaluation.report import Report, Segment, TranslationRun, score_table, write_report
 
 DECODE = DecodeConfig(
     beam_size=4,
@@ -34,7 +34,7 @@ def segment(chrf: float, text: str = "text", model_score: float | None = -0.5) -
 
 
 def report(segments: list[Segment]) -> Report:
-    translating = Translating(
+    translating = TranslationRun(
         model={"folder": "runs/x/best", "languages": "en → de"},
         decode=DECODE,
         seconds=0.5,

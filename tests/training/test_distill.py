@@ -38,7 +38,7 @@ def test_a_teacher_s_translations_take_the_place_of_targets(
     assert config.data.valid == config_of(tmp_path, tiny_model_folder).data.valid
     again = distilled(config_of(tmp_path, tiny_model_folder), wait=True)
     assert again == config
-    assert "translated before" in caplog.text
+    assert "using cached translations" in caplog.text
     assert sorted(path.suffix for path in (tmp_path / "cache" / "distilled").iterdir()) == [".gz"]
 
 
@@ -50,6 +50,6 @@ def test_without_a_teacher_nothing_changes(tmp_path: Path, tiny_model_folder: Pa
 def test_a_teacher_of_other_languages(tmp_path: Path, tiny_model_folder: Path) -> None:
     config = config_of(tmp_path, tiny_model_folder, direction="en-fr")
     with pytest.raises(
-        ConfigurationError, match="must be a model that translates en→fr, as `data` has it, but"
+        ConfigurationError, match="must be a model that translates en→fr, the direction of a corpus"
     ):
         distilled(config)

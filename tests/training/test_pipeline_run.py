@@ -57,7 +57,7 @@ def test_two_devices(small: MakeConfig, tmp_path: Path, executor: str, schedule:
     assert said.count("pairs kept") == 1
     plan = Plan.load(whole.folder / "plan.json")
     assert (plan.devices, plan.micro_batches, plan.schedule) == (["cpu", "cpu"], 2, schedule)
-    assert "idle: " in said
+    assert "idle time of each device: " in said
     trace = json.loads((whole.folder / "trace.json").read_text(encoding="utf-8"))["traceEvents"]
     assert {event["pid"] for event in trace} == {0, 1}
     assert {event["cat"] for event in trace} == {"forward", "backward", "communication", "update"}
