@@ -21,7 +21,7 @@ def main() -> None:
 
 
 def serve(config: ServeConfig) -> None:
-    """Load the models and answer requests until SIGTERM or Ctrl-C; running ones are finished first.
+    """Load the models and answer requests until SIGTERM or Ctrl-C; running requests are finished.
 
     Raises:
         ConfigurationError: the address cannot be listened on, the keys cannot be read, or the extra
@@ -29,7 +29,7 @@ def serve(config: ServeConfig) -> None:
         ModelFolderError, PlanError, InputError: a model cannot be loaded.
     """
     signal.signal(signal.SIGTERM, _exit)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are models to be read again
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are models to reload
     require_extra()
     with bind(config.host, config.port) as listener:
         from serve.app import create_app
@@ -54,10 +54,10 @@ def serve(config: ServeConfig) -> None:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Take the address before the model is loaded; connections are refused until it is.
+    """Bind the address before the models are loaded, so that mistakes show at once.
 
     Raises:
-        ConfigurationError: the address is in use, not this machine's, or not to be had.
+        ConfigurationError: the address is in use, not of this machine, or not permitted.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -76,10 +76,10 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def start_listening(listener: socket.socket, config: ServeConfig) -> tuple[str, int]:
-    """Accept connections. Host and port as they are written in a URL.
+    """Accept connections → host and port as written in a URL.
 
     Raises:
-        ConfigurationError: another server took the address too, and listened to it first.
+        ConfigurationError: another server bound the address too, and listened first.
     """
     try:
         listener.listen()
@@ -111,8 +111,8 @@ def _cannot_listen(host: str, port: int, error: OSError) -> ConfigurationError:
 
 
 def _exit(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
-    """SIGTERM is the usual way to stop a server: no failure. uvicorn has its own handler while it
-    runs, and raises the signal again for this one when it is done."""
+    """SIGTERM is the usual way to stop a server, and no failure. While uvicorn runs it handles the
+    signal itself, and raises it again when it has shut down."""
     sys.exit(0)
 
 

@@ -1,7 +1,7 @@
 """The server's endpoints: LibreTranslate's and DeepL's dialects, health, metrics, and the page.
 
-The model works in a thread of its own, so that the event loop stays free: health and metrics answer
-whatever the model is doing. Texts, keys and query strings are never logged.
+The models run in a process of their own, so the event loop stays free: health and metrics answer
+whatever the models are doing. Texts, keys and query strings are never logged.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ from serve.service import SHORT, Service, TextTranslation, TranslationRequest
 from serve.spec import specification
 
 STATIC = Path(__file__).parent / "static"
-NO_LIMIT = 1_000_000_000_000  # characters; DeepL's form has no word for none
+NO_LIMIT = 1_000_000_000_000  # characters; DeepL's dialect cannot express "no limit"
 TRANSLATING = frozenset({"/translate", "/v2/translate"})
 
 
 def create_app(models: Models | None, config: ServeConfig) -> Starlette:
-    """The application. Without models it is loading: `app.state.service.use` gives it some.
+    """The application. Without models it is loading, until `app.state.service.use` is called.
 
     Raises:
-        ConfigurationError: the file of keys is not as it must be.
+        ConfigurationError: the file of keys is not valid.
     """
     metrics = Metrics()
     service = Service(models, config, metrics)
@@ -64,7 +64,7 @@ def create_app(models: Models | None, config: ServeConfig) -> Starlette:
                 paths=frozenset(r.path for r in routes),
                 refuse=endpoints.refuse,
             ),
-            # any page may use the server, as with LibreTranslate; there are no cookies to protect
+            # Any page may use the server, as with LibreTranslate; there are no cookies to protect.
             Middleware(
                 CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"]
             ),
@@ -77,7 +77,7 @@ def create_app(models: Models | None, config: ServeConfig) -> Starlette:
 
 
 class Endpoints:
-    """What the server answers."""
+    """The handlers of all endpoints."""
 
     def __init__(self, service: Service, config: ServeConfig, keys: Keys, metrics: Metrics) -> None:
         self._service, self._config, self._keys, self._metrics = service, config, keys, metrics
@@ -86,7 +86,7 @@ class Endpoints:
         self._started = time.time()
 
     def routes(self) -> list[Route]:
-        """All of them."""
+        """All routes."""
         table: list[tuple[str, Any, str]] = [
             ("/translate", self.translate, "POST"),
             ("/detect", self.detect, "POST"),
@@ -107,7 +107,7 @@ class Endpoints:
         if self._config.page:
             table.append(("/", self.page, "GET"))
             table += [(f"/static/{file.name}", self.static, "GET") for file in STATIC.iterdir()]
-        # A client may also POST what it wants to know (the official DeepL client does).
+        # The official DeepL client also sends these as POST.
         both = {"/v2/languages", "/v2/usage"}
         return [
             Route(path, endpoint, methods=["GET", "POST"] if path in both else [verb])
@@ -116,13 +116,13 @@ class Endpoints:
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:  # noqa: ARG002
-        """Shutting down waits for what the model is working on."""
+        """At shutdown, wait for the accepted requests."""
         yield
         await self._service.drain()
 
     def refuse(self, scope: Scope) -> RequestError | None:
-        """What cannot be translated now, whatever it is: under overload, saying no must cost next
-        to nothing. With keys, callers are known only when the request has been read."""
+        """The error of a request that would be rejected whatever it contains: under overload,
+        rejecting must cost next to nothing. With keys, callers are known only from the body."""
         if scope["path"] not in TRANSLATING or scope["method"] != "POST":
             return None
         if self._keys.required:
@@ -199,12 +199,12 @@ class Endpoints:
         return JSONResponse({"status": "ok"})
 
     async def live(self, request: Request) -> JSONResponse:  # noqa: ARG002
-        """`GET /livez`: the running batch runs too."""
+        """`GET /livez`: the server and the running batch run."""
         alive = self._service.batch.failure is None
         return JSONResponse({"status": "ok" if alive else "failed"}, 200 if alive else 500)
 
     async def ready(self, request: Request) -> JSONResponse:  # noqa: ARG002
-        """`GET /readyz`: requests are carried out."""
+        """`GET /readyz`: requests are translated."""
         if self._service.ready and self._service.batch.failure is None:
             return JSONResponse({"status": "ok"})
         status = "draining" if self._service.draining else "loading"
@@ -215,7 +215,7 @@ class Endpoints:
         return Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     async def status(self, request: Request) -> JSONResponse:  # noqa: ARG002
-        """`GET /status`: figures of now, for the page."""
+        """`GET /status`: the present load, for the page."""
         now = self._service.batch.statistics
         return JSONResponse(
             {
@@ -237,14 +237,14 @@ class Endpoints:
         return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
 
     async def static(self, request: Request) -> FileResponse:
-        """Its parts."""
+        """`GET /static/…`: the page's scripts and styles."""
         name = request.url.path.rpartition("/")[2]
         return FileResponse(STATIC / name, headers={"cache-control": "no-cache"})
 
-    # Between
+    # Helpers
 
     async def _read(self, request: Request, lists: frozenset[str] = frozenset()) -> dict[str, Any]:
-        """A request's parameters.
+        """Read a request's parameters.
 
         Raises:
             RequestError: they cannot be read, or do not arrive in time.
@@ -256,7 +256,7 @@ class Endpoints:
             raise RequestError("The request did not arrive in time", 408) from None
 
     def _caller(self, request: Request, parameters: Parameters) -> str:
-        """Who asks: the name of a key, or an address.
+        """The caller: the name of a key's client, or an address.
 
         Raises:
             RequestError: a key is missing or wrong.
@@ -274,11 +274,11 @@ class Endpoints:
     async def _translate(
         self, request: Request, wanted: TranslationRequest, caller: str, arrived: float
     ) -> list[TextTranslation]:
-        """In time, and unless the client goes away first.
+        """Translate before the deadline, unless the client disconnects first.
 
         Raises:
-            RequestError: it is not possible, or not now.
-            ClientDisconnect: nobody waits for it any more.
+            RequestError: the request is not valid, or cannot be translated now.
+            ClientDisconnect: the client has closed its connection.
         """
         self._check_rate(caller, *wanted.texts)
         deadline = arrived + self._limits.deadline_seconds
@@ -287,7 +287,7 @@ class Endpoints:
         try:
             await asyncio.wait(
                 {work, gone},
-                # The batch keeps to the deadline itself, but may be busy with a step.
+                # The batch enforces the deadline itself, but may be in the middle of a step.
                 timeout=max(0.0, deadline + 1 - time.monotonic()),
                 return_when=asyncio.FIRST_COMPLETED,
             )
@@ -298,7 +298,7 @@ class Endpoints:
             raise RequestError(str(error)) from None
         finally:
             gone.cancel()
-            work.cancel()  # what waits of it leaves the queue
+            work.cancel()  # its waiting sentences leave the queue
             await asyncio.wait({work}, timeout=1)
         if self._keys.required:
             self._characters[caller] += wanted.characters
@@ -307,13 +307,13 @@ class Endpoints:
 
 
 async def _until_gone(request: Request) -> None:
-    """Return when the client has closed its connection. The body must have been read."""
+    """Wait until the client closes its connection. The body must have been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
 async def request_error(request: Request, error: Exception) -> JSONResponse:
-    """The answer to a request that cannot be carried out."""
+    """The answer to a rejected request."""
     assert isinstance(error, RequestError), "registered for this type alone"
     return error_response(request.url.path, error.text, error.status, error.headers)
 

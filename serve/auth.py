@@ -19,10 +19,10 @@ SCHEMES = ("bearer ", "deepl-auth-key ")
 
 
 class Keys:
-    """The clients that may translate, by their keys. Without any, everybody may."""
+    """The keys of the clients that may translate. Without keys, everybody may."""
 
     def __init__(self, keys: Mapping[str, str] | None) -> None:
-        """`keys` by clients' names; None: no key is asked for."""
+        """`keys` by client name; None: no key is required."""
         self._digests: dict[bytes, str] | None = None
         if keys is not None:
             self._digests = {_digest(key): name for name, key in keys.items()}
@@ -65,11 +65,11 @@ class Keys:
 
     @property
     def required(self) -> bool:
-        """Whether a key is asked for."""
+        """Whether requests need a key."""
         return self._digests is not None
 
     def client(self, request: Request, parameters: Mapping[str, Any]) -> str | None:
-        """The client's name; None where no key is asked for.
+        """The name of the client that sent a request; None if no key is required.
 
         Raises:
             RequestError: 403 with a wrong key; without one 400, or in DeepL's dialect 403.
@@ -81,7 +81,7 @@ class Keys:
             status = 403 if request.url.path.startswith("/v2/") else 400
             raise RequestError("Please contact the server operator to get an API key", status)
         given, name = _digest(key), None
-        for digest, one in self._digests.items():  # all of them: the time tells nothing
+        for digest, one in self._digests.items():  # all of them, so that timing reveals nothing
             if hmac.compare_digest(digest, given):
                 name = one
         if name is None:

@@ -1,4 +1,4 @@
-"""Which language a text is in, among those that the server's models know."""
+"""Language detection, restricted to the languages of the server's models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class Detected(NamedTuple):
-    """A language, and how sure that is, 0 to 100."""
+    """A language with its confidence, 0 to 100."""
 
     language: str
     confidence: float
@@ -16,7 +16,7 @@ class Detected(NamedTuple):
 
 @cache
 def _identifier(languages: tuple[str, ...]) -> Any:
-    """py3langid's, restricted to these; None where it knows none of them."""
+    """py3langid restricted to these languages; None if it knows none of them."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
@@ -28,8 +28,8 @@ def _identifier(languages: tuple[str, ...]) -> Any:
 
 
 def detect(text: str, languages: Iterable[str]) -> list[Detected]:
-    """The languages that a text may be in, the likeliest first. Those that the identifier does not
-    know come last, at 0."""
+    """The languages that a text may be in, the most likely first. Languages that py3langid does not
+    know come last, with confidence 0."""
     among = tuple(sorted(set(languages)))
     if len(among) == 1:
         return [Detected(among[0], 100.0)]

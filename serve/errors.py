@@ -1,15 +1,15 @@
-"""What goes wrong with requests, and the status that each is answered with."""
+"""Errors of requests, with the status that each is answered with."""
 
 from __future__ import annotations
 
 
 class RequestError(Exception):
-    """A request that is not carried out.
+    """A request that is rejected.
 
     Attributes:
-        text: what the client is told.
-        status: of HTTP.
-        retry_after: seconds after which it may try again, if that helps.
+        text: the message for the client.
+        status: the HTTP status.
+        retry_after: seconds after which the client should try again, if that helps.
     """
 
     def __init__(self, text: str, status: int = 400, retry_after: int | None = None) -> None:
@@ -18,7 +18,7 @@ class RequestError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Beside the body."""
+        """Headers of the answer."""
         found = {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
-        # The rest of a body that is too large is not read: no other request can follow it.
+        # The rest of an oversized body is not read, so the connection cannot be reused.
         return found | ({"connection": "close"} if self.status == 413 else {})

@@ -1,4 +1,4 @@
-"""How much one client may ask for in a minute."""
+"""Rate limits: requests and characters of one client in a minute."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from math import ceil
 from nmt.config import LimitsConfig
 from serve.errors import RequestError
 
-MOST_CLIENTS = 100_000  # remembered; those that were not seen for longest are forgotten
+MOST_CLIENTS = 100_000  # remembered; the least recently seen are forgotten
 
 
 class Bucket:
-    """Fills evenly, up to a minute's allowance; what is asked for is taken from it."""
+    """A token bucket: it refills evenly, up to one minute's allowance."""
 
     def __init__(self, per_minute: int, now: float) -> None:
         self._most, self._rate = float(per_minute), per_minute / 60
         self._level, self._at = float(per_minute), now
 
     def wait_for(self, amount: float, now: float) -> float:
-        """Seconds until so much can be taken; 0: at once. More than a minute's allowance counts as
-        all of it."""
+        """Seconds until `amount` can be taken; 0: now. More than a minute's allowance counts as
+        exactly that."""
         self._level = min(self._most, self._level + (now - self._at) * self._rate)
         self._at = now
         return max(0.0, (min(amount, self._most) - self._level) / self._rate)
 
     def take(self, amount: float) -> None:
-        """After `wait_for` has said 0."""
+        """Take an amount. `wait_for` must have returned 0."""
         self._level -= min(amount, self._most)
 
 
@@ -61,7 +61,7 @@ class Rates:
     def _bucket(self, client: str, kind: int, per_minute: int, now: float) -> Bucket:
         key = client, kind
         bucket = self._buckets.pop(key, None) or Bucket(per_minute, now)
-        self._buckets[key] = bucket  # the last one now
+        self._buckets[key] = bucket  # the most recently used comes last
         while len(self._buckets) > MOST_CLIENTS:
             self._buckets.popitem(last=False)
         return bucket

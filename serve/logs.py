@@ -1,5 +1,5 @@
-"""A line in the log for each request: an id, what was asked for and how long it took. Never a text,
-a key or a query string."""
+"""One log line per request: id, endpoint, status and duration. Texts, keys and query strings are
+never logged."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ IDENTIFIER = re.compile(r"[\w.:-]{1,64}")
 
 
 class JsonFormatter(logging.Formatter):
-    """A JSON object a line."""
+    """Formats each record as a JSON object on one line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
+        """The record as JSON."""
         values = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -33,18 +33,18 @@ class JsonFormatter(logging.Formatter):
 
 
 def use_json() -> None:
-    """From now on, all logging is in JSON."""
+    """Switch all logging to JSON."""
     for handler in logging.getLogger().handlers:
         handler.setFormatter(JsonFormatter())
 
 
 def request_id(given: str | None) -> str:
-    """The client's own, if it is harmless; a new one otherwise."""
+    """The request id that the client gave, if it is well-formed; otherwise a new one."""
     return given if given and IDENTIFIER.fullmatch(given) else uuid4().hex
 
 
 def note_request(identifier: str, endpoint: str, method: str, status: int, began: float) -> None:
-    """Log a request that was answered."""
+    """Log a request that has been answered."""
     milliseconds = round(1000 * (time.perf_counter() - began), 1)
     logger.info(
         "%s %s %d in %.1f ms (%s)",

@@ -41,19 +41,19 @@ class Metrics:
         )
         self.rejected = Counter(
             "nmt_requests_rejected",
-            "Requests that were not carried out.",
+            "Requests that were rejected.",
             ["reason"],
             registry=self._registry,
         )
         self._observed = {
             "queue_wait_seconds": self._histogram(
-                "nmt_queue_wait_seconds", "Time that a sentence waited.", SECONDS
+                "nmt_queue_wait_seconds", "Time that a sentence waited in the queue.", SECONDS
             ),
             "batch_sentences": self._histogram(
                 "nmt_batch_sentences", "Sentences of a decoding step.", SENTENCES
             ),
             "batch_padding_ratio": self._histogram(
-                "nmt_batch_padding_ratio", "Part of its source positions that is padding.", PARTS
+                "nmt_batch_padding_ratio", "Fraction of source positions that is padding.", PARTS
             ),
             "inference_duration_seconds": self._histogram(
                 "nmt_inference_duration_seconds", "Time of a decoding step.", SECONDS
@@ -66,24 +66,24 @@ class Metrics:
             registry=self._registry,
         )
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-        self._latencies: deque[tuple[float, float]] = deque(maxlen=10_000)  # when, seconds
+        self._latencies: deque[tuple[float, float]] = deque(maxlen=10_000)  # time, seconds
 
     def _histogram(self, name: str, words: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(name, words, buckets=buckets, registry=self._registry)
 
     def observe(self, name: str, value: float) -> None:
-        """What the running batch tells."""
+        """Record an observation of the running batch."""
         self._observed[name].observe(value)
 
     def watch(self, batch: RunningBatch) -> None:
-        """Report a batch's own counts too."""
+        """Also export the statistics of a running batch."""
         self._registry.register(_BatchCollector(batch))
 
     def count(self, endpoint: str, method: str, status: int, seconds: float) -> None:
-        """A request was answered."""
+        """Count an answered request."""
         key = endpoint, method, status
         found = self._children.get(key)
-        if found is None:  # finding these takes longer than counting
+        if found is None:  # looking these up takes longer than counting
             found = self._children[key] = (
                 self.requests.labels(endpoint, method, str(status)),
                 self.duration.labels(endpoint),
@@ -92,15 +92,15 @@ class Metrics:
         found[1].observe(seconds)
 
     def answered(self, seconds: float) -> None:
-        """A translation was answered."""
+        """Record the latency of an answered translation."""
         self._latencies.append((time.monotonic(), seconds))
 
     def text(self) -> bytes:
-        """In Prometheus' form."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def last_minute(self) -> dict[str, float | int | None]:
-        """How many translations were answered in it, and how fast."""
+        """Translations answered in the last minute, and their latency percentiles."""
         since = time.monotonic() - MINUTE
         recent = sorted(seconds for at, seconds in list(self._latencies) if at >= since)
         return {
@@ -117,22 +117,24 @@ def _percentile(ordered: list[float], part: float) -> float | None:
 
 
 class _BatchCollector(Collector):
-    """What a running batch counts itself."""
+    """Exports the statistics that a running batch keeps itself."""
 
     def __init__(self, batch: RunningBatch) -> None:
         self._batch = batch
 
     def collect(self) -> Iterator[Metric]:
-        """The figures of now."""
+        """The current values."""
         now = self._batch.statistics
         yield GaugeMetricFamily(
-            "nmt_queue_sentences", "Sentences that wait.", value=now.waiting_sentences
+            "nmt_queue_sentences", "Sentences waiting.", value=now.waiting_sentences
         )
-        yield GaugeMetricFamily("nmt_queue_tokens", "Their pieces.", value=now.waiting_tokens)
+        yield GaugeMetricFamily(
+            "nmt_queue_tokens", "Source pieces waiting.", value=now.waiting_tokens
+        )
         for name, words, value in (
             ("nmt_sentences", "Sentences translated.", now.sentences),
-            ("nmt_source_tokens", "Pieces of their sources.", now.source_tokens),
-            ("nmt_target_tokens", "Pieces of their translations.", now.target_tokens),
-            ("nmt_truncated", "Translations cut off at the longest length.", now.truncated),
+            ("nmt_source_tokens", "Source pieces translated.", now.source_tokens),
+            ("nmt_target_tokens", "Target pieces written.", now.target_tokens),
+            ("nmt_truncated", "Translations that reached the length limit.", now.truncated),
         ):
             yield CounterMetricFamily(name, words, value=value)

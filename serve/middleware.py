@@ -1,4 +1,4 @@
-"""What happens around every request: an id, a log line, metrics, headers, and failures."""
+"""Middleware for every request: id, log line, metrics, headers, and unexpected failures."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ HEADERS = (
         b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
 )
-ABORTED = 499  # as proxies write it: the client did not wait for the answer
+ABORTED = 499  # proxies' code for a client that did not wait for the answer
 
 
 class RequestMiddleware:
-    """Middleware around all others."""
+    """The outermost middleware."""
 
     def __init__(
         self,
@@ -38,8 +38,8 @@ class RequestMiddleware:
         paths: frozenset[str],
         refuse: Callable[[Scope], RequestError | None],
     ) -> None:
-        """`paths` are the endpoints there are: others count together, as `other`. `refuse` says at
-        once, before anything is read, what cannot be carried out."""
+        """`paths` are the existing endpoints; all others are counted as `other`. `refuse` returns
+        the error of a request that is rejected before its body is read."""
         self._app, self._metrics, self._paths, self._refuse = app, metrics, paths, refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,7 +88,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 def failure(path: str, identifier: str) -> Response:
-    """An unforeseen error: an id, and its cause is in the log alone."""
+    """The answer to an unexpected failure: an id; the cause is in the log only."""
     text = f"Internal error; the server's log has it as {identifier}"
     return error_response(path, text, 500, {"access-control-allow-origin": "*"})
 
@@ -96,8 +96,8 @@ def failure(path: str, identifier: str) -> Response:
 def error_response(
     path: str, text: str, status: int, headers: dict[str, str] | None = None
 ) -> JSONResponse:
-    """An error in the dialect of the path; what cannot be UTF-8 (it may quote a request) is
-    replaced."""
+    """An error in the dialect of the path. Characters that are not valid Unicode (it may quote a
+    request) are replaced."""
     plain = text.encode("utf-8", "replace").decode("utf-8")
     body = {"message": plain, "detail": plain} if path.startswith("/v2/") else {"error": plain}
     return JSONResponse(body, status, headers)

@@ -26,12 +26,12 @@ class Model:
 
 
 class Models:
-    """All of them. Immutable: a reload makes others."""
+    """All models of a server. Immutable: a reload makes a new object."""
 
     def __init__(self, models: Sequence[Model]) -> None:
         self.models = tuple(models)
         self._by_direction = {model.direction: model for model in models}
-        # Requests name languages, which may be anything.
+        # Requests name languages, which may be any text.
         self._by_languages = {
             (one.source, one.target): self._by_direction[one] for one in self._by_direction
         }
@@ -40,7 +40,7 @@ class Models:
     def load(
         cls, folders: Sequence[str], use: UseConfig, decode: DecodeConfig, segment_tokens: int
     ) -> Models:
-        """Read model folders, in a process of their own.
+        """Load model folders, in a process of their own.
 
         Raises:
             ModelFolderError, PlanError, InputError: a model cannot be loaded.
@@ -61,37 +61,37 @@ class Models:
                 name = Path(folder).as_posix()
                 found[direction] = Model(name, translator, direction, splitter)
         models = cls(list(found.values()))
-        for target in models.targets:  # what loads at first use takes a second
+        for target in models.targets:  # the first detection takes a second, to load its model
             detect("", models.languages_for(target))
         detect("", models.languages)
         return models
 
     def languages_for(self, target: str) -> list[str]:
-        """What a text that is to be translated into `target` may be in: also in it already."""
+        """Languages that a text for translation into `target` may be in, `target` included."""
         sources = self.sources_of(target)
         return [*sources, *([target] if target not in sources else [])]
 
     @property
     def sources(self) -> list[str]:
-        """Languages that are read."""
+        """Source languages."""
         return list(dict.fromkeys(one.source for one in self._by_direction))
 
     @property
     def targets(self) -> list[str]:
-        """Languages that are written."""
+        """Target languages."""
         return list(dict.fromkeys(one.target for one in self._by_direction))
 
     @property
     def languages(self) -> list[str]:
-        """All of them."""
+        """All languages."""
         return list(dict.fromkeys([*self.sources, *self.targets]))
 
     def targets_of(self, source: str) -> list[str]:
-        """What a language can be translated into."""
+        """The languages that `source` can be translated into."""
         return [one.target for one in self._by_direction if one.source == source]
 
     def sources_of(self, target: str) -> list[str]:
-        """What can be translated into a language."""
+        """The languages that can be translated into `target`."""
         return [one.source for one in self._by_direction if one.target == target]
 
     def find(self, source: str, target: str) -> Model:

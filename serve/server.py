@@ -1,5 +1,5 @@
-"""uvicorn as this project runs it: quiet, on a socket that was taken before, and draining at its
-end."""
+"""uvicorn as this project runs it: quiet, on a socket that is already bound, and draining at
+shutdown."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):
-    """Loads its models while it answers already that it is not ready."""
+    """Loads its models while it already answers health checks."""
 
     def __init__(
         self, config: uvicorn.Config, service: Service, load: Callable[[], Models], greeting: str
@@ -38,7 +38,7 @@ class Server(uvicorn.Server):
         self.failure: BaseException | None = None  # why it could not start
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to listen, and to load."""
+        """Start to listen, and to load the models."""
         await super().startup(sockets)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, lambda: self._start(self._reload()))
@@ -57,35 +57,35 @@ class Server(uvicorn.Server):
             self.failure = error
             self.should_exit = True
         else:
-            # What is there now stays: looking through it for garbage takes 0.2 s each time.
+            # Everything allocated so far stays; each garbage collection of it would take 0.2 s.
             gc.collect()
             gc.freeze()
-            # Whoever started it may wait for this line.
+            # Scripts that start the server may wait for this line.
             print(self._greeting, flush=True)
 
     async def _reload(self) -> None:
-        """SIGHUP: the folders are read again, one time after the other. What runs goes on with the
-        models that it has."""
+        """SIGHUP: read the model folders again, one reload at a time. Running requests keep the
+        models that they began with."""
         try:
             async with self._loading:
                 self._service.use(await run_in_threadpool(self._load))
         except NmtError as error:
-            logger.error("the models stay as they are: %s", error)
+            logger.error("reloading failed, the old models stay: %s", error)
         except Exception:
-            logger.exception("the models stay as they are")
+            logger.exception("reloading failed, the old models stay")
         else:
-            logger.info("the models were loaded again")
+            logger.info("the models have been reloaded")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM or SIGINT: from now on translations are refused; what was accepted is finished,
-        and then the server ends. A second one ends at once."""
+        """SIGTERM or SIGINT: refuse new translations, finish the accepted ones, then shut down. A
+        second signal shuts down at once."""
         if self._service.draining:
             super().handle_exit(sig, frame)
         self._service.draining = True
-        self._captured_signals.append(sig)  # raised again at the end, as without draining
+        self._captured_signals.append(sig)  # uvicorn raises it again at the end
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: whether to end."""
+        """Called ten times a second → whether to shut down."""
         if self._service.draining and self._service.batch.idle:
             self.should_exit = True
         if self._service.batch.failure is not None:
@@ -108,9 +108,9 @@ def run(
     """
     settings = uvicorn.Config(
         app,
-        log_config=None,  # log as all commands do
+        log_config=None,  # the commands' logging is used
         log_level="warning",
-        access_log=False,  # it has query strings, and those may hold texts
+        access_log=False,  # it would contain query strings, which may contain texts
         lifespan="on",
         server_header=False,
         proxy_headers=bool(config.proxies),

@@ -1,4 +1,4 @@
-"""From texts to translations: languages, segments, the running batch, and the texts again."""
+"""Translates texts: language detection, segments, the running batch, and reassembly."""
 
 from __future__ import annotations
 
@@ -21,58 +21,58 @@ from nmt.batching import (
 )
 from nmt.config import ServeConfig
 from nmt.decoding import Alternative, Translation, aligned_text
-from nmt.text import AlignedText, Document, Form, Splitting, document_of
+from nmt.text import AlignedText, Document, Markup, Splitting, parse_document
 from serve.detection import Detected, detect
 from serve.errors import RequestError
 from serve.metrics import Metrics
 from serve.models import Model, Models
 
 AUTO = "auto"
-# Texts longer than this are cut and counted in another thread, not to hold up other requests.
+# Larger requests are split and encoded in another thread, so that they do not block the event loop.
 SHORT = 2000  # characters
 FEW = 8  # texts
-ALIGNED = 5000  # characters of texts whose alignments may be asked for: there are many numbers
+ALIGNED = 5000  # characters of a request with alignments, which make large answers
 
 
 @dataclass(frozen=True)
 class TranslationRequest:
-    """What a request asks for, in any dialect."""
+    """A request for translation, in whichever dialect it came."""
 
     texts: list[str]
     source: str  # a language's code, or auto
     target: str
-    markup: Form = "text"
+    markup: Markup = "text"
     splitting: Splitting = "sentences"
     alternatives: int = 0
     beam_size: int | None = None
-    longest: int | None = None  # pieces of a sentence's translation
+    longest: int | None = None  # most pieces of a sentence's translation
     alignments: bool = False
 
     @property
     def characters(self) -> int:
-        """Of all texts."""
+        """Characters of all texts."""
         return sum(map(len, self.texts))
 
 
 @dataclass(frozen=True)
 class TextTranslation:
-    """What a text came to."""
+    """The translation of one text."""
 
     text: str
-    source: str  # its language
+    source: str  # language code of the text
     detected: Detected | None
     alternatives: list[str]
     sentences: list[Translation]
 
     @property
     def score(self) -> float | None:
-        """Mean of the sentences'."""
+        """Mean score of the sentences; None without any."""
         scores = [sentence.score for sentence in self.sentences]
         return sum(scores) / len(scores) if scores else None
 
     @property
     def confidence(self) -> float | None:
-        """Geometric mean of a piece's probability, over all sentences."""
+        """Geometric mean of the pieces' probabilities over all sentences."""
         pieces = sum(len(sentence.tokens) + 1 for sentence in self.sentences)
         if not self.sentences:
             return None
@@ -81,7 +81,7 @@ class TextTranslation:
 
     @property
     def truncated(self) -> bool:
-        """Whether a translation was cut off at the longest length."""
+        """Whether a sentence's translation reached the length limit."""
         return any(sentence.truncated for sentence in self.sentences)
 
 
@@ -89,7 +89,7 @@ class Service:
     """Translates for all dialects, through one running batch."""
 
     def __init__(self, models: Models | None, config: ServeConfig, metrics: Metrics) -> None:
-        """Without models, it is loading."""
+        """Without models, the server is loading."""
         self._models, self._config, self._metrics = models, config, metrics
         limits = config.limits
         self.batch = RunningBatch(
@@ -105,12 +105,12 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        """Whether requests are carried out."""
+        """Whether requests are translated now."""
         return self._models is not None and not self.draining
 
     @property
     def models(self) -> Models:
-        """Those that new requests use.
+        """The models for new requests.
 
         Raises:
             RequestError: 503 while they are loading.
@@ -120,7 +120,7 @@ class Service:
         return self._models
 
     def use(self, models: Models) -> None:
-        """From now on. What is running goes on with the models that it began with."""
+        """Use these models from now on. Running requests keep those that they began with."""
         self._models = models
         self._metrics.model_info.clear()
         for model in models.models:
@@ -129,7 +129,7 @@ class Service:
             self._metrics.model_info.labels(*labels).set(1)
 
     def refusal(self, caller: str) -> RequestError | None:
-        """Why nothing of a caller can be translated now; None: it can."""
+        """Why a request of this caller would be rejected now; None: it would not."""
         return self.ending() or (None if self.batch.room_for(caller) else self._full())
 
     def _full(self) -> RequestError:
@@ -137,7 +137,7 @@ class Service:
         return self._rejected("queue", text, 503, self._patience())
 
     def ending(self) -> RequestError | None:
-        """Why no request can begin any more; None: it can. Those that have begun are finished."""
+        """The error for new requests while the server shuts down; None: it does not."""
         return self._shut() if self.draining else None
 
     def _shut(self) -> RequestError:
@@ -146,11 +146,11 @@ class Service:
     async def translate(
         self, wanted: TranslationRequest, caller: str, deadline: float
     ) -> list[TextTranslation]:
-        """Translate all texts until `deadline` (of time.monotonic). If this is cancelled, what
-        waits of them is dropped.
+        """Translate all texts before `deadline` (of time.monotonic). If this is cancelled, so are
+        the sentences that have not been translated.
 
         Raises:
-            RequestError: it is not possible, or not now.
+            RequestError: the request is not valid, or cannot be translated now.
         """
         self._check(wanted)
         if wanted.characters > SHORT or len(wanted.texts) > FEW or wanted.source == AUTO:
@@ -169,7 +169,7 @@ class Service:
         return _put_together(wanted, prepared, found)
 
     def check_length(self, characters: int) -> None:
-        """Raises RequestError if texts are too long together."""
+        """Raises RequestError if the texts of a request are too long."""
         limit = self._config.limits.characters
         if characters > limit:
             raise RequestError(
@@ -207,10 +207,10 @@ class Service:
         if source == wanted.target:
             return _Prepared(source, detected, None, Document([], [text]), [])
         model = self.models.find(source, wanted.target)
-        document = document_of(model.splitter, text, wanted.markup, wanted.splitting)
+        document = parse_document(model.splitter, text, wanted.markup, wanted.splitting)
         texts = [one.text for one in document.segments]
         vocabulary = model.translator.vocabulary
-        many = len(texts) > FEW  # enough to be worth starting threads for
+        many = len(texts) > FEW  # enough to pay for threads
         sources = vocabulary.encode_batch(texts) if many else list(map(vocabulary.encode, texts))
         return _Prepared(source, detected, model, document, sources)
 
@@ -256,11 +256,11 @@ class Service:
         return found
 
     def late(self) -> RequestError:
-        """A request whose time is over."""
+        """The error of a request that has missed its deadline."""
         return self._rejected("deadline", "The translation took too long", 504)
 
     def _patience(self) -> int:
-        """Seconds in which the queue should have become shorter by half."""
+        """Seconds in which half of the queue should be done, for Retry-After."""
         now = self.batch.statistics
         speed = now.sentences / now.busy_seconds if now.busy_seconds > 1 else 10.0
         return max(1, min(60, ceil(now.waiting_sentences / 2 / max(speed, 0.1))))
@@ -272,18 +272,18 @@ class Service:
         return RequestError(text, status, retry_after)
 
     async def drain(self) -> None:
-        """Accept nothing more, and wait until all that was accepted is translated."""
+        """Accept nothing more, and wait until all accepted requests are translated."""
         self.draining = True
         await run_in_threadpool(self.batch.close)
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A text, ready for the batch."""
+    """A text as segments, encoded for its model."""
 
     source: str
     detected: Detected | None
-    model: Model | None  # None: it stays as it is
+    model: Model | None  # None: the text is returned unchanged
     document: Document
     sources: list[list[int]]
 
@@ -306,8 +306,8 @@ def _put_together(
 def _alternatives(
     count: int, document: Document, sentences: Sequence[Translation], best: str
 ) -> list[str]:
-    """Up to `count` other translations of a text, best first, none twice. The next best text has
-    the next best translation of each sentence, where it has one."""
+    """Up to `count` other translations of a text, the best first, without duplicates. The n-th has
+    the n-th best translation of each sentence, or its last one."""
     others = (
         document.join([_ranked(sentence, rank) for sentence in sentences])
         for rank in range(1, count + 1)
@@ -316,6 +316,6 @@ def _alternatives(
 
 
 def _ranked(sentence: Translation, rank: int) -> AlignedText:
-    """A sentence's translation of a rank, or its last one."""
+    """A sentence's translation of some rank, or its last one."""
     ranked: list[Translation | Alternative] = [sentence, *sentence.alternatives]
     return aligned_text(ranked[min(rank, len(ranked) - 1)], sentence)

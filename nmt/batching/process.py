@@ -1,19 +1,19 @@
-"""Models in a process of their own, for servers: their steps share no interpreter with requests.
+"""Models in a process of their own, so that decoding does not share an interpreter with requests.
 
-A step of decoding is a few hundred small operations, each of which gives up the interpreter's lock
-and has to get it back; beside threads that run Python, the model stands still for as long as they
-run. Here the process has the models and the engines (`nmt.batching.worker`), and this side has
-their vocabularies. Two steps are always asked for ahead, so that the process need not wait for this
-side between them (with one, a server had 0.90 and 0.93 of the speed offline for requests of 16
-sentences, with two 0.95 in both of two runs); what is admitted meanwhile joins when these are done.
+A decoding step is a few hundred small operations, each of which releases the interpreter's lock and
+has to acquire it again; next to threads that run Python code, the model would stand still for as
+long as they run. The process holds the models and the engines (`nmt.batching.worker`); this side
+holds the vocabularies. Two steps are always requested ahead, so that the process does not wait for
+this side between steps (with one, a server reached 0.90 and 0.93 of the offline speed for requests
+of 16 sentences; with two, 0.95 in both of two runs). Sentences admitted meanwhile join after them.
 
-Messages are JSON over a pair of sockets, a line of the table for each (`do` says which):
+Messages are JSON over a socket pair; the key `do` is one of:
 
     load     folders, use, decode → precisions, or error
-    engine   engine, model, decode, alignments: a new one, in place of the last one like it
+    engine   engine, model, decode, alignments: a new engine; it replaces the last of its kind
     admit    engine, requests
     cancel   engine, request
-    step     engine → finished and the last admission's seconds, or error
+    step     engine → finished, and the seconds of the last admission; or error
 """
 
 from __future__ import annotations
@@ -40,22 +40,20 @@ from nmt.decoding.translation import TextCodec, load_vocabulary
 from nmt.errors import ConfigurationError, NmtError, WorkerError
 from nmt.model.folder import ModelDescription, read_description
 
-AHEAD = 2  # steps that are asked for before they are needed
-GRACE = 5.0  # seconds in which the process must end when its work is over
+AHEAD = 2  # steps that are requested before they are needed
+GRACE = 5.0  # seconds for the process to end by itself
 
 
 class EngineError(RuntimeError):
-    """A step failed in the models' process; the message has what it said."""
+    """A step failed in the models' process; the message has its traceback."""
 
 
 class ModelProcess:
-    """A process that has loaded some model folders. It ends when this object is forgotten.
-
-    Not for use from several threads at a time.
-    """
+    """A process with loaded model folders. It ends when this object is garbage-collected. Not
+    thread-safe."""
 
     def __init__(self, folders: Sequence[str], use: UseConfig, decode: DecodeConfig) -> None:
-        """Start it, and wait until all are loaded.
+        """Start the process, and wait until all models are loaded.
 
         Raises:
             As `Translator.load` does.
@@ -65,7 +63,7 @@ class ModelProcess:
         self._connection = Connection(ours.detach())
         with theirs:
             number = theirs.fileno()
-            # A session of its own: Ctrl-C is for the server, which still finishes what it has.
+            # A session of its own: Ctrl-C is for the server, which still finishes its requests.
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "nmt.batching.worker", str(number)],
                 stdin=subprocess.DEVNULL,
@@ -75,7 +73,7 @@ class ModelProcess:
         ending = weakref.finalize(self, _end, self._process, self._connection)
         # When this interpreter ends, so does the connection, and with it the process.
         ending.atexit = False
-        self._replies: dict[int, deque[Any]] = {}  # of engines, that came before they were wanted
+        self._replies: dict[int, deque[Any]] = {}  # by engine; replies that were read ahead
         self._engines = 0
         self.send(
             do="load",
@@ -90,11 +88,11 @@ class ModelProcess:
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """The process id."""
         return self._process.pid
 
     def new_engine(self, model: int, decode: DecodeConfig, alignments: bool) -> int:
-        """Make an engine for one of the folders → its number."""
+        """Create an engine for one of the models → its number."""
         self._engines += 1
         self._replies[self._engines] = deque()
         values = decode.model_dump(mode="json")
@@ -104,11 +102,11 @@ class ModelProcess:
         return self._engines
 
     def forget_engine(self, engine: int) -> None:
-        """Nothing more is read of what it replies."""
+        """Discard all further replies of an engine."""
         self._replies.pop(engine, None)
 
     def send(self, **message: Any) -> None:
-        """Raises WorkerError if the process has ended."""
+        """Send a message; raises WorkerError if the process has ended."""
         try:
             self._connection.send_bytes(json.dumps(message).encode())
         except OSError:
@@ -140,8 +138,8 @@ class ModelProcess:
 
 
 def _end(process: subprocess.Popen[bytes], connection: Connection) -> None:
-    """It ends by itself when nobody is at the other end. Whoever has forgotten it last, such as a
-    server's event loop, does not wait for that."""
+    """The process ends by itself when the connection is closed. Waiting for that is left to a
+    thread, since this may run in a server's event loop."""
     connection.close()
     threading.Thread(target=_wait, args=(process,), name="ending models").start()
 
@@ -162,7 +160,7 @@ def _error(kind: str, words: list[str]) -> NmtError:
 
 
 class RemoteModel(TextCodec):
-    """A model of such a process: for running batches what a `Translator` is."""
+    """A model in such a process, with the interface that running batches need of a `Translator`."""
 
     def __init__(
         self,
@@ -177,8 +175,7 @@ class RemoteModel(TextCodec):
         self.precision = process.precisions[place]
 
     def engine(self, decode: DecodeConfig, alignments: bool) -> RemoteEngine:
-        """A running batch of its own for sentences that are searched for in this way; one at a
-        time of each kind."""
+        """A new engine with these settings. It replaces the model's last engine of its kind."""
         return RemoteEngine(self._process, self._place, decode, alignments)
 
 
@@ -198,7 +195,7 @@ def load_models(folders: Sequence[str], use: UseConfig, decode: DecodeConfig) ->
 
 
 class RemoteEngine:
-    """An `Engine` of the process. Sentences that are admitted join up to AHEAD steps later."""
+    """An `Engine` in the process. Admitted sentences join it up to AHEAD steps later."""
 
     def __init__(
         self, process: ModelProcess, model: int, decode: DecodeConfig, alignments: bool
@@ -207,9 +204,9 @@ class RemoteEngine:
         self._number = process.new_engine(model, decode, alignments)
         weakref.finalize(self, process.forget_engine, self._number)
         self._lengths: dict[int, int] = {}  # of the sentences in the batch, by id
-        self._asked = 0  # steps on their way
-        self.admission_seconds = 0.0  # that the last sentences took to join
-        self._useless = 0  # those among them, the first ones, that find no sentence
+        self._asked = 0  # steps requested and not yet answered
+        self.admission_seconds = 0.0  # of the last admission
+        self._useless = 0  # the first of these, which were requested for an empty batch
 
     def __len__(self) -> int:
         return len(self._lengths)
@@ -220,7 +217,7 @@ class RemoteEngine:
         return max(self._lengths.values(), default=0)
 
     def admit(self, requests: Sequence[Request]) -> None:
-        """Let sentences join the batch. What fails is told by the next step.
+        """Add sentences to the batch. Failures are reported by the next step.
 
         Raises:
             WorkerError: the process has ended.
@@ -234,17 +231,17 @@ class RemoteEngine:
             self._process.send(do="admit", engine=self._number, requests=values)
 
     def cancel(self, request_id: int) -> bool:
-        """Take a sentence out of the batch; false if it is not in it."""
+        """Remove a sentence from the batch; false if it is not in it."""
         if self._lengths.pop(request_id, None) is None:
             return False
         self._process.send(do="cancel", engine=self._number, request=request_id)
         return True
 
     def step(self) -> list[Finished]:
-        """Wait for a step → the sentences that are done and have left.
+        """Wait for a step → the finished sentences, which have left the batch.
 
         Raises:
-            EngineError: it failed; this engine is of no more use.
+            EngineError: it failed; the engine cannot be used any more.
             WorkerError: the process has ended.
         """
         if not self._lengths:

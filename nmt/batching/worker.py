@@ -23,16 +23,16 @@ Kind = tuple[int, str, bool]  # model, settings of the search, alignments
 
 
 class Worker:
-    """What has been loaded and made so far."""
+    """The models and engines of the process."""
 
     def __init__(self) -> None:
         self._translators: list[Translator] = []
         self._engines: dict[int, Engine] = {}
-        self._last: dict[Kind, int] = {}  # the last engine of each kind
-        self._failed: dict[int, str] = {}  # why an engine's sentences could not join or leave
+        self._last: dict[Kind, int] = {}  # the latest engine of each kind
+        self._failed: dict[int, str] = {}  # traceback of each engine that has failed
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any] | None:
-        """Do what a message says → the reply, if there is one."""
+        """Carry out a message → its reply, if it has one."""
         match message["do"]:
             case "load":
                 return self._load(message)
@@ -56,7 +56,7 @@ class Worker:
             return {"error": type(error).__name__, "words": error.mistakes}
         except NmtError as error:
             return {"error": type(error).__name__, "words": [str(error)]}
-        # What is there now stays: looking through it for garbage takes time.
+        # The models stay: without this, every garbage collection would look through them.
         gc.collect()
         gc.freeze()
         return {"precisions": [one.precision for one in self._translators]}
@@ -101,8 +101,8 @@ def _values(one: Hypothesis) -> list[Any]:
 
 
 def main() -> None:
-    """Until nobody is at the other end."""
-    # These are for the server, which may still finish what it has.
+    """Answer messages until the other end is closed."""
+    # Signals are for the server, which may still have to finish requests.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     keep_memory()

@@ -2,7 +2,7 @@
 
 The search is GNMT's: of all continuations of a sentence's K hypotheses, the best 2K by log
 probability are looked at. Those among the first K that end the sentence are finished; the best K
-that do not end it go on. With K = 1 this is greedy search.
+that do not end it are continued. With K = 1 this is greedy search.
 
 Ties are broken by the earlier hypothesis, then by the lower piece, so that a translation does not
 depend on how a sort happens to order equals.
@@ -22,30 +22,30 @@ from nmt.kernels import kernels_for
 from nmt.model.batch import BOS, EOS, PAD, UNK
 
 NEVER = float("-inf")
-BLOCK = 32  # scores of which only the largest is looked at first
-FEW = 2**16  # scores that are faster looked at one by one
-assert (PAD, UNK, BOS, EOS) == (0, 1, 2, 3), "the pieces below EOS are never written"
+BLOCK = 32  # scores; only the maximum of each block is looked at first
+FEW = 2**16  # scores; below this, blocks do not pay
+assert (PAD, UNK, BOS, EOS) == (0, 1, 2, 3), "pieces below EOS are never written"
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Continuations, the best first; each (B, N)."""
+    """Continuations of hypotheses, the best first; each field is (B, N)."""
 
     scores: Tensor  # log probability of the hypothesis with its new piece
-    beams: Tensor  # the hypothesis that goes on
+    beams: Tensor  # the hypothesis that is continued
     pieces: Tensor  # its new piece
 
     def to(self, device: str) -> Candidates:
-        """The same on another device."""
+        """Copied to another device."""
         return Candidates(self.scores.to(device), self.beams.to(device), self.pieces.to(device))
 
 
 @dataclass(frozen=True)
 class Split:
-    """What becomes of the candidates."""
+    """Which candidates are finished, and which are continued."""
 
     finished: Tensor  # (B, N) true where a candidate ends its sentence and ranks among the first K
-    going_on: Tensor  # (B, K) places of the candidates that are the next hypotheses
+    continued: Tensor  # (B, K) positions of the candidates that are the next hypotheses
 
 
 def best_candidates(
@@ -61,7 +61,7 @@ def best_candidates(
     if logits.is_cuda:
         places = None if banned is None else banned[0] * V + banned[1]
         return candidates_of_keys(best_keys(logits, running, places), V)
-    # In half the time of logsumexp. The kernel has read a row when it writes it.
+    # Takes half the time of logsumexp. In place is safe: a row is read before it is written.
     scores = torch.log_softmax(logits, -1, out=logits)
     scores[..., :EOS] = NEVER
     if banned is not None:
@@ -74,11 +74,11 @@ def best_candidates(
 
 
 def best_keys(logits: Tensor, running: Tensor, banned: Tensor | None) -> Tensor:
-    """`best_candidates` as a GPU wants it, which never asks what a number is: keys (B, N), the best
-    first. `banned` are places in B * K * V; the logits are written into.
+    """`best_candidates` for a GPU, without synchronisation: keys (B, N), the best first. `banned`
+    are positions in B * K * V; the logits are overwritten.
 
-    A key is one integer of a score's bits, negated, and behind them its place: the lowest keys are
-    the best candidates, and no two are equal.
+    A key is one integer: the bits of the negated score, and below them its position. So the lowest
+    keys are the best candidates, and no two are equal.
     """
     B, K, V = logits.shape
     count = 1 if K == 1 else min(2 * K, K * V)
@@ -94,7 +94,7 @@ def best_keys(logits: Tensor, running: Tensor, banned: Tensor | None) -> Tensor:
     keys[..., V:] = torch.iinfo(torch.int64).max
     places, bits = keys[..., :V].view(torch.int32).view(B, K, V, 2).unbind(-1)
     places.copy_(torch.arange(K * V, dtype=torch.int32, device=logits.device).view(K, V))
-    # Numbers from 0 on are in the order of their bits; 0 - x is never -0.
+    # Nonnegative floats are ordered like their bits; 0 - x is never -0.
     torch.sub((0 - running)[..., None], scores, out=bits.view(torch.float32))
     in_blocks = keys.view(B, K * blocks, BLOCK)
     smallest = in_blocks.amin(-1)
@@ -106,8 +106,8 @@ def best_keys(logits: Tensor, running: Tensor, banned: Tensor | None) -> Tensor:
 
 
 def candidates_of_keys(keys: Tensor, vocabulary: int) -> Candidates:
-    """What keys (B, N) say; on the CPU."""
-    numbers = keys.cpu().numpy()  # NumPy begins small operations much faster
+    """The candidates that keys (B, N) stand for, on the CPU."""
+    numbers = keys.cpu().numpy()  # NumPy has less overhead for small operations
     scores = 0 - (numbers >> 32).astype(np.int32).view(np.float32)
     beams, pieces = np.divmod(numbers & 0xFFFFFFFF, vocabulary)
     return Candidates(*(torch.from_numpy(x) for x in (scores, beams, pieces)))
@@ -118,13 +118,13 @@ def split(candidates: Candidates, beams: int) -> Split:
     ends = candidates.pieces == EOS
     finished = ends & (candidates.scores > NEVER)
     finished[:, beams:] = False
-    going_on = ends.to(torch.uint8).argsort(dim=1, stable=True)[:, :beams]
-    return Split(finished, going_on)
+    continued = ends.to(torch.uint8).argsort(dim=1, stable=True)[:, :beams]
+    return Split(finished, continued)
 
 
 def _largest_one(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest of scores (B, V) in each row, of equal ones the first → values and places, each
-    (B, 1). Looking where it is takes long, so that is done in one block."""
+    """The first maximum of each row of scores (B, V) → values and positions, each (B, 1). Finding
+    its position is slow, so that is done within one block only."""
     B, V = scores.shape
     whole = V - V % BLOCK
     if B * whole < FEW:
@@ -161,10 +161,11 @@ def _largest(log_p: Tensor, offsets: Tensor, count: int) -> tuple[Tensor, Tensor
 
 
 def _few(log_p: Tensor, offsets: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Some scores (B, M) that have the `count` + 1 largest among them, and their places in K * V.
+    """A subset of the scores (B, M) that contains the `count` + 1 largest, and its positions in
+    K * V.
 
     Selecting from all K * V scores is slow. The n largest are in the n blocks with the largest
-    maxima, and those are found in a list a 32nd as long.
+    maxima, and the list of maxima is 32 times shorter.
     """
     B, K, V = log_p.shape
     blocks = V // BLOCK
@@ -187,8 +188,7 @@ def _few(log_p: Tensor, offsets: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def _largest_stable(log_p: Tensor, offsets: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """`_largest` of sentences where several scores are equal to the last one: those with lower
-    places win."""
+    """`_largest` for sentences in which several scores equal the last one: lower positions win."""
     scores = (log_p + offsets[..., None]).flatten(1)
     last = scores.topk(count).values[:, -1:]
     wanted = scores > last

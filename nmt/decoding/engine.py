@@ -1,12 +1,12 @@
 """The running batch: sentences join and leave it at any decoding step (continuous batching).
 
-Each step reads one piece of every hypothesis of every sentence, however far each has come. Python
-works on sentences that finish only; all else is a fixed number of tensor operations.
+Each step extends every hypothesis of every sentence by one piece, however far each has come. Python
+code runs for finished sentences only; everything else is a fixed number of tensor operations.
 
-A sentence is done when K of its hypotheses are finished, when the best that are still open cannot
-overtake the `n_best` best finished ones (an open hypothesis' log probability cannot rise, and its
-length penalty is at most that of the longest translation allowed), or at that longest length. Then
-open hypotheses stand behind all finished ones, cut off and marked `truncated`.
+A sentence is finished when K of its hypotheses are, when no open hypothesis can overtake the
+`n_best` best finished ones (an open hypothesis' log probability cannot rise, and its length penalty
+is at most that of the longest translation allowed), or at that longest length. In the last case
+open hypotheses rank behind all finished ones and are marked `truncated`.
 
 B sentences, K hypotheses of each, R = B * K rows, S longest source, V vocabulary.
 """
@@ -35,10 +35,10 @@ from nmt.runtime.stepper import Stepper
 class Request:
     """One sentence to translate."""
 
-    id: Hashable  # unlike that of any other sentence in the batch
+    id: Hashable  # unique in the batch
     source: Sequence[int]  # pieces without special ones
-    n_best: int | None = None  # None: as the engine's settings say
-    longest: int | None = None  # pieces of the translation, its end included; None likewise
+    n_best: int | None = None  # None: as in the engine's settings
+    longest: int | None = None  # pieces of the translation, EOS included; None: by the settings
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ class Hypothesis:
     pieces: list[int]  # without special ones
     score: float  # log probability with both penalties
     log_probability: float
-    truncated: bool  # cut off at the longest length allowed
-    alignment: Tensor | None  # (T, S) rows summing to 1; S includes the source's end
+    truncated: bool  # it reached the longest length allowed
+    alignment: Tensor | None  # (T, S) attention, rows summing to 1; S includes EOS
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A sentence that left the batch: its translations, the best first."""
+    """A sentence that has left the batch, with its translations, the best first."""
 
     id: Hashable
     hypotheses: list[Hypothesis]
@@ -62,7 +62,7 @@ class Finished:
 
 @dataclass
 class _Sentence:
-    """What is kept of a sentence beside tensors."""
+    """The part of a sentence's state that is not in tensors."""
 
     request: Request
     n_best: int
@@ -70,32 +70,32 @@ class _Sentence:
 
     def add(self, hypothesis: Hypothesis) -> None:
         self.finished.append(hypothesis)
-        self.finished.sort(key=lambda one: -one.score)  # stable: equals stay in order
+        self.finished.sort(key=lambda one: -one.score)  # stable: ties keep their order
 
     @property
     def threshold(self) -> float:
-        """The score that an open hypothesis has to beat to matter."""
+        """The score that an open hypothesis has to beat."""
         enough = len(self.finished) >= self.n_best
         return self.finished[self.n_best - 1].score if enough else NEVER
 
 
 @dataclass(frozen=True)
 class _BeamState:
-    """How far the sentences are. On the CPU."""
+    """The progress of all sentences. On the CPU."""
 
-    last: Tensor  # (B, K) the piece that each hypothesis reads next
-    running: Tensor  # (B, K) log probabilities; -inf: there is no such hypothesis
-    longest: Tensor  # (B,) pieces that a translation may have, its end included
+    last: Tensor  # (B, K) the last piece of each hypothesis, which is read next
+    running: Tensor  # (B, K) log probabilities; -inf where there is no hypothesis
+    longest: Tensor  # (B,) most pieces of a translation, EOS included
     repeats: Tensor  # (B,) how often an n-gram may occur
     finished: Tensor  # (B,) finished hypotheses
-    threshold: Tensor  # (B,) see _Sentence
+    threshold: Tensor  # (B,) see _Sentence.threshold
 
     @classmethod
     def start(cls, beams: int, longest: Sequence[int], repeats: Sequence[int]) -> _BeamState:
-        """Sentences of which nothing is written."""
+        """The state of sentences that have no pieces yet."""
         sentences = len(longest)
         running = torch.full((sentences, beams), NEVER)
-        running[:, 0] = 0.0  # all rows are equal at first: one is enough
+        running[:, 0] = 0.0  # all hypotheses are equal at first: one is enough
         return cls(
             last=torch.full((sentences, beams), BOS),
             running=running,
@@ -106,7 +106,7 @@ class _BeamState:
         )
 
     def join(self, other: _BeamState) -> _BeamState:
-        """These sentences and then the others."""
+        """The sentences of both, these first."""
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
         return _BeamState(*(torch.cat(pair) for pair in pairs))
 
@@ -116,7 +116,7 @@ class _BeamState:
 
 
 class Engine:
-    """Owns the running batch. Not for use from several threads at a time."""
+    """Owns a running batch. Not thread-safe."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class Engine:
         alignments: bool = False,
         search_step: SearchStep | None = None,
     ) -> None:
-        """`search_step` is how it steps; None: the fastest way."""
+        """`search_step` performs the steps; None: the fastest one for the model's device."""
         self._search_step = search_step or fastest_search_step(stepper)
         self._decode = decode
         self._beams = decode.beam_size
@@ -136,26 +136,26 @@ class Engine:
         self._beam_state = _BeamState.start(self._beams, [], [])
         self._histories = Histories(self._beams, alignments)
         self._state: DecoderState | None = None  # None: there are no sentences
-        self._rows: Tensor | None = None  # of the state, which the hypotheses stand for; None: all
-        self.admission_seconds = 0.0  # that the last sentences took to join
+        self._rows: Tensor | None = None  # the state's row of each hypothesis; None: its own
+        self.admission_seconds = 0.0  # of the last call of `admit`
 
     def __len__(self) -> int:
         return len(self._sentences)
 
     @property
     def longest_source(self) -> int:
-        """S: positions that every source in the batch is padded to."""
+        """S: the positions that all sources in the batch are padded to."""
         return 0 if self._state is None else self._state.sources.longest
 
     @torch.inference_mode()
     def admit(self, requests: Sequence[Request]) -> None:
-        """Encode sentences and let them join the batch."""
+        """Encode sentences and add them to the batch."""
         if not requests:
             return
         begin = time.perf_counter()
         known = {sentence.request.id for sentence in self._sentences}
         known.update(request.id for request in requests)
-        assert len(known) == len(self) + len(requests), "ids of one batch differ"
+        assert len(known) == len(self) + len(requests), "ids are unique in a batch"
         coverage = self._decode.coverage_penalty > 0
         sources = [request.source for request in requests]
         state = self._search_step.start(sources, self._beams, coverage, self._decode.shortlist)
@@ -166,7 +166,7 @@ class Engine:
             self._state, self._rows = before.join(state), None
         for request in requests:
             n_best = request.n_best or self._decode.n_best
-            assert n_best <= self._beams, "a beam gives at most its size"
+            assert n_best <= self._beams, "n_best is at most the beam size"
             self._sentences.append(_Sentence(request, n_best))
         new = _BeamState.start(
             self._beams,
@@ -179,7 +179,7 @@ class Engine:
 
     @torch.inference_mode()
     def step(self) -> list[Finished]:
-        """Write one piece of every hypothesis → the sentences that are done and have left."""
+        """Extend every hypothesis by one piece → the finished sentences, which leave the batch."""
         if self._state is None:
             return []
         B, K = len(self), self._beams
@@ -189,10 +189,10 @@ class Engine:
         self._state, self._rows, candidates = outcome.state, None, outcome.candidates
         parts = split(candidates, K)
         self._take_finished(candidates, parts.finished)
-        parents = candidates.beams.gather(1, parts.going_on)
-        pieces = candidates.pieces.gather(1, parts.going_on)
+        parents = candidates.beams.gather(1, parts.continued)
+        pieces = candidates.pieces.gather(1, parts.continued)
         self._beam_state = replace(
-            self._beam_state, last=pieces, running=candidates.scores.gather(1, parts.going_on)
+            self._beam_state, last=pieces, running=candidates.scores.gather(1, parts.continued)
         )
         self._histories.append(parents, pieces, outcome.attention)
         done = self._done()
@@ -206,7 +206,7 @@ class Engine:
 
     @torch.inference_mode()
     def cancel(self, request_id: Hashable) -> bool:
-        """Take a sentence out of the batch; false if it is not in it."""
+        """Remove a sentence from the batch; false if it is not in it."""
         ids = [sentence.request.id for sentence in self._sentences]
         if request_id not in ids:
             return False
@@ -234,7 +234,7 @@ class Engine:
         return (rows, pieces) if len(rows) else None
 
     def _take_finished(self, candidates: Candidates, finished: Tensor) -> None:
-        """Keep the hypotheses that end here, as they stand before this step's piece."""
+        """Keep the hypotheses that end in this step, as they are before its piece."""
         places = finished.nonzero()
         if len(places) == 0:
             return
@@ -256,20 +256,22 @@ class Engine:
         )
 
     def _done(self) -> Tensor:
-        """(B,) whether each sentence has all that it can get."""
+        """(B,) whether each sentence is finished."""
         at_end = self._histories.lengths >= self._beam_state.longest
         enough = self._beam_state.finished >= self._beams
         if self._beams == 1:
             return at_end | enough
         penalty = ((5 + self._beam_state.longest) / 6) ** self._length_penalty.alpha
-        best_possible = self._beam_state.running.amax(1) / penalty  # coverage adds nothing positive
+        best_possible = (
+            self._beam_state.running.amax(1) / penalty
+        )  # the coverage penalty is never positive
         return at_end | enough | (self._beam_state.threshold >= best_possible)
 
     def _leave(self, places: Tensor, rows: Tensor) -> list[Finished]:
-        """The results of some sentences. `rows` (R,) says where each hypothesis came from in this
-        step."""
+        """The results of some sentences. `rows` (R,) are the rows that this step's hypotheses
+        continued."""
         found: list[Finished] = []
-        coverage: list[float] = []  # of all their hypotheses, if any of these counts
+        coverage: list[float] = []  # of all their hypotheses, if open ones are needed
         for n, i in enumerate(places.tolist()):
             sentence, K = self._sentences[i], self._beams
             best = sentence.finished[: sentence.n_best]
@@ -281,7 +283,7 @@ class Engine:
         return found
 
     def _open_ones(self, i: int, coverage: Sequence[float], count: int) -> list[Hypothesis]:
-        """The best hypotheses of sentence i that are cut off here."""
+        """The best open hypotheses of sentence i, which are truncated here."""
         length = int(self._histories.lengths[i])
         penalty, running = self._length_penalty(length), self._beam_state.running[i].tolist()
         beams = [beam for beam in range(self._beams) if running[beam] > NEVER]
@@ -302,15 +304,15 @@ class Engine:
     ) -> Hypothesis:
         alignment = self._histories.alignment(i, beam)
         if alignment is not None:
-            assert self._state is not None, "there is a sentence"
+            assert self._state is not None, "the batch has sentences"
             alignment = alignment[:, : int(self._state.sources.lengths[i])]
         score = log_probability / self._length_penalty(length) + coverage
         pieces = self._histories.written(i, beam)
         return Hypothesis(pieces, score, log_probability, truncated, alignment)
 
     def _coverage(self, rows: Tensor) -> list[float]:
-        """The coverage penalty of hypotheses as they stood before this step's piece."""
-        assert self._state is not None, "there is a sentence"
+        """Coverage penalties of hypotheses as they were before this step's piece."""
+        assert self._state is not None, "the batch has sentences"
         attended = self._state.attended
         if attended is None:
             return [0.0] * len(rows)
@@ -321,8 +323,8 @@ class Engine:
         return penalties
 
     def _keep(self, sentences: Tensor, rows: Tensor) -> None:
-        """Drop all but these sentences, whose hypotheses go on from `rows` (of all, R)."""
-        assert self._state is not None, "there is a sentence"
+        """Remove all other sentences. The hypotheses of these continue `rows` (R,)."""
+        assert self._state is not None, "the batch has sentences"
         rows = rows.view(-1, self._beams)[sentences].flatten()
         self._state = self._state.select(sentences, rows) if len(sentences) else None
         self._rows = None

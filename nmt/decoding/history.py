@@ -1,4 +1,4 @@
-"""What the hypotheses of the running batch have written, and where they looked. On the CPU.
+"""The pieces of all hypotheses of the running batch, and the attention behind them. On the CPU.
 
 B sentences, K hypotheses of each, C capacity (grows), S longest source.
 """
@@ -17,15 +17,15 @@ FIRST_CAPACITY = 32
 
 @dataclass(frozen=True)
 class AttentionHistory:
-    """The attention of every step. Hypotheses branch; rather than moving all that they saw, each
-    step notes which hypothesis every next one goes on from."""
+    """The attention of every step. Hypotheses branch; instead of moving their whole attention, each
+    step records which hypothesis every new one continues."""
 
-    attention: Tensor  # (B, C, K, S) by the hypotheses as they stood before the step
-    parents: Tensor  # (B, C, K) for each hypothesis after the step, its place before it
+    attention: Tensor  # (B, C, K, S) of the hypotheses before each step
+    parents: Tensor  # (B, C, K) for each hypothesis after a step, its beam before the step
 
 
 class Histories:
-    """Pieces of each hypothesis, and with `alignments` the attention behind them."""
+    """The pieces of each hypothesis and, with `alignments`, their attention."""
 
     def __init__(self, beams: int, alignments: bool) -> None:
         self.pieces = torch.zeros(0, beams, FIRST_CAPACITY, dtype=torch.int64)
@@ -36,7 +36,7 @@ class Histories:
         return len(self.lengths)
 
     def admit(self, sentences: int, longest: int) -> None:
-        """Add sentences that have nothing yet; `longest` is S with them."""
+        """Add sentences without pieces; `longest` is S once they are in."""
         _, K, C = self.pieces.shape
         self.pieces = torch.cat([self.pieces, self.pieces.new_zeros(sentences, K, C)])
         self.lengths = torch.cat([self.lengths, self.lengths.new_zeros(sentences)])
@@ -48,8 +48,8 @@ class Histories:
             )
 
     def append(self, parents: Tensor, pieces: Tensor, attention: Tensor) -> None:
-        """Hypothesis k of each sentence goes on from `parents[k]` with `pieces[k]` (B, K); before
-        that, hypotheses looked where `attention` (B, K, S) says."""
+        """Hypothesis k of each sentence continues hypothesis `parents[k]` with `pieces[k]`, each
+        (B, K); `attention` (B, K, S) is that of the hypotheses before the step."""
         self._grow()
         K = self.pieces.shape[1]
         if K > 1:
@@ -63,7 +63,7 @@ class Histories:
         self.lengths = self.lengths + 1
 
     def select(self, sentences: Tensor, longest: int) -> None:
-        """Keep these sentences; `longest` is S of what remains."""
+        """Keep these sentences only; `longest` is S of the rest."""
         self.pieces = self.pieces[sentences]
         self.lengths = self.lengths[sentences]
         if self._attention is not None:
@@ -78,12 +78,12 @@ class Histories:
         return pieces
 
     def alignment(self, sentence: int, beam: int) -> Tensor | None:
-        """Where one hypothesis looked as it wrote each of its pieces: (T, S)."""
+        """The attention of one hypothesis for each of its pieces: (T, S)."""
         if self._attention is None:
             return None
         length = int(self.lengths[sentence])
         parents = self._attention.parents[sentence, :length].tolist()
-        beams = [beam] * (length + 1)  # which hypothesis it was before each step
+        beams = [beam] * (length + 1)  # the beam that held it before each step
         for step in reversed(range(length)):
             beams[step] = parents[step][beams[step + 1]]
         return self._attention.attention[sentence, torch.arange(length), beams[:length]]

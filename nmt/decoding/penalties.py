@@ -1,4 +1,5 @@
-"""What corrects a hypothesis' log probability: length, coverage (GNMT, section 7) and repetition.
+"""Corrections of a hypothesis' score: length and coverage penalties (GNMT, section 7), and a ban on
+repetition.
 
 R hypotheses, S source positions, C capacity of the histories.
 """
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 _NOTHING = torch.empty(0, dtype=torch.int64)
-UNSEEN = 1e-10  # least attention that a position counts with: log 0 would outweigh everything
+UNSEEN = 1e-10  # lower bound of a position's attention: log 0 would outweigh everything
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class CoveragePenalty:
 class RepetitionGuard:
     """No n-gram of `size` pieces occurs more than `most` times; 0: no guard.
 
-    A source that itself repeats an n-gram more often (a row of zeros, a dashed line) raises the
-    limit to its own number, so that it can be copied.
+    If the source itself repeats an n-gram more often (a row of zeros, a dashed line), the limit is
+    the source's count, so that it can be copied.
     """
 
     size: int
@@ -66,7 +67,7 @@ class RepetitionGuard:
         Histories (R, C), how much of each is written (R,), limits (R,) → rows and pieces (N,),
         a pair for each ban.
         """
-        # A few small operations at every step of a search: NumPy begins each much faster.
+        # NumPy has far less overhead than PyTorch for the few small operations of each step.
         n, ids, ends, most = self.size, pieces.numpy(), lengths.numpy(), limits.numpy()
         windows = int(ends.max(initial=0)) - n + 1  # n-grams written by the longest hypothesis
         if n == 0 or windows < self.most:
@@ -74,7 +75,9 @@ class RepetitionGuard:
         same = np.arange(windows)[None, :] <= (ends - n)[:, None]  # (R, windows)
         every = np.arange(len(ids))
         rows = np.nonzero(same.sum(1) >= most)[0]
-        for k in reversed(range(n - 1)):  # a piece that has not occurred so often ends the search
+        for k in reversed(
+            range(n - 1)
+        ):  # stops at the first piece that has not occurred often enough
             last = ids[every, np.maximum(ends - n + 1 + k, 0)]
             same &= ids[:, k : k + windows] == last[:, None]
             rows = np.nonzero(same.sum(1) >= most)[0]

@@ -24,7 +24,7 @@ from nmt.placement.plan import Plan
 from nmt.precision.fastest import fastest
 from nmt.precision.formats import Name, format_of, require
 from nmt.runtime.stepper import Stepper
-from nmt.text.markup import document_of
+from nmt.text.markup import parse_document
 
 # Used where no settings are given; the same as conf/decode/beam5.yaml (compared by a test).
 DEFAULT = DecodeConfig(
@@ -212,7 +212,7 @@ class Translator(TextCodec):
             ModelFolderError: the model's weights are not finite.
         """
         splitter = self.splitter(find_direction(self.directions, source, target))
-        documents = [document_of(splitter, text, markup) for text in texts]
+        documents = [parse_document(splitter, text, markup) for text in texts]
         segments = [segment.text for one in documents for segment in one.segments]
         aligned = any(one.needs_alignments for one in documents)
         translations = self.translate(

@@ -1,7 +1,7 @@
-"""Texts of any form, cut into the segments that a model reads, and put together again.
+"""Texts split into the segments that a model reads, and joined again after translation.
 
-White space stays as it is. Placeholders and addresses are taken out of a sentence, so that no model
-can change them, and put back where the attention says. A segment that is too long is cut at
+White space is kept. Placeholders and addresses are taken out of a sentence, so that no model can
+change them, and reinserted where the attention points. A segment that is too long is split at
 punctuation or at white space; nothing is ever dropped.
 """
 
@@ -15,15 +15,16 @@ from typing import Literal, NamedTuple
 
 from nmt.text.reinsertion import PUNCTUATION, AlignedText, Mark, Neighbours, reinsert
 
-# nonewlines: sentences, which may go over several lines; none: the text in one piece.
+# sentences: each line is split into its sentences; nonewlines: into sentences that may span lines;
+# lines: at line ends only; none: the text is one segment.
 Splitting = Literal["sentences", "nonewlines", "lines", "none"]
 Escape = Callable[[str], str]
 
 NEWLINES = re.compile(r"([\r\n\u2028\u2029]+)")
-# What must come back as it is: addresses, and what programs put values into.
+# What must be kept verbatim: addresses, and placeholders that programs fill in.
 PROTECTED = re.compile(
     r"""(
-      (?:https?://|www\.)[^\s<>"']*[^\s<>"'.,;:!?)\]}]  # without the sentence's own punctuation
+      (?:https?://|www\.)[^\s<>"']*[^\s<>"'.,;:!?)\]}]  # a URL, without the sentence's punctuation
     | [\w.+-]{1,64}@[\w-]{1,64}(?:\.[\w-]{1,64})+       # an e-mail address
     | \{\{[^{}\n]{0,80}\}\}                             # {{ name }}
     | \$?\{[^{}\s][^{}\n]{0,80}\}                       # {name}, ${name}
@@ -31,32 +32,36 @@ PROTECTED = re.compile(
     )""",
     re.VERBOSE,
 )
-STRETCH = 2000  # characters that are searched for sentences at once
+STRETCH = 2000  # characters that the sentence splitter gets at a time
 END = re.compile(r"[.!?…。！？][\"'”’)\]]*\s+")
 BRACKETS = dict(zip("\"'“„«‘([{<", "\"'”“»’)]}>", strict=True))
-# Where a segment that is too long is cut, the better places first.
+# Where a segment that is too long is split, the better places first.
 CUTS = (re.compile(r"[;:—–。；：]\s*"), re.compile(r"[,、，)\]]\s*"), re.compile(r"\s+"))
 
 
 class Item(NamedTuple):
-    """One part of a line: text, the start or the end of a pair of tags, or what stays as it is."""
+    """One part of a line.
 
-    # before and behind: tags of pairs that go around several parts, outside of this one.
+    Kinds: `text` is translated; `open` and `close` are the tags of a pair; `point` is kept verbatim
+    at one place; `before` and `behind` are tags of a pair that encloses several segments, outside
+    of this one.
+    """
+
     kind: Literal["text", "open", "close", "point", "before", "behind"]
     text: str
-    closing: str = ""  # of one that opens: what will close it
-    neighbours: Neighbours = Neighbours()  # of one that stays as it is
+    closing: str = ""  # of an opening tag: the tag that closes it
+    neighbours: Neighbours = Neighbours()  # of a point
 
 
 @dataclass(frozen=True)
 class Segment:
-    """What the model reads, and what is put back into its translation."""
+    """What the model reads, and the marks that are reinserted into its translation."""
 
     text: str
     marks: tuple[Mark, ...] = ()
 
     def translated(self, translation: AlignedText, escape: Escape = str) -> str:
-        """The translation with the marks; `escape` is for what is not markup."""
+        """The translation with its marks; `escape` is applied to everything that is not markup."""
         if not self.marks:
             return escape(translation.text)
         parts: list[str] = []
@@ -71,7 +76,7 @@ class Segment:
 
 
 def _spaced(text: str, mark: Mark, translation: str, place: int) -> str:
-    """What stands at one place, with the white space that was around it."""
+    """A mark's text with the white space that surrounded it in the source."""
     if mark.start < mark.end:
         return text
     touches = place > 0 and not translation[place - 1].isspace()
@@ -85,7 +90,10 @@ def _spaced(text: str, mark: Mark, translation: str, place: int) -> str:
 
 @dataclass(frozen=True)
 class Document:
-    """A text as segments to translate and what stays: one more stretch than segments."""
+    """A text as segments to translate, and what is kept between them.
+
+    `kept` has one string more than there are segments: before, between and behind them.
+    """
 
     segments: list[Segment]
     kept: list[str]
@@ -93,11 +101,11 @@ class Document:
 
     @property
     def needs_alignments(self) -> bool:
-        """Whether something is put back by the attention."""
+        """Whether marks have to be placed by the attention."""
         return any(segment.marks for segment in self.segments)
 
     def join(self, translations: Sequence[AlignedText]) -> str:
-        """The text with its segments replaced and all else as it was."""
+        """The text with its segments replaced by their translations."""
         pairs = zip(self.segments, translations, self.kept[1:], strict=True)
         return self.kept[0] + "".join(
             segment.translated(translation, self.escape) + kept
@@ -107,14 +115,14 @@ class Document:
 
 @dataclass(frozen=True)
 class Splitter:
-    """How texts are cut for one model."""
+    """How texts are split into segments for one model."""
 
     language: str
-    count: Callable[[str], int]  # pieces of a text
-    longest: int  # pieces of a segment
+    count: Callable[[str], int]  # text → its number of pieces
+    longest: int  # pieces of a segment, at most
 
     def document(self, text: str, splitting: Splitting = "sentences") -> Document:
-        """A plain text."""
+        """Split a plain text."""
         builder = Builder(self)
         whole, sentences = ("none", "nonewlines"), ("sentences", "nonewlines")
         for line in [text] if splitting in whole else NEWLINES.split(text):
@@ -122,19 +130,19 @@ class Splitter:
         return builder.document()
 
     def sentences(self, line: str) -> list[str]:
-        """A line's sentences; together they are the line again."""
-        from sentencex import segment  # only who asks for sentences needs it
+        """The sentences of a line; joined, they give the line again."""
+        from sentencex import segment  # takes time to load, and is not always needed
 
         found: list[str] = []
         for stretch in _stretches(line):
             some: list[str] = list(segment(self.language, stretch))
-            # A library that loses a character must not make us lose it.
+            # If the library lost a character, the text stays in one piece.
             found += some if "".join(some) == stretch else [stretch]
         return _whole_addresses(found, line)
 
 
 def _stretches(line: str) -> list[str]:
-    """A line in parts that a splitter of sentences gets through quickly."""
+    """A line in parts that are short enough for the sentence splitter, which is not linear."""
     found = []
     while len(line) > STRETCH:
         ends = [m.end() for m in END.finditer(line, STRETCH // 2, STRETCH)]
@@ -146,7 +154,7 @@ def _stretches(line: str) -> list[str]:
 
 
 def _whole_addresses(sentences: Sequence[str], line: str) -> list[str]:
-    """Without the boundaries that are inside of what must come back as it is."""
+    """Sentences without boundaries inside of addresses and placeholders."""
     ends = set(accumulate(map(len, sentences)))
     for match in PROTECTED.finditer(line):
         ends -= set(range(match.start() + 1, match.end()))
@@ -155,7 +163,7 @@ def _whole_addresses(sentences: Sequence[str], line: str) -> list[str]:
 
 
 class Builder:
-    """A document in the making, line by line."""
+    """Builds a document line by line."""
 
     def __init__(self, splitter: Splitter, escape: Escape = str) -> None:
         self._splitter, self._escape = splitter, escape
@@ -163,28 +171,28 @@ class Builder:
         self._kept = [""]
 
     def document(self) -> Document:
-        """All that was added."""
+        """The document so far."""
         return Document(self._segments, self._kept, self._escape)
 
     def keep(self, text: str) -> None:
-        """Add what is not translated, as it is."""
+        """Add text that is kept verbatim."""
         self._kept[-1] += text
 
     def add_line(self, items: Sequence[Item], sentences: bool) -> None:
-        """Add a line, each of whose pairs of tags is closed within it."""
+        """Add a line. Every pair of tags that opens in it must close in it."""
         line = text_of(items)
         lengths = map(len, self._splitter.sentences(line)) if sentences else [len(line)]
         for sentence in cut(collapsed(items), list(accumulate(lengths))[:-1]):
             self._add_part(sentence)
 
     def _add_part(self, items: Sequence[Item]) -> None:
-        """Add a sentence, and what goes around it and others."""
+        """Add a sentence, with the tags that enclose it together with others."""
         before, behind = (
             "".join(item.text for item in items if item.kind == kind)
             for kind in ("before", "behind")
         )
         inner = [item for item in items if item.kind not in ("before", "behind")]
-        # Pairs must not cross: where some begin here, those that end here end first.
+        # Pairs must not cross: pairs that end here are closed before others open.
         self.keep(behind + before if before else "")
         self._add(collapsed(_protected(inner)))
         self.keep("" if before else behind)
@@ -209,12 +217,12 @@ class Builder:
 
 
 def text_of(items: Iterable[Item]) -> str:
-    """What is to be translated."""
+    """The text of some items."""
     return "".join(item.text for item in items if item.kind == "text")
 
 
 def collapsed(items: Iterable[Item]) -> list[Item]:
-    """Pairs of tags around nothing but white space stand at one place."""
+    """Items in which each pair of tags around nothing but white space is a point."""
     found: list[Item] = []
     opened: list[int] = []  # where in `found`
     for item in items:
@@ -229,8 +237,8 @@ def collapsed(items: Iterable[Item]) -> list[Item]:
 
 
 def cut(items: Sequence[Item], places: Sequence[int]) -> list[list[Item]]:
-    """Cut at characters of the text. A pair of tags that a cut separates goes around whole parts:
-    each tag is there once, as it was."""
+    """Split items at characters of their text. A pair of tags that is separated encloses whole
+    parts instead; each tag still occurs once, unchanged."""
     parts: list[list[Item]] = [[]]
     left, done = list(reversed(places)), 0
     opened: list[tuple[int, int]] = []  # part, and place in it
@@ -259,7 +267,7 @@ def cut(items: Sequence[Item], places: Sequence[int]) -> list[list[Item]]:
 
 
 def _protected(items: Iterable[Item]) -> list[Item]:
-    """Placeholders and addresses become items of their own, with the quotation marks or brackets
+    """Items in which placeholders and addresses are points, with the quotation marks or brackets
     around them."""
     found: list[Item] = []
     for item in items:
@@ -279,8 +287,8 @@ def _protected(items: Iterable[Item]) -> list[Item]:
 
 
 def _closed_up(items: Sequence[Item]) -> list[Item]:
-    """Without the white space that stands around nothing once the model does not see what stays as
-    it is; that remembers it."""
+    """Items without the white space that points leave behind once the model does not see them; the
+    points remember it."""
     found = list(items)
     for i, item in enumerate(found):
         if item.kind != "point":
@@ -306,7 +314,7 @@ def _text_at(items: Sequence[Item], place: int) -> str:
 
 
 def _middle(text: str) -> int:
-    """Where a text is cut in two: near its middle, behind punctuation if there is some."""
+    """Where to split a text in two: near its middle, behind punctuation if possible."""
     middle, quarter = len(text) // 2, len(text) // 4
     for places in CUTS:
         found = [m.end() for m in places.finditer(text, quarter, len(text) - quarter)]

@@ -1,9 +1,9 @@
-"""HTML and XML: the text between tags is translated block by block, and every tag stays.
+"""HTML and XML: the text between tags is translated block by block, and every tag is kept.
 
-Tags are found by their form alone and everything between two of them is text, so that nothing is
-lost of markup that no parser would like. Tags within a block go around the words that were
-translated from theirs; what must not be translated (scripts, code, `translate="no"`) stays where
-the attention puts it.
+Tags are recognised by their syntax alone, and everything between two tags is text, so that nothing
+is lost of markup that a parser would reject. Inline tags enclose the translations of the words that
+they enclosed; what must not be translated (scripts, code, `translate="no"`) is kept, at the place
+that the attention gives it.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import Literal
 
 from nmt.text.document import Builder, Document, Item, Splitter, Splitting
 
-# A tag, as short or as long as real ones are.
+# A tag, within the lengths of real ones, so that matching takes linear time.
 TAG = re.compile(
     r"""<[!?][^<>]{0,1000}>
     | </?[A-Za-z][^\s/<>]{0,100}(?:\s(?:[^<>"']|"[^"]{0,4000}"|'[^']{0,4000}'){0,1000})?/?>
     """,
     re.VERBOSE,
 )
-# What ends at a certain string, whatever is in it.
+# Sections that end at a certain string, whatever they contain.
 ENCLOSED = (("<!--", "-->"), ("<![CDATA[", "]]>"))
 NAME = re.compile(r"</?([A-Za-z][^\s/<>]*)")
 OWN_ENTITY = re.compile(r"(&(?!(?:amp|lt|gt|quot|apos);)[A-Za-z_][\w.-]{0,60};)")
-DEEPEST = 50  # pairs of tags within one another
+DEEPEST = 50  # nested pairs of tags
 UNTRANSLATED = re.compile(
     r"""\stranslate\s*=\s*["']?no\b|\sclass\s*=\s*["'][^"']*\bnotranslate\b""", re.IGNORECASE
 )
@@ -38,29 +38,29 @@ def _names(text: str) -> frozenset[str]:
 
 
 VOID = _names("area base br col embed hr img input link meta param source track wbr")
-# Of these, nothing is translated.
+# Elements whose content is not translated.
 OPAQUE_BLOCKS = _names("script style textarea noscript template")
 RAW = _names("script style textarea")
 OPAQUE = OPAQUE_BLOCKS | _names("code kbd samp svg math")
-# Elements of HTML that are part of a line; all others begin a new one.
+# Inline elements of HTML; all others begin a new block.
 INLINE = (OPAQUE - OPAQUE_BLOCKS) | _names(
     "a abbr acronym b bdi bdo big cite data del dfn em font i img input ins label mark nobr output "
     "picture q rp rt ruby s small span strike strong sub sup time tt u var wbr"
 )
 
 
-Form = Literal["text", "html", "xml"]
+Markup = Literal["text", "html", "xml"]
 
 
-def document_of(
-    splitter: Splitter, text: str, form: Form, splitting: Splitting = "sentences"
+def parse_document(
+    splitter: Splitter, text: str, markup: Markup, splitting: Splitting = "sentences"
 ) -> Document:
-    """A text with markup, or without. In XML, elements are part of a line if there is text beside
-    them."""
-    if form == "text":
+    """Split a text, with or without markup, into segments. In XML, an element is inline if there is
+    text beside it."""
+    if markup == "text":
         return splitter.document(text, splitting)
     parts = list(tokens(text))
-    blocks = _xml_blocks(parts) if form == "xml" else None
+    blocks = _xml_blocks(parts) if markup == "xml" else None
     parser = _Parser(splitter, blocks, splitting in ("sentences", "nonewlines"))
     for place, (is_tag, part) in enumerate(parts):
         if is_tag:
@@ -71,8 +71,8 @@ def document_of(
 
 
 def tokens(text: str) -> Iterator[tuple[bool, str]]:
-    """Tags (true) and what is between them, which together are the text. Takes a time in proportion
-    to its length, whatever it is."""
+    """Tags (true) and the text between them (false); joined, they are the input. Takes time linear
+    in the input's length, whatever it contains."""
     done = place = 0
     without_end: set[str] = set()
     while (place := text.find("<", place)) >= 0:
@@ -103,12 +103,12 @@ class _Element:
 
     name: str
     parent: _Element | None
-    mixed: bool = False  # there is text directly in it
-    tags: list[int] = field(default_factory=list)  # places of its own
+    mixed: bool = False  # whether it contains text directly
+    tags: list[int] = field(default_factory=list)  # positions of its own tags
 
     @property
     def block(self) -> bool:
-        """Whether it stands on its own: nothing around it is in a line with it."""
+        """Whether it is a block: none of its ancestors contains text directly."""
         parent = self.parent
         while parent is not None and not parent.mixed:
             parent = parent.parent
@@ -116,7 +116,7 @@ class _Element:
 
 
 def _xml_blocks(parts: Sequence[tuple[bool, str]]) -> frozenset[int]:
-    """The places of tags that begin or end a block."""
+    """Positions of the tags that begin or end a block."""
     root = here = _Element("", None)
     everything: list[_Element] = []
     depth = 0
@@ -140,28 +140,28 @@ def _xml_blocks(parts: Sequence[tuple[bool, str]]) -> frozenset[int]:
 
 
 class _Parser:
-    """Collects a block's items, and hands them on at its end."""
+    """Collects the items of a block, and passes them to the builder at its end."""
 
     def __init__(
         self, splitter: Splitter, xml_blocks: frozenset[int] | None, sentences: bool
     ) -> None:
-        """`xml_blocks` are places of tags; None: it is HTML."""
+        """`xml_blocks` are the positions of block tags in XML; None: the text is HTML."""
         self._builder = Builder(splitter, _escape)
         self._xml_blocks, self._sentences = xml_blocks, sentences
         self._xml = xml_blocks is not None
         self._items: list[Item] = []
-        self._opaque: list[str] = []  # names of the open elements within one that stays as it is
-        self._kept = ""  # of it, so far
+        self._opaque: list[str] = []  # names of open elements inside of an untranslated one
+        self._kept = ""  # the untranslated element so far
 
     def text(self, part: str) -> None:
-        """What is between two tags."""
+        """Text between two tags."""
         if self._opaque:
             self._kept += part
         else:
             self._items += _read(part, self._xml)
 
     def tag(self, tag: str, place: int) -> None:
-        """A tag, a comment or a declaration, and where it is among all parts."""
+        """A tag, a comment or a declaration, and its position among all parts."""
         name = self._name(tag)
         if self._opaque:
             self._inside_opaque(tag, name)
@@ -186,7 +186,7 @@ class _Parser:
         return name in INLINE if self._xml_blocks is None else place not in self._xml_blocks
 
     def _name(self, tag: str) -> str | None:
-        """None: it is no element's tag."""
+        """The name of a tag's element; None for comments and declarations."""
         match = NAME.match(tag)
         if match is None:
             return None
@@ -202,7 +202,7 @@ class _Parser:
         self._kept += tag
         if name is None or self._is_void(tag, name):
             return
-        if not self._xml and self._opaque[0] in RAW:  # what looks like tags there is none
+        if not self._xml and self._opaque[0] in RAW:  # what looks like a tag there is text
             if tag.startswith("</") and name == self._opaque[0]:
                 self._opaque = []
                 self._items.append(Item("point", self._kept))
@@ -230,8 +230,7 @@ class _Parser:
 
 
 def balanced(items: Sequence[Item]) -> list[Item]:
-    """Tags without their other half, that cross others, or that are nested too deeply, stand at one
-    place each."""
+    """Items in which tags that lack a partner, cross others or nest too deeply are points."""
     found = list(items)
     opened: list[int] = []
     for i, item in enumerate(found):
@@ -264,7 +263,7 @@ def _escape(text: str) -> str:
 
 
 def _read(part: str, xml: bool) -> list[Item]:
-    """Text with its entities read; those of XML that only the document knows stay as they are."""
+    """Text with its entities decoded; entities that an XML document defines itself are points."""
     if not xml:
         return [Item("text", _unescaped(part))]
     found: list[Item] = []

@@ -1,12 +1,12 @@
-"""Markup inside a sentence: taken out before translation, put back by what the attention saw.
+"""Markup inside a sentence: taken out before translation, reinserted by the alignment.
 
-A mark is a pair of tags around some words, or something that stands at one place (a placeholder, a
-picture). The model reads the sentence without them. Each word of the translation belongs to the
-source word that it looked at most; a mark's words are the longest run of those that belong to its
-source words, so that marks stay nested as they were, and none is ever lost.
+A mark is a pair of tags around some words, or something at a single place (a placeholder, a
+picture). The model reads the sentence without marks. Each word of the translation is aligned with
+the source word that it attended to most; a mark encloses the longest run of words that are aligned
+with its source words. So marks stay nested as they were, and none is ever lost.
 
-Words are what white space separates: in languages without it, a sentence is one word, and marks go
-around all of it.
+Words are separated by white space: in languages without it a sentence is one word, and marks
+enclose all of it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PUNCTUATION = ".,;:!?…。，！？"
 
 
 class Neighbours(NamedTuple):
-    """What is beside a mark that stands at one place."""
+    """What surrounds a point in the source."""
 
     space_before: bool = False
     space_behind: bool = False
@@ -33,7 +33,7 @@ class Neighbours(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """What stands around characters `start` to before `end` of a text; at one place if equal."""
+    """A pair of tags around characters `start` to `end` (exclusive) of a text; a point if equal."""
 
     start: int
     end: int
@@ -44,25 +44,25 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True)
 class AlignedText:
-    """What is known of a translation: its text, pieces of both sides, and where each looked."""
+    """A translation with the pieces of both sides and the attention between them."""
 
     text: str
     tokens: Sequence[str]
     source_tokens: Sequence[str]
-    alignment: np.ndarray | None  # (T, S); None: not known, they count as evenly spread
+    alignment: np.ndarray | None  # (T, S) weights; None: unknown, taken to be along the diagonal
 
 
 @dataclass
 class _Tree:
-    """A mark and those within it."""
+    """A mark, and the marks inside of it."""
 
     mark: Mark
-    words: tuple[int, int]  # source words, from and to before
+    words: tuple[int, int]  # source words, end exclusive
     inner: list[_Tree]
 
 
 class Insertion(NamedTuple):
-    """A string that goes before a character of the translation."""
+    """A string to be inserted before a character of the translation."""
 
     place: int
     text: str
@@ -70,7 +70,7 @@ class Insertion(NamedTuple):
 
 
 def reinsert(source: str, marks: Sequence[Mark], translation: AlignedText) -> list[Insertion]:
-    """Where the marks' strings go, in order.
+    """Where the strings of marks are inserted, in order.
 
     `marks` are nested or apart, outer ones first.
     """
@@ -83,7 +83,7 @@ def reinsert(source: str, marks: Sequence[Mark], translation: AlignedText) -> li
 
 
 def _between_words(translation: AlignedText, words: int, source_words: int) -> np.ndarray:
-    """(T, S) of pieces → (words, source words)."""
+    """The attention between words: (words, source words), summed over their pieces."""
     target = _words_of(translation.tokens, words)
     source = _words_of(translation.source_tokens, source_words)
     summed = np.zeros((words, source_words))
@@ -105,7 +105,7 @@ def _diagonal(targets: int, sources: int) -> np.ndarray:
 
 
 def _words_of(pieces: Sequence[str], words: int) -> list[int]:
-    """The word that each piece is part of; a piece may be nothing but the start of the next."""
+    """The word that each piece belongs to; a piece may be just the start of the next word."""
     found, word = [], -1
     for place, piece in enumerate(pieces):
         if piece.startswith(WORD_START) or place == 0:
@@ -145,7 +145,7 @@ def _place(
     words: Sequence[tuple[int, int]],
     found: list[Insertion],
 ) -> None:
-    """Marks side by side, among the words `within` of the translation."""
+    """Place marks that are side by side among the words `within` of the translation."""
     runs = _runs(trees, within, weights)
     for i in sorted(range(len(trees)), key=lambda i: (runs[i], i)):
         (first, end), mark = runs[i], trees[i].mark
@@ -163,8 +163,8 @@ def _place(
 def _runs(
     trees: Sequence[_Tree], within: tuple[int, int], weights: np.ndarray
 ) -> list[tuple[int, int]]:
-    """For each mark the words of the translation that it goes around, apart from one another; or
-    the place of one that goes around nothing."""
+    """For each mark the words of the translation that it encloses, without overlaps; or the place
+    of a mark that encloses none."""
     first, end = within
     rows = weights[first:end]
     if not len(rows) or not weights.shape[1]:
@@ -181,7 +181,7 @@ def _runs(
             found[i] = _longest_run(mine)
             free[slice(*found[i])] = False
     for i, tree in enumerate(trees):
-        if i not in found:  # no word looked here most: the one that did so more than the others
+        if i not in found:  # no word is aligned with it: take the one that attended to it the most
             shares = rows[:, slice(*tree.words)].sum(1)
             place = int(np.where(free, shares, -1.0).argmax())
             found[i] = (place, place + int(free[place]))
@@ -190,7 +190,8 @@ def _runs(
 
 
 def _place_of(source_word: int, rows: np.ndarray) -> int:
-    """Behind the word that belongs to the source word before, or else before that of the next."""
+    """Behind the word aligned with the previous source word, or else before the word aligned with
+    the next one."""
     best = rows.argmax(1)
     if source_word == 0:
         return 0
@@ -204,7 +205,7 @@ def _place_of(source_word: int, rows: np.ndarray) -> int:
 
 
 def _longest_run(flags: np.ndarray) -> tuple[int, int]:
-    """From where to before where the longest stretch of true ones is."""
+    """Start and end (exclusive) of the longest run of true values."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(int)))
     runs = edges.reshape(-1, 2)
     longest = runs[(runs[:, 1] - runs[:, 0]).argmax()]

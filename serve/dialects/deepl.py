@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import BeforeValidator, ValidationInfo, WithJsonSchema
 from typing_extensions import TypedDict  # pydantic wants it before Python 3.12
 
-from nmt.text import Form, Splitting
+from nmt.text import Markup, Splitting
 from serve.languages import name_of
 from serve.models import Models
 from serve.parameters import (
@@ -55,7 +55,7 @@ def _formality(value: Any) -> str:
     return str(value)
 
 
-def _tags(value: Any, info: ValidationInfo) -> Form:
+def _tags(value: Any, info: ValidationInfo) -> Markup:
     match str(value).lower():
         case "text":
             return "text"
@@ -89,7 +89,7 @@ class DeepLTranslateRequest(RequestModel):
     glossary_id: Annotated[None, BeforeValidator(_no_glossary), WithJsonSchema(TEXT)] = None
     formality: Annotated[str, BeforeValidator(_formality), WithJsonSchema(TEXT)] = "default"
     tag_handling: Annotated[
-        Form,
+        Markup,
         BeforeValidator(_tags),
         WithJsonSchema({"type": "string", "enum": ["xml", "html"]}),
     ] = "text"

@@ -14,7 +14,7 @@ from typing_extensions import TypedDict  # pydantic wants it before Python 3.12
 
 from nmt.config import LimitsConfig
 from nmt.decoding import Translation
-from nmt.text import Form
+from nmt.text import Markup
 from serve.detection import Detected
 from serve.languages import name_of
 from serve.models import Models
@@ -40,7 +40,7 @@ def _code(value: Any) -> str:
     return value.strip().lower()
 
 
-def _format(value: Any) -> Form:
+def _format(value: Any) -> Markup:
     if value not in ("text", "html"):
         raise mistake(f"{value} format is not supported")
     return "html" if value == "html" else "text"
@@ -48,7 +48,7 @@ def _format(value: Any) -> Form:
 
 Code = Annotated[str, BeforeValidator(_code), WithJsonSchema(TEXT)]
 Format = Annotated[
-    Form,
+    Markup,
     BeforeValidator(_format),
     WithJsonSchema({"type": "string", "enum": ["text", "html"], "default": "text"}),
 ]

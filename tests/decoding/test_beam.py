@@ -104,4 +104,4 @@ def test_ends_finish_within_the_beam_and_never_go_on() -> None:
         [False] * 4,
         [True, False, False, False],
     ]
-    assert parts.going_on.tolist() == [[1, 2], [0, 1], [2, 3]]
+    assert parts.continued.tolist() == [[1, 2], [0, 1], [2, 3]]

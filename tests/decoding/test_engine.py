@@ -242,7 +242,7 @@ def test_cancelling_what_is_not_there(make_model: MakeModel, make_decode: MakeDe
 def test_two_sentences_of_one_name(make_model: MakeModel, make_decode: MakeDecode) -> None:
     engine = Engine(make_model().stepper, make_decode())
     engine.admit([Request("a", [4])])
-    with pytest.raises(AssertionError, match="ids of one batch differ"):
+    with pytest.raises(AssertionError, match="ids are unique in a batch"):
         engine.admit([Request("a", [5])])
 
 

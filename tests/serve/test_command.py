@@ -103,13 +103,13 @@ def test_models_are_read_again_at_sighup(start: StartProcess, tiny_model_folder:
         request = {"q": "A man.", "source": "en", "target": "de"}
         before = client.post("/translate", data=request).raise_for_status().json()
         process.send_signal(signal.SIGHUP)
-        wait_for("the models were loaded again")
+        wait_for("the models have been reloaded")
         description = folder / "model.yaml"
         kept = description.read_text(encoding="utf-8")
         try:
             description.write_text("format: 99", encoding="utf-8")
             process.send_signal(signal.SIGHUP)
-            wait_for("the models stay as they are")
+            wait_for("reloading failed, the old models stay")
         finally:
             description.write_text(kept, encoding="utf-8")
         again = client.post("/translate", data=request, headers={"x-request-id": "mine"})

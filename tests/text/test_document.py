@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nmt.text.document import Document, Splitter, Splitting
-from nmt.text.markup import document_of
+from nmt.text.markup import parse_document
 from nmt.text.reinsertion import AlignedText
 
 SPLITTER = Splitter("en", lambda text: len(text.split()), longest=12)
@@ -47,7 +47,7 @@ def segments(document: Document) -> list[str]:
 
 
 def shouted(text: str, form: str = "text", splitting: Splitting = "sentences") -> str:
-    document = document_of(SPLITTER, text, form, splitting)  # type: ignore[arg-type]
+    document = parse_document(SPLITTER, text, form, splitting)  # type: ignore[arg-type]
     return document.join([shout(segment.text) for segment in document.segments])
 
 
@@ -143,7 +143,7 @@ def test_tags_stay_around_their_words() -> None:
 
 
 def test_tags_follow_words_that_move() -> None:
-    document = document_of(SPLITTER, "a <i>b <b>c</b></i> d", "html")
+    document = parse_document(SPLITTER, "a <i>b <b>c</b></i> d", "html")
     (segment,) = document.segments
     assert segment.text == "a b c d"
     assert segment.translated(backwards(segment.text)) == "D <i><b>C</b> B</i> A"
@@ -151,14 +151,14 @@ def test_tags_follow_words_that_move() -> None:
 
 def test_blocks_are_translated_one_by_one() -> None:
     text = "<ul>\n <li>One dog</li>\n <li>Two <br>dogs</li>\n</ul>"
-    document = document_of(SPLITTER, text, "html")
+    document = parse_document(SPLITTER, text, "html")
     assert segments(document) == ["One dog", "Two", "dogs"]
     assert html(text) == "<ul>\n <li>ONE DOG</li>\n <li>TWO <br>DOGS</li>\n</ul>"
 
 
 def test_sentences_within_tags() -> None:
     text = "<p><b>One. Two</b> three.</p>"
-    assert segments(document_of(SPLITTER, text, "html")) == ["One.", "Two three."]
+    assert segments(parse_document(SPLITTER, text, "html")) == ["One.", "Two three."]
     # The pair is there once, around whole sentences.
     assert html(text) == "<p><b>ONE. TWO THREE.</b></p>"
     text = "<p><b>One. Two</b> mid <i>three. Four</i></p>"
@@ -166,7 +166,7 @@ def test_sentences_within_tags() -> None:
 
 
 def test_entities_are_read_and_written() -> None:
-    document = document_of(SPLITTER, "<p>Fish &amp; chips &lt; 3&eacute;</p>", "html")
+    document = parse_document(SPLITTER, "<p>Fish &amp; chips &lt; 3&eacute;</p>", "html")
     assert segments(document) == ["Fish & chips < 3é"]
     assert html("<p>Fish &amp; chips &lt; 3&eacute;</p>") == "<p>FISH &amp; CHIPS &lt; 3É</p>"
 
@@ -208,7 +208,7 @@ def test_xml_finds_its_blocks_by_what_is_around_them() -> None:
     text = (
         "<doc><p>One sentence. Two &own; here.</p>\n<p>Three <b><i>four</i></b>.</p><t>A</t></doc>"
     )
-    document = document_of(SPLITTER, text, "xml")
+    document = parse_document(SPLITTER, text, "xml")
     assert segments(document) == ["One sentence.", "Two here.", "Three four.", "A"]
     assert shouted(text, "xml") == (
         "<doc><p>ONE SENTENCE. TWO &own; HERE.</p>\n<p>THREE <b><i>FOUR.</i></b></p><t>A</t></doc>"
@@ -259,9 +259,9 @@ def test_text_full_of_tags_does_not_take_long() -> None:
     ):
         for form in ("html", "xml"):
             began = time.perf_counter()
-            document = document_of(splitter, text, form)
+            document = parse_document(splitter, text, form)
             assert time.perf_counter() - began < 5, (text[:10], form)
-    document = document_of(splitter, deep, "html")
+    document = parse_document(splitter, deep, "html")
     found = document.join([shout(segment.text) for segment in document.segments])
     assert found.count("<b>") == found.count("</b>") == 1200
 
@@ -281,7 +281,7 @@ def test_a_plain_text_is_whole_again(text: str) -> None:
 
 @given(TEXTS)
 def test_markup_is_never_lost(text: str) -> None:
-    document = document_of(SPLITTER, text, "html")
+    document = parse_document(SPLITTER, text, "html")
     found = document.join([shout(segment.text) for segment in document.segments])
     assert found.count("<b>") == text.count("<b>")
-    assert document_of(SPLITTER, text, "html") == document
+    assert parse_document(SPLITTER, text, "html") == document
