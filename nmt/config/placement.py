@@ -38,30 +38,32 @@ PlannerName = Literal[
 class DeviceConfig(Settings):
     """One device of a cluster."""
 
-    name: Text = Field(description="As torch calls it on its machine: cpu, cuda:0.")
+    name: Text = Field(
+        description="Name that torch gives it on its machine, such as cpu or cuda:0."
+    )
     host: str = Field(
-        default="", description="The machine that it is in, by any name; empty: one for all."
+        default="", description="Name of its machine, any you like; empty: all are on one machine."
     )
     speed: PositiveFloat = Field(
-        default=1.0, description="How many times faster it is than the device of the profile."
+        default=1.0, description="Speed relative to the device that the profile was measured on."
     )
     memory: PositiveFloat | None = Field(
-        default=None, description="Gigabytes for parameters and activations; null: no limit."
+        default=None, description="Memory for parameters and activations, in GB; null: no limit."
     )
 
 
 class LinkConfig(Settings):
     """A way between two devices, each direction on its own."""
 
-    bandwidth: PositiveFloat = Field(description="Gigabytes a second.")
-    latency: NonNegativeFloat = Field(description="Seconds of even the smallest message.")
+    bandwidth: PositiveFloat = Field(description="Bandwidth in GB/s.")
+    latency: NonNegativeFloat = Field(description="Latency of the smallest message, in seconds.")
 
 
 class PairConfig(LinkConfig):
     """The link between two devices that differs from the others."""
 
     between: list[NonNegativeInt] = Field(
-        min_length=2, max_length=2, description="Positions of the two devices."
+        min_length=2, max_length=2, description="Positions of the two devices in `devices`, from 0."
     )
 
 
@@ -69,9 +71,13 @@ class ClusterConfig(Settings):
     """conf/cluster: devices and links."""
 
     name: Text = Field(description="Name of this cluster, for reports.")
-    devices: list[DeviceConfig] = Field(min_length=1, description="In the order of a pipeline.")
-    link: LinkConfig = Field(description="Between any two devices.")
-    pairs: list[PairConfig] = Field(description="Where it is another one.")
+    devices: list[DeviceConfig] = Field(
+        min_length=1, description="Devices, in the order of a pipeline."
+    )
+    link: LinkConfig = Field(description="The link between any two devices.")
+    pairs: list[PairConfig] = Field(
+        description="Links between two devices that differ from `link`."
+    )
 
     @model_validator(mode="after")
     def _pairs_are_there(self) -> ClusterConfig:
@@ -88,11 +94,11 @@ class LearningConfig(Settings):
     """How REINFORCE learns a policy."""
 
     samples: PositiveInt = Field(description="Placements drawn for each update.")
-    learning_rate: PositiveFloat = Field(description="Step size of Adam.")
+    learning_rate: PositiveFloat = Field(description="Learning rate of the policy.")
     entropy: NonNegativeFloat = Field(
-        description="Weight of the bonus for undecided choices at the start; it falls to 0."
+        description="Weight of the entropy bonus at the start; it falls to 0."
     )
-    hidden: PositiveInt = Field(description="Units of the policy.")
+    hidden: PositiveInt = Field(description="Hidden units of the policy network.")
 
 
 class PlacementConfig(Settings):
@@ -102,13 +108,13 @@ class PlacementConfig(Settings):
         description="How a plan is found; expert: the best of contiguous runs and GNMT's fold; "
         "auto: annealing from there, micro-batches and chunks included; file: all of it is read."
     )
-    file: Text | None = Field(description="The plan.json of the planner `file`.")
+    file: Text | None = Field(description="The plan.json that the planner `file` reads.")
     policy: Text | None = Field(
-        description="A policy.safetensors of `nmt-place mode=pretrain`: what the planner `policy` "
-        "asks, and `reinforce` goes on from; null: `reinforce` begins anew."
+        description="A policy.safetensors of `nmt-place mode=pretrain`, which the planner `policy` "
+        "uses and `reinforce` starts from; null: `reinforce` starts from scratch."
     )
-    evaluations: PositiveInt = Field(description="Plans that may be tried.")
-    minutes: PositiveFloat | None = Field(description="The longest that it may take; null: any.")
+    evaluations: PositiveInt = Field(description="Most plans to try.")
+    minutes: PositiveFloat | None = Field(description="Most minutes to search; null: no limit.")
     learning: LearningConfig
 
     @property
@@ -132,29 +138,30 @@ class PretrainConfig(Settings):
     """What a policy learns from before it meets the graph that it is for."""
 
     layers: list[Depth] = Field(
-        min_length=1, description="Models with so many layers in the encoder, and in the decoder."
+        min_length=1,
+        description="Depths of the models: this many layers in the encoder and in the decoder.",
     )
-    updates: PositiveInt = Field(description="Steps of learning, on each model in turns.")
+    updates: PositiveInt = Field(description="Updates of the policy, on the models in turn.")
 
 
 class PlaceConfig(Settings):
     """conf/place.yaml: finding a placement, and what it needs."""
 
     mode: Literal["plan", "profile", "probe", "compare", "pretrain"] = Field(
-        description="Make a plan; measure the layers; measure the links; compare planners; or let "
-        "a policy learn from models of several depths."
+        description="plan: make a plan; profile: measure the layers; probe: measure the links; "
+        "compare: compare planners; pretrain: let a policy learn from models of several depths."
     )
     profile: str | None = Field(
         description="Costs to plan with: a profile.json, or PipeDream's graph.txt; null: the "
         "model's layers are measured on this device."
     )
     shards: NonNegativeInt = Field(
-        description="Plan a finer graph: LSTM layers in two parts, and the output in so many; 0: "
-        "layers as they are. Its plans are simulated only."
+        description="Plan parts of layers: LSTM layers in two, and the output layer in this many; "
+        "0: whole layers. Such plans can only be simulated."
     )
     objective: Literal["step", "bottleneck"] = Field(
-        description="What counts: the simulated step, or the busiest device's work without "
-        "messages."
+        description="What to minimise: the simulated time of a step, or the work of the busiest "
+        "device without messages."
     )
     measured: bool = Field(
         description="Try plans by running them on the present devices instead of simulating them."
@@ -162,12 +169,14 @@ class PlaceConfig(Settings):
     micro_batches: list[PositiveInt] = Field(
         min_length=1, description="Numbers of micro-batches to choose from."
     )
-    chunks: list[PositiveInt] = Field(min_length=1, description="Numbers of chunks likewise.")
+    chunks: list[PositiveInt] = Field(min_length=1, description="Numbers of chunks to choose from.")
     schedule: Literal["gpipe", "1f1b", "wavefront"] = Field(
         description="Rule of each device's order of work."
     )
-    planners: list[PlannerName] = Field(min_length=1, description="Those that `compare` runs.")
-    seeds: PositiveInt = Field(description="Runs of each planner that draws, in `compare`.")
+    planners: list[PlannerName] = Field(min_length=1, description="Planners that `compare` runs.")
+    seeds: PositiveInt = Field(
+        description="Runs of each planner that depends on the seed, in `compare`."
+    )
     seed: NonNegativeInt = Field(description="Seed of the first run.")
     threads: PositiveInt = Field(description="CPU threads of a device while it is measured.")
     output: Text = Field(description="Folder of plan.json, profile.json, tables and pictures.")
