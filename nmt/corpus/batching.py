@@ -1,7 +1,7 @@
 """Endless random batches of sentence pairs of similar length.
 
-Training pairs are drawn into a pool, sorted by length and split into batches by a budget, and the
-batches are shuffled. All of it is determined by the seed and the position, so that an interrupted
+Training pairs are drawn at random into a pool, sorted by length and split into batches by a budget,
+and the batches are shuffled. The seed and the position determine all of it, so that an interrupted
 run resumes with exactly the batch that would have come next.
 """
 
@@ -23,16 +23,16 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class PairBatch:
-    """Sentence pairs for one optimizer step, as pieces without special ones."""
+    """Sentence pairs for one optimizer step, as ids of pieces without special ones."""
 
     source: list[np.ndarray]
     target: list[np.ndarray]
-    epoch: float  # number of epochs at the end of this batch
+    epoch: float  # epochs done at the end of this batch
 
 
 @dataclass(frozen=True)
 class OrderedBatch:
-    """Pairs from lists of sentences, with their places in the lists."""
+    """Sentence pairs with their positions in the lists that they come from."""
 
     places: list[int]
     source: list[np.ndarray]
@@ -41,7 +41,8 @@ class OrderedBatch:
 
 @dataclass(frozen=True)
 class _Pool:
-    """Pairs drawn together. Pair j is row `row[j]` of corpus `corpus[j]`; a batch: (first, end)."""
+    """Pairs drawn together, sorted by length. Pair j is row `row[j]` of corpus `corpus[j]`; a batch
+    is a range (first, end) of pairs."""
 
     corpus: Integers
     row: Integers
@@ -51,11 +52,11 @@ class _Pool:
 class BatchIterator:
     """Endless training batches from several corpora, mixed by weight.
 
-    Each epoch of a corpus has a new random order, and each of its pairs once. Batches have a
-    multiple of `config.multiple` rows; where the size of a pool is not a multiple, the batch of its
-    shortest pairs takes the few rows that remain. The budget `config.tokens` counts rows × the
-    longest row of the longer side, EOS included. It is exceeded only where the smallest number of
-    rows is already too much.
+    Each epoch of a corpus visits every pair once, in a new random order. The number of rows of a
+    batch is a multiple of `config.multiple`; if the size of a pool is not a multiple, its batch of
+    the shortest pairs also takes the remaining rows. The size of a batch, which is limited by
+    `config.tokens`, is its number of rows × the length of the longest row of either side, EOS
+    included; only a batch with the smallest possible number of rows may exceed the limit.
     """
 
     def __init__(
@@ -75,12 +76,12 @@ class BatchIterator:
         self._pairs = sum(len(store) for store in self._stores)
         self._size = min(config.pool, self._pairs)
         self._check()
-        self._orders: dict[int, tuple[int, Integers]] = {}  # corpus → its epoch and order
+        self._orders: dict[int, tuple[int, Integers]] = {}  # corpus → (epoch, order of its pairs)
         self._start(0, np.zeros(len(self._stores), dtype=np.int64))
 
     @property
     def epoch(self) -> float:
-        """Epochs over all corpora together so far."""
+        """Epochs done so far, over all corpora together."""
         return (self._number * self._size + self._rows) / self._pairs
 
     def __iter__(self) -> Iterator[PairBatch]:
@@ -107,7 +108,7 @@ class BatchIterator:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """The position, as plain values for JSON; with the data it determines all that follows."""
+        """The position as plain values for JSON, which determines all batches that follow."""
         return {
             "pool": self._number,
             "drawn": self._drawn.tolist(),
@@ -116,11 +117,15 @@ class BatchIterator:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume at a position. Raises CheckpointError if it is one in other data."""
-        for what, value in self._identity().items():
-            if (saved := state["data"][what]) != value:
+        """Resume at a position of `state_dict`.
+
+        Raises:
+            CheckpointError: the position is one in other data.
+        """
+        for name, value in self._identity().items():
+            if (saved := state["data"][name]) != value:
                 raise CheckpointError(
-                    f"The {what} must be as in the checkpoint ({saved}), but is {value} instead; "
+                    f"The {name} must be as in the checkpoint ({saved}), but is {value} instead; "
                     "restore it, or start a new run."
                 )
         self._start(state["pool"], np.array(state["drawn"], dtype=np.int64))
@@ -161,9 +166,9 @@ class BatchIterator:
         }
 
     def _start(self, number: int, drawn: Integers) -> None:
-        """Draw pool `number`; `drawn`: how many pairs of each corpus earlier pools have."""
+        """Draw pool `number`. `drawn` is the number of pairs of each corpus in earlier pools."""
         self._number, self._drawn = number, drawn
-        self._counts = share_out(self._size, self._shares, drawn)
+        self._counts = apportion(self._size, self._shares, drawn)
         self._pool = self._draw()
         self._position = self._rows = 0
 
@@ -183,7 +188,7 @@ class BatchIterator:
         return _Pool(corpus[order], np.concatenate(rows)[order], batches)
 
     def _next_rows(self, k: int, count: int) -> Integers:
-        """The next `count` pairs of corpus k, over as many epochs as they take."""
+        """The rows of the next `count` pairs of corpus k, which may span several epochs."""
         size, place = len(self._stores[k]), int(self._drawn[k])
         parts = [np.zeros(0, dtype=np.int64)]
         while count:
@@ -201,26 +206,27 @@ class BatchIterator:
         return self._orders[k][1]
 
 
-def share_out(size: int, shares: NDArray[np.float64], drawn: Integers) -> Integers:
-    """How many of the next `size` pairs come from each corpus, so that the counts of all pairs
-    drawn stay as near to `shares` as whole numbers can (largest remainder method).
+def apportion(size: int, shares: NDArray[np.float64], drawn: Integers) -> Integers:
+    """The number of the next `size` pairs that come from each corpus, so that the numbers of all
+    pairs drawn stay as close to `shares` as integers can (largest remainder method).
     """
     wanted = shares * (drawn.sum() + size) - drawn
     counts: Integers = np.maximum(np.floor(wanted), 0).astype(np.int64)
-    while missing := size - int(counts.sum()):  # fewer than there are corpora
+    while missing := size - int(counts.sum()):  # at most as many as there are corpora
         need = wanted - counts
         if missing > 0:
             counts[np.argmax(need)] += 1
-        else:  # a corpus ahead of its share makes the others' floors sum to too much
+        else:  # if a corpus is ahead of its share, the others' floors sum to more than `size`
             counts[np.argmin(np.where(counts > 0, need, np.inf))] -= 1
     return counts
 
 
 def split_into_batches(longest: NDArray[Any], config: BatchConfig) -> list[tuple[int, int]]:
-    """Split sorted rows into batches (first, end). `longest` (rows,): lengths of the longer sides.
+    """Split rows, sorted by length, into batches (first, end). `longest` (rows,) has the length of
+    the longer side of each row.
 
-    The first batch takes the rows beyond a multiple: it has the shortest rows, of which a few more
-    cost least.
+    The first batch takes the rows beyond a multiple, since a few more of the shortest rows cost
+    least.
     """
     multiple, rows = config.multiple, len(longest)
     starts = np.arange(rows % multiple, rows, multiple)
@@ -240,8 +246,8 @@ def split_into_batches(longest: NDArray[Any], config: BatchConfig) -> list[tuple
 def ordered_batches(
     source: Sequence[np.ndarray], target: Sequence[np.ndarray], sentences: int
 ) -> Iterator[OrderedBatch]:
-    """All pairs once, `sentences` at a time, the longest first, so that what does not fit in memory
-    fails at the start. For validation.
+    """All pairs once, `sentences` at a time, for validation. The longest come first, so that a lack
+    of memory shows at the start.
     """
     places = sorted(
         range(len(source)), key=lambda i: (len(target[i]), len(source[i])), reverse=True

@@ -1,4 +1,4 @@
-"""Which training pairs are left out, and why."""
+"""Filtering of training pairs."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from numpy.typing import NDArray
 
 from nmt.config import FilterConfig
 
-# Reasons to leave a pair out, in the order in which they are checked, as verbs for the log.
+# Reasons to leave a pair out, in the order in which they are checked, as predicates for the log.
 REASONS = {
     "empty": "have an empty side",
-    "copies": "have two sides that are the same",
-    "duplicates": "were seen before",
+    "copies": "have identical sides",
+    "duplicates": "are duplicates",
     "length": "are too long",
-    "ratio": "have sides of too different length",
+    "ratio": "have sides of very different lengths",
 }
-RATIO_FROM = 10  # pieces; between shorter sides any ratio is normal ("No." – "Das kommt nicht …")
-HASHES_AT_ONCE = 2_000_000  # 16 MB: the memory that finding duplicates takes
+RATIO_FROM = 10  # pieces; shorter pairs may have any ratio ("No." – "Das kommt nicht …")
+HASHES_AT_ONCE = 2_000_000  # held in memory to find duplicates: 16 MB
 
 
 def text_reason(source: str, target: str, seen: bool, config: FilterConfig) -> str | None:
-    """Why a pair is left out because of its text, or None. `seen`: it is a duplicate."""
+    """The reason to leave a pair out by its text, a key of REASONS; None to keep it. `seen` is
+    whether the pair has occurred before."""
     source, target = source.strip(), target.strip()
     if not source or not target:
         return "empty"
@@ -36,10 +37,11 @@ def text_reason(source: str, target: str, seen: bool, config: FilterConfig) -> s
 
 
 def length_reason(source: int, target: int, config: FilterConfig) -> str | None:
-    """Why a pair is left out because of its numbers of pieces, or None."""
+    """The reason to leave a pair out by the numbers of pieces of its sides, a key of REASONS; None
+    to keep it."""
     shorter, longer = sorted((source, target))
     if shorter == 0:
-        return "empty"  # it has only characters that normalisation removes
+        return "empty"  # a side has only characters that normalisation removes
     if longer > config.max_tokens:
         return "length"
     if longer > RATIO_FROM and longer > config.max_ratio * shorter:
@@ -52,9 +54,9 @@ def find_duplicates(
 ) -> NDArray[np.bool_]:
     """Mark each pair that has occurred before: (pairs,), memory-mapped from a file in `scratch`.
 
-    The pairs' 64-bit hashes are written to a file, which is read once for each range of about
-    `at_once` hashes, so that memory use does not grow with the corpus. (The probability that any
-    two of forty million different pairs collide is 0.00005.)
+    The 64-bit hashes of all pairs are written to a file, which is read once for each range of about
+    `at_once` hash values, so that memory use does not grow with the corpus. (The probability of any
+    collision among forty million different pairs is 0.00005.)
     """
     count = _write_hashes(pairs, scratch / "hashes")
     if count == 0:

@@ -1,8 +1,8 @@
-"""Translation probabilities of pieces: IBM model 1 (Brown et al. 1993), learnt by EM.
+"""Translation probabilities of pieces by IBM model 1 (Brown et al. 1993), learnt by EM.
 
-Each target piece has the probability p(target | source) = mean over the source's pieces of
-t(target piece | source piece), independently of the others. A source has the end of the sentence as
-one more piece, which accounts for target pieces that no other explains.
+The probability of a target piece, independent of the other target pieces, is the mean of
+t(target piece | source piece) over the pieces of the source. EOS is one of the source pieces, and
+accounts for target pieces that no other source piece explains.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Pairs of pieces that occur together, ordered by source piece, then by falling probability."""
+    """The P pairs of pieces that occur together, by source piece, then by decreasing
+    probability."""
 
     sources: Ids  # (P,)
     targets: Ids  # (P,)
-    probabilities: NDArray[np.float64]  # (P,) of the target, given the source
+    probabilities: NDArray[np.float64]  # (P,) t(target piece | source piece)
 
     @classmethod
     def learn(
@@ -32,13 +33,14 @@ class Lexicon:
         end: int,
         iterations: int = 5,
     ) -> Lexicon:
-        """From the pieces of sentence pairs, without special ones; `end` closes every source."""
+        """Learn a lexicon from sentence pairs of piece ids below `vocabulary`, without special
+        pieces. `end` is the id of EOS, which is appended to every source."""
         keys, lengths = [], []
         for source, target in pairs:
             with_end = np.append(source.astype(np.int64), end)
             keys.append((with_end[None, :] * vocabulary + target[:, None]).ravel())
             lengths.append(np.full(len(target), len(with_end)))
-        # One entry for each target piece and each source piece that it may be a translation of.
+        # One entry for each target piece of a pair and each source piece that it may translate.
         known, entries = np.unique(np.concatenate(keys), return_inverse=True)
         spans = np.concatenate(lengths)
         starts = np.cumsum(spans) - spans
@@ -53,6 +55,6 @@ class Lexicon:
         return cls(sources[order], targets[order], t[order])
 
     def best(self, source: int, count: int) -> Ids:
-        """The `count` most probable translations of a piece, or fewer, the most probable first."""
+        """At most `count` translations of a source piece, the most probable first."""
         first, last = np.searchsorted(self.sources, [source, source + 1])
         return self.targets[first : min(last, first + count)]

@@ -1,8 +1,8 @@
-"""Parallel text files as pairs of lines: strict about everything that would misalign them.
+"""Reading parallel text files as pairs of lines; anything that could misalign them is an error.
 
-A line ends at "\\n" and nowhere else (U+2028, form feeds and the like are text). One "\\r" before
-it belongs to the line end, and a byte order mark at the start of a file is dropped. Everything is
-streamed, so that memory use does not depend on the size of the corpus.
+Only "\\n" ends a line; U+2028, form feeds and the like are text. A "\\r" before it belongs to the
+line end, and a byte order mark at the start of a file is dropped. Files are streamed, so that
+memory use does not depend on the size of the corpus.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class Survey:
-    """Result of reading a whole parallel corpus."""
+    """The size and the digest of a parallel corpus."""
 
     pairs: int
-    digest: str  # SHA-256 of all lines of both sides, in order; compression makes no difference
+    digest: str  # SHA-256 of all lines of both sides, in order, whether compressed or not
 
 
 def read_lines(path: str | Path) -> Iterator[str]:
-    """The lines of a UTF-8 file, plain or .gz, without their ends.
+    """The lines of a UTF-8 file, plain or .gz, without line ends.
 
-    Raises CorpusError, with the file and the line, if it cannot be read.
+    Raises:
+        CorpusError: the file cannot be read; the message names the file and the line.
     """
     path = Path(path)
     number = 0
@@ -47,12 +48,12 @@ def read_lines(path: str | Path) -> Iterator[str]:
     except FileNotFoundError:
         raise CorpusError(
             f"`{path}` must be a file, but does not exist; correct the path, or get the corpus "
-            "as data/README.md says."
+            "as described in data/README.md."
         ) from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise CorpusError(
             f"`{path}` must be a complete gzip file, but is damaged after line {number} "
-            f"({error}) instead; get it again."
+            f"({error}) instead; download it again."
         ) from None
     except OSError as error:
         raise CorpusError(
@@ -68,8 +69,10 @@ def read_parallel(corpus: CorpusConfig) -> Iterator[tuple[str, str]]:
 
 
 def read_pair(source: str, target: str) -> Iterator[tuple[str, str]]:
-    """The lines of two files, side by side. Raises CorpusError if they differ in number, or if
-    there are none.
+    """Pairs of the lines of two files.
+
+    Raises:
+        CorpusError: the files have different numbers of lines, or none.
     """
     pairs = 0
     source_lines, target_lines = read_lines(source), read_lines(target)
@@ -87,14 +90,16 @@ def read_pair(source: str, target: str) -> Iterator[tuple[str, str]]:
     if pairs == 0:
         raise CorpusError(
             f"`{source}` must have at least one line, but is empty instead, as is `{target}`; "
-            "get the corpus again, or leave these files out."
+            "download the corpus again, or leave these files out."
         )
 
 
 def check(corpus: CorpusConfig, cache: Path | None = None) -> Survey:
-    """Read a whole corpus and raise CorpusError at its first mistake.
+    """Check a whole corpus by reading it. With `cache`, files that have not changed since they were
+    last checked are not read again.
 
-    With `cache`, files that have not changed since an earlier check are not read again.
+    Raises:
+        CorpusError: a file is missing, damaged, empty, or not parallel.
     """
     record = cache / "checked" / f"{_identity(corpus)}.json" if cache is not None else None
     if record is not None and record.exists():
@@ -106,7 +111,7 @@ def check(corpus: CorpusConfig, cache: Path | None = None) -> Survey:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that readers see either the old state or all of the new content."""
+    """Write a file so that readers see either the old content or all of the new content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as unfinished:
         unfinished.write_bytes(content)
@@ -140,10 +145,10 @@ def _survey(corpus: CorpusConfig) -> Survey:
 
 
 def _identity(corpus: CorpusConfig) -> str:
-    """Changes whenever a file is replaced or written to, without reading it."""
+    """A digest of the files' metadata, which changes whenever a file is written or replaced."""
     stamps: list[object] = []
     for path in [*corpus.source, "", *corpus.target]:
-        if path == "" or not Path(path).is_file():  # reading a missing file will say so
+        if path == "" or not Path(path).is_file():  # a missing file is reported when it is read
             stamps.append(path)
             continue
         status = Path(path).stat()

@@ -1,4 +1,4 @@
-"""From a data configuration to all that training reads: checked, encoded and cached."""
+"""Preparing the data of a configuration for training: checking, encoding and caching it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ from nmt.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
 
-RECIPE = 1  # to be raised when vocabularies are trained in another way: cached ones are not reused
+# Version of how vocabularies are trained; to be raised when that changes, so that cached ones are
+# not used any more.
+RECIPE = 1
 
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """A validation set in memory: pair i is line i of each list."""
+    """A validation set in memory. Element i of each list belongs to pair i."""
 
     direction: Direction
     source: list[str]
     target: list[str]
-    source_ids: list[np.ndarray]  # pieces, without special ones
+    source_ids: list[np.ndarray]  # ids of pieces, without special ones
     target_ids: list[np.ndarray]
 
     def __len__(self) -> int:
@@ -39,34 +41,39 @@ class ValidationSet:
 
 @dataclass(frozen=True)
 class PreparedData:
-    """What training and validation read."""
+    """The data of a run, ready for training and validation."""
 
     config: DataConfig
-    seed: int
+    seed: int  # of the order of training batches
     vocabulary: Vocabulary
-    train: dict[str, TokenStore]  # by name, as in the configuration
-    valid: dict[str, ValidationSet]
+    train: dict[str, TokenStore]  # by name of the corpus
+    valid: dict[str, ValidationSet]  # by name of the set
 
     def batches(self) -> BatchIterator:
-        """An endless iterator over training batches, at its start."""
+        """A new endless iterator over training batches."""
         weights = {name: corpus.weight for name, corpus in self.config.train.items()}
         return BatchIterator(self.train, weights, self.config.batch, self.seed)
 
     def contents(self) -> dict[str, str]:
-        """Digests of what was read, by setting: equal where training sees the same sentences."""
-        found = {"data.vocabulary": self.vocabulary.fingerprint}
-        found |= {f"data.train.{name}": store.folder.name for name, store in self.train.items()}
-        for name, one in self.valid.items():
-            lines = json.dumps([one.source, one.target]).encode()
-            found[f"data.valid.{name}"] = hashlib.sha256(lines).hexdigest()[:32]
-        return found
+        """Digests of the vocabulary, the training corpora and the validation sets, by the path of
+        their setting. They depend on the content of files, not on their paths."""
+        digests = {"data.vocabulary": self.vocabulary.fingerprint}
+        digests |= {f"data.train.{name}": store.folder.name for name, store in self.train.items()}
+        for name, validation_set in self.valid.items():
+            lines = json.dumps([validation_set.source, validation_set.target]).encode()
+            digests[f"data.valid.{name}"] = hashlib.sha256(lines).hexdigest()[:32]
+        return digests
 
 
 def prepare(data: DataConfig, seed: int) -> PreparedData:
-    """Check every file, then make or find the vocabulary and the token stores.
+    """Check every file, then find or make the vocabulary and the token stores in the cache.
 
     Several processes may call this at the same time: each finds or makes the same files. `seed`
-    only orders the batches; it does not change what is cached.
+    only affects the order of batches, not what is cached.
+
+    Raises:
+        CorpusError: a file is missing, damaged, empty, or not parallel.
+        ConfigurationError: the settings do not fit the vocabulary.
     """
     cache = Path(data.cache)
     check_files(data)
@@ -89,17 +96,18 @@ def _validation_set(corpus: CorpusConfig, vocabulary: Vocabulary) -> ValidationS
 
 
 def check_files(data: DataConfig) -> None:
-    """Read every file of a configuration once; raises CorpusError at the first mistake.
+    """Read every file of a configuration once. That includes test sets, so that a missing one is
+    noticed before hours of training.
 
-    Test sets are included although training does not need them: after hours of training would be
-    a bad time to learn that one is missing.
+    Raises:
+        CorpusError: a file is missing, damaged, empty, or not parallel.
     """
     for corpus in [*data.train.values(), *data.splits.values()]:
         check(corpus, Path(data.cache))
 
 
 def find_vocabulary(data: DataConfig) -> Vocabulary:
-    """The vocabulary named by the configuration, or one trained on the training text and cached."""
+    """The vocabulary that the configuration names, or a cached one trained on the training text."""
     config = data.vocabulary
     if config.model is not None:
         vocabulary = Vocabulary.load(config.model)

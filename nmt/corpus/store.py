@@ -1,11 +1,11 @@
-"""The token store: a filtered, encoded parallel corpus in memory-mapped files.
+"""Token stores: filtered, encoded parallel corpora in memory-mapped files.
 
-It is built once, with memory use that does not depend on the size of the corpus, and found again by
-a fingerprint of everything that it depends on. A store is a folder:
+A store is built once, with memory use that does not depend on the size of the corpus, and cached
+under a fingerprint of everything that it depends on. It is a folder with these files:
 
-    source.tokens   target.tokens    ids of all pieces, sentence after sentence (type: meta.json)
-    source.offsets  target.offsets   int64, pairs + 1: where each sentence begins
-    source.lengths  target.lengths   int32, pairs
+    source.tokens   target.tokens    ids of the pieces of all sentences (number type: meta.json)
+    source.offsets  target.offsets   int64 (pairs + 1,): where each sentence begins
+    source.lengths  target.lengths   int32 (pairs,): numbers of pieces
     meta.json                        format, number type, statistics
 """
 
@@ -42,23 +42,27 @@ SIDES = ("source", "target")
 
 @dataclass(frozen=True)
 class Statistics:
-    """Counts of a corpus' pairs and pieces."""
+    """Numbers of pairs and pieces of a corpus."""
 
-    read: int
-    kept: int
+    read: int  # pairs before filtering
+    kept: int  # pairs after filtering
     dropped: dict[str, int]  # reason (see filters.REASONS) → pairs
     source_tokens: int
     target_tokens: int
 
 
 class TokenStore:
-    """An encoded corpus on disk: `source(i)` and `target(i)` are the pieces of pair i."""
+    """An encoded corpus on disk."""
 
     source_lengths: NDArray[np.int32]  # (pairs,), without special pieces
     target_lengths: NDArray[np.int32]
 
     def __init__(self, folder: Path) -> None:
-        """Open a finished store; raises CorpusError if it is damaged."""
+        """Open a store.
+
+        Raises:
+            CorpusError: the store is incomplete or damaged.
+        """
         self.folder = folder
         try:
             meta = json.loads((folder / "meta.json").read_text())
@@ -73,7 +77,7 @@ class TokenStore:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CorpusError(
                 f"`{folder}` must be a complete token store, but is damaged instead ({error}); "
-                "delete this folder, and it will be built again."
+                "delete the folder to have it built again."
             ) from None
         self._source, self._source_offsets, self.source_lengths = files[:3]
         self._target, self._target_offsets, self.target_lengths = files[3:]
@@ -82,12 +86,12 @@ class TokenStore:
         return self.statistics.kept
 
     def source(self, i: int) -> np.ndarray:
-        """Pieces of the source of pair i, (S,), a view of the file."""
+        """Ids of the source pieces of pair i, (S,), a view of the file."""
         row: np.ndarray = self._source[self._source_offsets[i] : self._source_offsets[i + 1]]
         return row
 
     def target(self, i: int) -> np.ndarray:
-        """Pieces of the target of pair i, (T,), a view of the file."""
+        """Ids of the target pieces of pair i, (T,), a view of the file."""
         row: np.ndarray = self._target[self._target_offsets[i] : self._target_offsets[i + 1]]
         return row
 
@@ -95,9 +99,11 @@ class TokenStore:
 def build_store(
     name: str, corpus: CorpusConfig, vocabulary: Vocabulary, filters: FilterConfig, cache: Path
 ) -> TokenStore:
-    """The token store of a training corpus, from `cache` if it has been built before.
+    """The token store of a training corpus, from `cache` if it has been built before. `name` is
+    used in the log and in errors.
 
-    `name` is the corpus' name, for the log and for errors.
+    Raises:
+        CorpusError: a file of the corpus is not valid, or no pair is left after filtering.
     """
     folder = cache / "stores" / _fingerprint(corpus, vocabulary, filters, cache)
     if not folder.exists():
@@ -186,7 +192,7 @@ def _chunks(pairs: Iterator[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]
 
 
 class _Side:
-    """Writes one side's three files, sentence by sentence."""
+    """Writes the three files of one side of a store."""
 
     def __init__(self, folder: Path, side: str, kind: np.dtype[Any]) -> None:
         self.rows = self.tokens = 0
@@ -223,7 +229,7 @@ def _publish(building: Path, folder: Path) -> None:
     try:
         building.rename(folder)
     except OSError:
-        if not folder.exists():  # another process may have been faster, and has written the same
+        if not folder.exists():  # otherwise another process has built the same store
             raise
 
 
@@ -238,7 +244,7 @@ def _map(path: Path, kind: np.dtype[Any], count: int) -> NDArray[Any]:
 def _report(name: str, statistics: Statistics) -> None:
     for reason, count in statistics.dropped.items():
         if count:
-            logger.info("%s: %d pairs left out that %s", name, count, REASONS[reason])
+            logger.info("%s: left out %d pairs that %s", name, count, REASONS[reason])
     logger.info(
         "%s: %d of %d pairs kept, %d source and %d target tokens",
         name,

@@ -1,4 +1,4 @@
-"""The vocabulary: a SentencePiece model that all languages share."""
+"""The vocabulary, a SentencePiece model that is shared by all languages."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from nmt.errors import CorpusError
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIAL = (PAD, UNK, BOS, EOS)
 
-# SentencePiece adds up floats thread by thread, so the number must not depend on the machine.
+# Fixed, since SentencePiece sums floats by thread: the result depends on the number of threads.
 THREADS = 4
 SAMPLE_SEED = 0
-ERRORS_ONLY = 2
+ERRORS_ONLY = 2  # SentencePiece's log level
 
 
 class Vocabulary:
-    """Converts text to ids of pieces and back. Ids 0 to 3 are always pad, unk, bos and eos."""
+    """Converts text to the ids of its pieces and back. Ids 0 to 3 are pad, unk, bos and eos."""
 
     def __init__(self, model: bytes, name: str = "the vocabulary") -> None:
         """`model` is the content of a SentencePiece model file; `name` is used in errors."""
@@ -37,7 +37,10 @@ class Vocabulary:
     def train(cls, lines: Iterable[str], config: VocabularyConfig, model_file: Path) -> Vocabulary:
         """Train a vocabulary of exactly `config.size` pieces and write it to `model_file`.
 
-        The same lines give the same bytes. At most `config.sample_lines` lines are in memory.
+        The same lines give the same file. At most `config.sample_lines` lines are held in memory.
+
+        Raises:
+            CorpusError: there is no text, or SentencePiece cannot make a vocabulary of this size.
         """
         vocabulary = cls(_train(_sample(lines, config.sample_lines), config), str(model_file))
         vocabulary.save(model_file)
@@ -45,7 +48,11 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: str | Path) -> Vocabulary:
-        """Read a SentencePiece model; raises CorpusError if it is missing or damaged."""
+        """Read a SentencePiece model.
+
+        Raises:
+            CorpusError: the file is missing, damaged, or has other special ids.
+        """
         try:
             return cls(Path(path).read_bytes(), str(path))
         except OSError as error:
@@ -59,28 +66,28 @@ class Vocabulary:
         write_atomically(Path(path), self._model)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text's pieces, without special ones."""
+        """Ids of the pieces of a text, without special ones."""
         ids: list[int] = self._processor.encode(text)
         return ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """`encode` for many texts, on all cores."""
+        """Ids of the pieces of each text, computed on all cores."""
         ids: list[list[int]] = self._processor.encode(list(texts))
         return ids
 
     def count(self, text: str) -> int:
-        """How many pieces a text has."""
+        """Number of pieces of a text."""
         return len(self.encode(text))
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids, without special ones. It is always one line: a model may generate the
-        byte piece of a line end, which would misalign a file.
+        """The text of the pieces with these ids; special ones are ignored. It is always a single
+        line: a model may generate the byte piece of a line end, which would misalign a file.
         """
         text: str = self._processor.decode([int(i) for i in ids if i not in SPECIAL])
         return text.replace("\n", " ").replace("\r", " ")
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
-        """The pieces themselves, as SentencePiece writes them, special ones included."""
+        """The pieces with these ids, as SentencePiece writes them, special ones included."""
         return [self._processor.id_to_piece(int(i)) for i in ids]
 
     def __len__(self) -> int:
@@ -99,24 +106,24 @@ def _processor(model: bytes, name: str) -> sentencepiece.SentencePieceProcessor:
     except RuntimeError:
         raise CorpusError(
             f"`{name}` must be a SentencePiece model, but is damaged or something else instead; "
-            "get it again, or train a new one."
+            "download it again, or train a new one."
         ) from None
     if ids != SPECIAL:
         raise CorpusError(
             f"`{name}` must have the ids pad, unk, bos, eos = {SPECIAL}, but has {ids} instead; "
-            "train it with those, or let nmt-train make a vocabulary."
+            "train it with these, or let nmt-train train a vocabulary."
         )
     return processor
 
 
 def _sample(lines: Iterable[str], size: int) -> list[str]:
-    """`size` of the lines, all with the same probability (reservoir sampling)."""
-    generator = random.Random(SAMPLE_SEED)
+    """A uniform sample of at most `size` lines (reservoir sampling)."""
+    rng = random.Random(SAMPLE_SEED)
     sample: list[str] = []
     for number, line in enumerate(lines):
         if number < size:
             sample.append(line)
-        elif (place := generator.randrange(number + 1)) < size:
+        elif (place := rng.randrange(number + 1)) < size:
             sample[place] = line
     return sample
 
@@ -139,10 +146,10 @@ def _train(lines: list[str], config: VocabularyConfig) -> bytes:
             unk_id=UNK,
             bos_id=BOS,
             eos_id=EOS,
-            byte_fallback=True,  # no text is out of vocabulary: rare characters become bytes
-            split_digits=True,  # numbers are copied digit by digit instead of learned one by one
-            # Folds full-width letters, ligatures and the many kinds of spaces in what the model
-            # reads and learns to write. References are scored as they are in their file.
+            byte_fallback=True,  # rare characters become bytes, so that no text is unknown
+            split_digits=True,  # so that numbers are copied digit by digit
+            # Normalises full-width letters, ligatures and the many kinds of spaces in sources and
+            # in training targets. References are scored as they are in their file.
             normalization_rule_name="nmt_nfkc",
             num_threads=THREADS,
             minloglevel=ERRORS_ONLY,
@@ -154,17 +161,17 @@ def _train(lines: list[str], config: VocabularyConfig) -> bytes:
 
 def _explain(message: str, config: VocabularyConfig) -> CorpusError:
     given = f"but is {config.size} instead"
-    if found := re.search(r"too high.*<= (\d+)", message):
+    if match := re.search(r"too high.*<= (\d+)", message):
         return CorpusError(
-            f"`data.vocabulary.size` must be at most {found[1]} for this corpus, {given}; "
-            "lower it, or give more text."
+            f"`data.vocabulary.size` must be at most {match[1]} for this corpus, {given}; "
+            "lower it, or add more text."
         )
-    if found := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
+    if match := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
         return CorpusError(
-            f"`data.vocabulary.size` must be at least {found[1]} for this corpus, {given}; "
+            f"`data.vocabulary.size` must be at least {match[1]} for this corpus, {given}; "
             "raise it, or lower `data.vocabulary.character_coverage`."
         )
     return CorpusError(
-        f"The training text must suit SentencePiece, but it says “{message}” instead; "
+        f"SentencePiece must be able to train on the training text, but reports “{message}”; "
         "check the corpus for lines that are not text."
     )

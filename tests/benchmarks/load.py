@@ -153,7 +153,7 @@ async def opened(
 ) -> Answers:
     """So many requests a second, whatever becomes of them; the times between them are drawn
     (a Poisson process)."""
-    chance, found = random.Random(seed), Answers()
+    rng, found = random.Random(seed), Answers()
     free: list[Connection] = []
     running: set[asyncio.Task[None]] = set()
     begin = time.perf_counter()
@@ -165,7 +165,7 @@ async def opened(
         free.append(connection)
 
     for request in cycle(requests):
-        at += chance.expovariate(rate)
+        at += rng.expovariate(rate)
         if at > begin + seconds:
             break
         wait = at - time.perf_counter()

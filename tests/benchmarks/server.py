@@ -297,15 +297,15 @@ def watch(address: Address, pid: int, seconds: float) -> tuple[Answers, list[flo
 
 def mixed(texts: Sequence[str], seed: int = 1) -> list[Request]:
     """Requests of very different lengths: mostly short texts, some of many sentences in one."""
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     found = []
     for _ in range(500):
-        if chance.random() < 0.15:
-            long = " and ".join(chance.sample(list(texts), chance.randint(3, 6)))
+        if rng.random() < 0.15:
+            long = " and ".join(rng.sample(list(texts), rng.randint(3, 6)))
             found.append(request_of([long], "en", "de"))
         else:
-            words = chance.choice(list(texts)).split()
-            found.append(request_of([" ".join(words[: chance.randint(2, 14)])], "en", "de"))
+            words = rng.choice(list(texts)).split()
+            found.append(request_of([" ".join(words[: rng.randint(2, 14)])], "en", "de"))
     return found
 
 

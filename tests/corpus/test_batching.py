@@ -15,8 +15,8 @@ from nmt.config import BatchConfig
 from nmt.corpus.batching import (
     BatchIterator,
     PairBatch,
+    apportion,
     ordered_batches,
-    share_out,
     split_into_batches,
 )
 from nmt.corpus.store import SIDES, Statistics, TokenStore
@@ -37,10 +37,10 @@ def make(tmp_path: Path) -> Make:
 
 def write_store(folder: Path, count: int, start: int = 0, longest: int = 30) -> TokenStore:
     folder.mkdir(exist_ok=True)
-    chance = np.random.default_rng(count)
+    rng = np.random.default_rng(count)
     tokens = []
     for side in SIDES:
-        lengths = chance.integers(1, longest + 1, count).astype(np.int32)
+        lengths = rng.integers(1, longest + 1, count).astype(np.int32)
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         ids = np.full(int(lengths.sum()), 4, dtype=np.uint32)
         ids[offsets[:-1]] = start + np.arange(count)
@@ -186,7 +186,7 @@ def test_shares_stay_within_one_pair(weights: list[float], size: int, pools: int
     shares = np.array(weights) / sum(weights)
     drawn = np.zeros(len(weights), dtype=np.int64)
     for pool in range(1, pools + 1):
-        counts = share_out(size, shares, drawn)
+        counts = apportion(size, shares, drawn)
         assert counts.sum() == size
         assert (counts >= 0).all()
         drawn = drawn + counts
@@ -194,7 +194,7 @@ def test_shares_stay_within_one_pair(weights: list[float], size: int, pools: int
 
 
 def test_a_corpus_ahead_of_its_share_is_waited_for() -> None:
-    counts = share_out(2, np.full(4, 0.25), np.array([0, 6, 6, 6]))
+    counts = apportion(2, np.full(4, 0.25), np.array([0, 6, 6, 6]))
     assert counts.tolist() == [2, 0, 0, 0]
 
 

@@ -68,7 +68,7 @@ def test_a_truncated_gzip_is_damaged(tmp_path: Path) -> None:
 
 def test_plain_text_called_gz_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "a.gz").write_text("plain")
-    with pytest.raises(CorpusError, match=r"damaged after line 0 .*; get it again"):
+    with pytest.raises(CorpusError, match=r"damaged after line 0 .*; download it again"):
         list(read_lines(tmp_path / "a.gz"))
 
 

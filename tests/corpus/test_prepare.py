@@ -20,9 +20,9 @@ SYLLABLES = "ein zwei drei vier on tw thr ee fou do hu nd ca t ka tze".split()  
 
 
 def write(folder: Path, name: str, count: int, weight: float = 1.0) -> CorpusConfig:
-    chance = random.Random(name)
+    rng = random.Random(name)
     for side in ("en", "de"):
-        words = ("".join(chance.choices(SYLLABLES, k=3)) for _ in range(6 * count))
+        words = ("".join(rng.choices(SYLLABLES, k=3)) for _ in range(6 * count))
         lines = (" ".join(islice(words, 6)) + f" {i}\n" for i in range(count))
         (folder / f"{name}.{side}").write_text("".join(lines))
     return CorpusConfig(

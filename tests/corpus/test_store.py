@@ -29,10 +29,10 @@ def write_corpus(folder: Path, pairs: list[tuple[str, str]], name: str = "c") ->
 
 
 def sentences(count: int, seed: int = 0) -> list[tuple[str, str]]:
-    chance = random.Random(seed)
+    rng = random.Random(seed)
 
     def sentence() -> str:
-        return " ".join(chance.choices(WORDS, k=chance.randint(5, 9)))
+        return " ".join(rng.choices(WORDS, k=rng.randint(5, 9)))
 
     return [(f"{sentence()} {i}", f"{sentence()} {i}.") for i in range(count)]
 
@@ -87,8 +87,8 @@ def test_filters_count_what_they_leave_out(
     assert store.statistics.dropped == dropped
     assert len(store) == 3
     assert [store.source(i).tolist() for i in range(3)] == [vocabulary.encode(s) for s, _ in good]
-    assert "mine: 2 pairs left out that were seen before" in caplog.messages
-    assert "mine: 1 pairs left out that have an empty side" in caplog.messages
+    assert "mine: left out 2 pairs that are duplicates" in caplog.messages
+    assert "mine: left out 1 pairs that have an empty side" in caplog.messages
     assert any(message.startswith("mine: 3 of 9 pairs kept, ") for message in caplog.messages)
 
 
@@ -102,7 +102,7 @@ def test_nothing_left_is_an_error(tmp_path: Path, vocabulary: Vocabulary) -> Non
     files = write_corpus(tmp_path, [("one", "one"), ("", "zwei")])
     expected = (
         "The corpus `c` must have at least one pair after filtering, but has none of its 2 pairs "
-        "left instead (1 have an empty side, 1 have two sides that are the same); "
+        "left instead (1 have an empty side, 1 have identical sides); "
         "loosen `data.filter`."
     )
     with pytest.raises(CorpusError) as raised:

@@ -15,10 +15,10 @@ SYLLABLES = "man wo dog ho use see gi ve run sma ll big red der die das hu nd".s
 
 
 def text(lines: int, seed: int = 0) -> list[str]:
-    chance = random.Random(seed)
+    rng = random.Random(seed)
 
     def word() -> str:
-        return "".join(chance.choices(SYLLABLES, k=chance.randint(1, 3)))
+        return "".join(rng.choices(SYLLABLES, k=rng.randint(1, 3)))
 
     return [" ".join(word() for _ in range(8)) + f" {i}." for i in range(lines)]
 
@@ -123,7 +123,7 @@ def test_too_large_a_size_says_the_largest(tmp_path: Path) -> None:
     message = str(raised.value)
     start = "`data.vocabulary.size` must be at most "
     assert message.startswith(start)
-    assert message.endswith("but is 9000 instead; lower it, or give more text.")
+    assert message.endswith("but is 9000 instead; lower it, or add more text.")
     largest = int(message.removeprefix(start).split()[0])
     assert len(Vocabulary.train(text(20), config(largest), tmp_path / "v.model")) == largest
 
@@ -144,7 +144,9 @@ def test_no_text_is_an_error(tmp_path: Path, lines: list[str]) -> None:
 
 
 def test_text_that_sentencepiece_refuses_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"must suit SentencePiece, but it says “.*” instead"):
+    with pytest.raises(
+        CorpusError, match=r"must be able to train on the training text, but reports “.*”"
+    ):
         Vocabulary.train(["x" * 100_000], config(), tmp_path / "v.model")
 
 

@@ -59,10 +59,10 @@ class Corpus:
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     """“3141” is translated to “three one four one”. No number occurs twice."""
-    corpus, chance = Corpus(tmp_path_factory.mktemp("digits")), random.Random(0)
+    corpus, rng = Corpus(tmp_path_factory.mktemp("digits")), random.Random(0)
     numbers: dict[str, None] = {}
     while len(numbers) < sum(SIZES.values()):
-        numbers["".join(chance.choices("0123456789", k=chance.randint(3, 6)))] = None
+        numbers["".join(rng.choices("0123456789", k=rng.randint(3, 6)))] = None
     rest = iter(numbers)
     for name, count in SIZES.items():
         source = [next(rest) for _ in range(count)]
@@ -165,11 +165,11 @@ def last_step(folder: Path) -> int:
         return 0
 
 
-def kill_at_random(process: subprocess.Popen[str], folder: Path, chance: random.Random) -> None:
+def kill_at_random(process: subprocess.Popen[str], folder: Path, rng: random.Random) -> None:
     """`kill -9` when it has done some more steps, anywhere between two of them."""
     first = last_step(folder)
-    until = chance.randint(first + 1, first + 8)
+    until = rng.randint(first + 1, first + 8)
     while process.poll() is None and not first < until <= last_step(folder):
         time.sleep(0.001)
-    time.sleep(chance.random() * 0.05)
+    time.sleep(rng.random() * 0.05)
     process.kill()

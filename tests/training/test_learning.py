@@ -80,12 +80,12 @@ def test_a_run_that_is_killed_ends_as_if_it_had_not_been(
     small: MakeConfig, through: TrainConfig, tmp_path: Path
 ) -> None:
     """`kill -9` at a random moment; the same bits as `through`, which had none."""
-    chance, config = random.Random(0), small()
+    rng, config = random.Random(0), small()
     command = train_command(config, tmp_path)
     for kills in (True, False):
         with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
             if kills:
-                kill_at_random(process, config.folder, chance)
+                kill_at_random(process, config.folder, rng)
             _, message = process.communicate()
         assert process.returncode == (-signal.SIGKILL if kills else 0), message
     summaries = [

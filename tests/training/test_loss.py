@@ -10,9 +10,9 @@ N, V = 7, 11
 
 
 def data(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    chance = torch.manual_seed(0)
-    logits = (3 * torch.randn(N, V, generator=chance, dtype=torch.float64)).to(dtype)
-    labels = torch.randint(V, (N,), generator=chance)
+    rng = torch.manual_seed(0)
+    logits = (3 * torch.randn(N, V, generator=rng, dtype=torch.float64)).to(dtype)
+    labels = torch.randint(V, (N,), generator=rng)
     labels[3] = PAD  # counts for nothing
     return logits.requires_grad_(), labels
 
