@@ -23,77 +23,97 @@ from nmt.model.embedding import Embedding
 from nmt.model.graph import Axis, LayerGraph, Node, PerPosition
 from nmt.model.output import Output
 
-SOURCE_TIME, TARGET_TIME = 1, 2  # places in a batch's global shape
+TIMES = {Axis.SOURCE: 1, Axis.TARGET: 2}  # places in a batch's global shape
 
 
 def gnmt(config: GnmtConfig, vocabulary: int, clip: Clip | None = None) -> LayerGraph:
     """The graph for a joint vocabulary of that many tokens; `clip` bounds the layers' outputs."""
-    full = config.residual == "full"
-    H, rate, words = config.hidden_size, config.dropout, config.embedding_dropout
-    vectors, cell = PerPosition((H,)), CELLS[config.cell]
-    target_shares = {"weight": "source_embedding.weight"} if config.tie == "all" else {}
-    output_owner = "source_embedding" if config.tie == "all" else "target_embedding"
-    output_shares = {} if config.tie == "none" else {"weight": f"{output_owner}.weight"}
+    layers = _Layers(config, vocabulary, clip)
+    encoder = layers.encoder()
+    decoder = layers.decoder(memory=encoder[-1].name)
+    nodes = (*encoder, layers.keys(encoder[-1].name), *decoder, layers.output(decoder[-1].name))
+    return LayerGraph(f"gnmt-{config.name}-{vocabulary}", nodes, alignment="attention")
 
-    def embedding(side: str, field: str, axis: Axis, time: int, shares: dict[str, str]) -> Node:
-        name = f"{side}_embedding"
-        build = partial(Embedding, name, vocabulary, H, words, time)
-        return Node(name, build, (f"batch.{field}",), axis, vectors, shares)
 
-    def recurrent(name: str, inputs: tuple[str, ...], residuals: int, axis: Axis) -> Node:
-        time = SOURCE_TIME if axis is Axis.SOURCE else TARGET_TIME
-        build = partial(cell, name, H * len(inputs), H, rate, residuals, time, clip)
-        return Node(name, build, inputs, axis, vectors, {})
+class _Layers:
+    """The nodes of a graph."""
 
-    first = ("encoder.0.left_to_right", "encoder.0.right_to_left")
-    nodes = [
-        embedding("source", "source", Axis.SOURCE, SOURCE_TIME, {}),
-        recurrent(first[0], ("source_embedding",), 0, Axis.SOURCE),
-        Node(
-            first[1],
-            partial(cell, first[1], H, H, rate, 0, SOURCE_TIME, clip, reverse=True),
-            ("source_embedding", "batch.source_lengths"),
-            Axis.SOURCE,
-            vectors,
-            {},
-            chunkable=False,
-        ),
-        recurrent("encoder.1", first, len(first) if full else 0, Axis.SOURCE),
-    ]
-    for i in range(2, config.encoder_layers):
-        nodes.append(recurrent(f"encoder.{i}", (f"encoder.{i - 1}",), 1, Axis.SOURCE))
-    top = nodes[-1].name
-    nodes += [
-        Node(
-            "attention_keys",
-            partial(AttentionKeys, "attention_keys", H, H),
-            (top,),
-            Axis.SOURCE,
-            vectors,
-            {},
-        ),
-        embedding("target", "target_input", Axis.TARGET, TARGET_TIME, target_shares),
-        recurrent("decoder.0", ("target_embedding",), 0, Axis.TARGET),
-        Node(
-            "attention",
-            partial(Attention, "attention", H, H),
-            ("decoder.0", "attention_keys", top, "batch.source_lengths"),
-            Axis.TARGET,
-            vectors,
-            {},
-        ),
-    ]
-    for i in range(1, config.decoder_layers):
-        nodes.append(recurrent(f"decoder.{i}", (f"decoder.{i - 1}", "attention"), 1, Axis.TARGET))
-    summed = (nodes[-1].name, "attention") if full else (nodes[-1].name,)
-    nodes.append(
-        Node(
-            "output",
-            partial(Output, "output", H, vocabulary, rate, clip is not None),
-            (*summed, "batch.target_index"),
-            Axis.TARGET,
-            PerPosition((vocabulary,)),
-            output_shares,
+    def __init__(self, config: GnmtConfig, vocabulary: int, clip: Clip | None) -> None:
+        self._config, self._vocabulary, self._clip = config, vocabulary, clip
+        self._vectors = PerPosition((config.hidden_size,))
+        self._full = config.residual == "full"
+
+    def encoder(self) -> list[Node]:
+        """From the source's embedding to the memory."""
+        directions = ("encoder.0.left_to_right", "encoder.0.right_to_left")
+        source = ("source_embedding",)
+        nodes = [
+            self._embedding("source", "batch.source", Axis.SOURCE, {}),
+            self._recurrent(directions[0], source, 0, Axis.SOURCE),
+            self._recurrent(directions[1], source, 0, Axis.SOURCE, reverse=True),
+            self._recurrent("encoder.1", directions, 2 if self._full else 0, Axis.SOURCE),
+        ]
+        for i in range(2, self._config.encoder_layers):
+            nodes.append(self._recurrent(f"encoder.{i}", (f"encoder.{i - 1}",), 1, Axis.SOURCE))
+        return nodes
+
+    def decoder(self, memory: str) -> list[Node]:
+        """From the target's embedding to the topmost recurrent layer."""
+        H = self._config.hidden_size
+        shares = {"weight": "source_embedding.weight"} if self._config.tie == "all" else {}
+        reads = ("decoder.0", "attention_keys", memory, "batch.source_lengths")
+        build = partial(Attention, "attention", H, H)
+        nodes = [
+            self._embedding("target", "batch.target_input", Axis.TARGET, shares),
+            self._recurrent("decoder.0", ("target_embedding",), 0, Axis.TARGET),
+            Node("attention", build, reads, Axis.TARGET, self._vectors, {}),
+        ]
+        for i in range(1, self._config.decoder_layers):
+            inputs = (f"decoder.{i - 1}", "attention")
+            nodes.append(self._recurrent(f"decoder.{i}", inputs, 1, Axis.TARGET))
+        return nodes
+
+    def keys(self, memory: str) -> Node:
+        """The source side of the attention."""
+        H = self._config.hidden_size
+        build = partial(AttentionKeys, "attention_keys", H, H)
+        return Node("attention_keys", build, (memory,), Axis.SOURCE, self._vectors, {})
+
+    def output(self, top: str) -> Node:
+        """The scores of all tokens."""
+        config, shares = self._config, dict[str, str]()
+        if config.tie != "none":
+            owner = "source_embedding" if config.tie == "all" else "target_embedding"
+            shares = {"weight": f"{owner}.weight"}
+        clipped = self._clip is not None
+        build = partial(
+            Output, "output", config.hidden_size, self._vocabulary, config.dropout, clipped
         )
-    )
-    return LayerGraph(f"gnmt-{config.name}-{vocabulary}", tuple(nodes), alignment="attention")
+        inputs = (top, *(("attention",) if self._full else ()), "batch.target_index")
+        return Node("output", build, inputs, Axis.TARGET, PerPosition((self._vocabulary,)), shares)
+
+    def _embedding(self, side: str, field: str, axis: Axis, shares: dict[str, str]) -> Node:
+        config, name = self._config, f"{side}_embedding"
+        size = self._vocabulary, config.hidden_size
+        build = partial(Embedding, name, *size, config.embedding_dropout, TIMES[axis])
+        return Node(name, build, (field,), axis, self._vectors, shares)
+
+    def _recurrent(
+        self, name: str, inputs: tuple[str, ...], residuals: int, axis: Axis, reverse: bool = False
+    ) -> Node:
+        config = self._config
+        H = config.hidden_size
+        build = partial(
+            CELLS[config.cell],
+            name,
+            H * len(inputs),
+            H,
+            config.dropout,
+            residuals,
+            TIMES[axis],
+            self._clip,
+            reverse,
+        )
+        if reverse:
+            inputs = (*inputs, "batch.source_lengths")
+        return Node(name, build, inputs, axis, self._vectors, {}, chunkable=not reverse)

@@ -13,7 +13,7 @@ MakeBatch = Callable[..., Batch]
 
 @pytest.fixture(autouse=True)
 def _fast(one_thread: None) -> None:
-    """See there."""
+    """Models this small only lose time by waiting for a second thread."""
 
 
 @pytest.fixture
