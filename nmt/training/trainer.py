@@ -125,8 +125,8 @@ class Trainer:
             raise TrainingError(
                 f"The loss and the gradient must be finite, but are {result.loss:g} and "
                 f"{result.gradient_norm:g} at step {progress.step}; use a lower "
-                "`optimizer.learning_rate` or `optimizer.clip_norm`. The run can resume from its "
-                "last checkpoint."
+                "`optimizer.learning_rate` or `optimizer.clip_norm` in a new run, with another "
+                "`name`."
             )
         progress.recent_loss += result.loss * result.tokens
         progress.recent_tokens += result.tokens

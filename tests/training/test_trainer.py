@@ -532,7 +532,8 @@ def test_the_loss_is_that_of_the_weights_that_are_kept(small: MakeConfig, kind: 
 
 def test_a_run_that_diverges_ends_with_a_sentence(small: MakeConfig) -> None:
     config = small("optimizer.learning_rate=1.0e+37", "optimizer.clip_norm=null")
-    with pytest.raises(TrainingError, match=r"must be finite, but are .* at step \d+; use a lower"):
+    message = r"must be finite, but are .* at step \d+; use a lower .* in a new run, with another"
+    with pytest.raises(TrainingError, match=message):
         train(config)
 
 
