@@ -341,7 +341,7 @@ def test_a_wrong_direction_is_one_mistake() -> None:
 def test_training_is_for_one_direction() -> None:
     own = {**FILES, "direction": "de-en"}
     assert mistakes(with_changes(data__test={"b": own})) == [
-        "`data` must have corpora of one direction, since a model is trained for one, but has "
+        "`data` must have corpora of a single direction, since a model is trained for one, but has "
         "en→de, de→en instead."
     ]
 
@@ -356,7 +356,7 @@ def test_languages_as_version_0_1_had_them() -> None:
 
 def test_a_validation_set_without_a_name() -> None:
     assert mistakes(with_changes(data__valid=FILES)) == [
-        "In `data`, `valid` must give each validation set a name, as `test` does, such as "
+        "In `data`, `valid` must give each validation set a name, as in "
         "`valid: {valid: {source: […], target: […]}}`, but has `source` itself instead."
     ]
     assert mistakes(with_changes(data__valid={})) == ["`data.valid` must not be empty."]
@@ -365,7 +365,8 @@ def test_a_validation_set_without_a_name() -> None:
 @pytest.mark.parametrize("group", ["valid", "test"])
 def test_only_training_corpora_have_a_weight(group: str) -> None:
     assert mistakes(with_changes(**{f"data__{group}": {"a": {**FILES, "weight": 2.0}}})) == [
-        "In `data`, `weight` must be left out of `a`, which is not trained on, but is 2 instead."
+        "In `data`, `weight` must be left out of `a`, which is not a training corpus, but is 2 "
+        "instead."
     ]
 
 
@@ -436,8 +437,8 @@ def test_what_makes_a_model_the_best() -> None:
         (
             "parallel",
             DEEPSPEED | {"zero": 1},
-            "In `parallel`, `zero` must be 0 with a single replica, which has nothing to shard, "
-            "but is 1 instead; set `replicas` to 2 or more.",
+            "In `parallel`, `zero` must be 0 with a single replica, which has no other to shard "
+            "with, but is 1 instead; set `replicas` to 2 or more.",
         ),
     ],
 )
@@ -477,7 +478,7 @@ def test_a_schedule_that_decays_needs_an_end_to_decay_to() -> None:
     values["schedule"]["name"] = "cosine"
     assert mistakes(values) == [
         "one of `training.max_steps` and `training.max_epochs` must be set with `schedule=cosine`, "
-        "which goes by them and not by the clock."
+        "which does not depend on the clock."
     ]
 
 

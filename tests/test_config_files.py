@@ -230,5 +230,5 @@ def test_defaults_stand_in_the_files_alone() -> None:
 
 def test_a_group_s_explanation_is_its_class_s() -> None:
     sentences = dict(describe(TrainConfig))
-    assert sentences["optimizer"] == "The update rule."
+    assert sentences["optimizer"] == "The optimizer."
     assert get_args(EvaluateConfig.model_fields["data"].annotation)[0] is DataConfig

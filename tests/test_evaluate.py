@@ -147,16 +147,16 @@ def test_a_file_against_a_split(evaluate: Evaluate, tmp_path: Path) -> None:
     [
         (
             ["translator=null", "reference=test.de"],
-            "one of `translator` and `hypothesis` must be set, but both are null.",
+            "either `translator` or `hypothesis` must be set, but both are null.",
         ),
         (
             ["translator.folder=m", "hypothesis=test.de", "reference=test.de"],
-            "only one of `translator` and `hypothesis` must be set, but both are; "
+            "only one of `translator` and `hypothesis` may be set, but both are; "
             "add `translator=null` to score the file.",
         ),
         (
             ["translator.folder=m"],
-            "`source` and `reference` must be set, but are null; give files, or a corpus such as "
+            "`source` and `reference` must be set without `data`; name files, or a corpus such as "
             "`data=sample split=test`.",
         ),
         (
@@ -166,8 +166,8 @@ def test_a_file_against_a_split(evaluate: Evaluate, tmp_path: Path) -> None:
         ),
         (
             ["translator.folder=m", "data=sample", "split=test", "reference=test.de"],
-            "`source` and `reference` must be null with `data`, whose files they would replace; "
-            "remove either.",
+            "`source` and `reference` must be null with `data`, which names the files itself; "
+            "remove either `data` or the files.",
         ),
         (
             ["translator.folder=m", "data=sample"],
@@ -175,13 +175,13 @@ def test_a_file_against_a_split(evaluate: Evaluate, tmp_path: Path) -> None:
         ),
         (
             ["translator.folder=m", "data=sample", "split=test", "direction=en-de"],
-            "`direction` must be null without a model or with `data`, which has its own, but is "
-            "en-de instead.",
+            "`direction` must be null without a model, or with `data`, whose corpora have "
+            "directions of their own, but is en-de instead.",
         ),
         (
             ["translator=null", "hypothesis=test.de", "reference=test.de", "direction=en-de"],
-            "`direction` must be null without a model or with `data`, which has its own, but is "
-            "en-de instead.",
+            "`direction` must be null without a model, or with `data`, whose corpora have "
+            "directions of their own, but is en-de instead.",
         ),
         (
             ["translator.folder=nowhere", "source=test.en", "reference=test.de"],

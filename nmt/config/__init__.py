@@ -1,9 +1,9 @@
-"""All settings of `conf/` as strict classes: one class for each group of settings.
+"""The settings of `conf/` as strict classes, one for each group of settings.
 
-YAML is turned into one of these classes once (`read`), and all other code takes typed, validated
+YAML is turned into one of these classes once, by `read`, and all other code takes typed, validated
 values. Unknown keys, wrong types and values out of range are reported together, each in a sentence
-with its path. Defaults are in `conf/*.yaml` alone, so that what users read there is what happens;
-the classes have none, except where a group is one of several in a list.
+with its path. Defaults are only in `conf/*.yaml`, so that users can see all of them there; the
+classes have defaults only for groups that are elements of a list or dictionary.
 """
 
 from nmt.config.commands import (

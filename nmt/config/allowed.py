@@ -1,4 +1,4 @@
-"""What a setting's type allows, and its value, in words: for the reference of all settings."""
+"""The types and values of settings as text, for the reference of all settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES = {int: "integer", float: "number", str: "text", bool: "`true`, `false`"}
 
 
 def settings_in(annotation: Any) -> list[type[Settings]]:
-    """The classes of settings in an annotation: several where it is a union of them."""
+    """The classes of settings in an annotation; several if it is a union of them."""
     if isinstance(annotation, type) and issubclass(annotation, Settings):
         return [] if annotation is Direction else [annotation]
     if get_origin(annotation) in (list, tuple, dict, Literal):
@@ -27,15 +27,16 @@ def settings_in(annotation: Any) -> list[type[Settings]]:
 
 
 def items_in(annotation: Any) -> tuple[str, list[type[Settings]]]:
-    """Of a list or dictionary of settings: how a path names an item, and the items' classes."""
-    marks = {list: "[]", dict: ".NAME"}
-    if get_origin(annotation) in marks:
-        return marks[get_origin(annotation)], settings_in(get_args(annotation)[-1])
+    """For a list or dictionary of settings: the suffix of an item's path, and the classes of its
+    items. Otherwise: no suffix, and no classes."""
+    suffixes = {list: "[]", dict: ".NAME"}
+    if get_origin(annotation) in suffixes:
+        return suffixes[get_origin(annotation)], settings_in(get_args(annotation)[-1])
     return "", []
 
 
 def allowed(annotation: Any, metadata: Sequence[Any] = ()) -> str:
-    """What a value may be, in words."""
+    """The values that an annotation and its metadata allow, as Markdown."""
     if get_origin(annotation) is Annotated:
         inner, *more = get_args(annotation)
         return allowed(inner, [*more, *metadata])
@@ -58,7 +59,7 @@ def allowed(annotation: Any, metadata: Sequence[Any] = ()) -> str:
 
 
 def _bounds(metadata: Sequence[Any]) -> str:
-    """` ≥ 1` and the like, from what pydantic keeps beside a type."""
+    """The bounds in pydantic's metadata of a type, such as ` ≥ 1`."""
     flat = [
         part
         for item in metadata
@@ -74,7 +75,7 @@ def _bounds(metadata: Sequence[Any]) -> str:
 
 
 def shown(value: Any) -> str:
-    """A default as it would be written in YAML."""
+    """A value as it is written in YAML, as Markdown."""
     if isinstance(value, str):
         return f"`{value}`" if value else '`""`'
     if isinstance(value, list | dict):

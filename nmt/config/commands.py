@@ -1,4 +1,5 @@
-"""Commands that use trained models: conf/evaluate.yaml, translate.yaml, serve.yaml, export.yaml."""
+"""Settings of the commands that use trained models: conf/evaluate.yaml, translate.yaml, serve.yaml
+and export.yaml."""
 
 from __future__ import annotations
 
@@ -26,49 +27,51 @@ class EvaluateConfig(Settings):
         description="The model to evaluate; null to score the file `hypothesis`."
     )
     hypothesis: Text | None = Field(
-        description="A file of translations to score instead, plain or .gz."
+        description="File of translations to score instead of a model, plain or .gz."
     )
     data: DataConfig | None = Field(
-        description="A group of conf/data, one of whose sets is scored; null: plain files."
+        description="Group of conf/data that has the set to score; null: score plain files."
     )
-    split: Text | None = Field(description="Name of a validation or test set of `data`.")
+    split: Text | None = Field(description="Name of the validation or test set of `data` to score.")
     source: Text | None = Field(
-        description="Source file, plain or .gz, when there is no `data`; needed with a model."
+        description="Source file, plain or .gz, if there is no `data`; required with a model."
     )
     reference: Text | None = Field(
-        description="Reference file, plain or .gz, when there is no `data`."
+        description="Reference file, plain or .gz, if there is no `data`."
     )
     direction: Direction | None = Field(
-        description="Direction of the files, such as en-de, where the model has several; null: "
-        "the model's only one."
+        description="Direction of the files, such as en-de, if the model has several; null: the "
+        "model's only direction."
     )
     name: Text | None = Field(
-        description="Name of the test set in the report; null: from the corpus or the file."
+        description="Name of the test set in the report; null: that of the corpus or the file."
     )
     output: Text = Field(
-        description="Folder of report.json, report.md and segments.jsonl, which are overwritten; "
-        "{name} stands for the test set's name."
+        description="Folder for report.json, report.md and segments.jsonl, which are overwritten; "
+        "{name} stands for the name of the test set."
     )
-    bootstrap: NonNegativeInt = Field(description="Resamples for the intervals; 0: none.")
+    bootstrap: NonNegativeInt = Field(
+        description="Number of resamples for the confidence intervals; 0: no intervals."
+    )
     seed: NonNegativeInt = Field(description="Seed of the resamples.")
     minimum_bleu: NonNegativeFloat | None = Field(
-        description="Fail, after writing the report, if BLEU is lower; null: any score is fine."
+        description="Fail after writing the report if BLEU is lower; null: accept any score."
     )
     decode: DecodeConfig
 
     @model_validator(mode="after")
     def _fits(self) -> EvaluateConfig:
         if self.translator is None and self.hypothesis is None:
-            raise ValueError("one of `translator` and `hypothesis` must be set, but both are null.")
+            raise ValueError("either `translator` or `hypothesis` must be set, but both are null.")
         if self.translator is not None and self.hypothesis is not None:
             raise ValueError(
-                "only one of `translator` and `hypothesis` must be set, but both are; "
+                "only one of `translator` and `hypothesis` may be set, but both are; "
                 "add `translator=null` to score the file."
             )
         if self.direction is not None and (self.translator is None or self.data is not None):
             raise ValueError(
-                "`direction` must be null without a model or with `data`, which has its own, but "
-                f"is {self.direction.code} instead."
+                "`direction` must be null without a model, or with `data`, whose corpora have "
+                f"directions of their own, but is {self.direction.code} instead."
             )
         if self.data is None:
             self._files_fit()
@@ -87,15 +90,15 @@ class EvaluateConfig(Settings):
         missing = [f"`{name}`" for name in needed if getattr(self, name) is None]
         if missing:
             raise ValueError(
-                f"{' and '.join(missing)} must be set, but are null; give files, "
-                "or a corpus such as `data=sample split=test`."
+                f"{' and '.join(missing)} must be set without `data`; name files, or a corpus such "
+                "as `data=sample split=test`."
             )
 
     def _split_fits(self, data: DataConfig) -> None:
         if self.source is not None or self.reference is not None:
             raise ValueError(
-                "`source` and `reference` must be null with `data`, whose files they would "
-                "replace; remove either."
+                "`source` and `reference` must be null with `data`, which names the files itself; "
+                "remove either `data` or the files."
             )
         splits = data.splits
         if self.split not in splits:
@@ -106,25 +109,28 @@ class EvaluateConfig(Settings):
 
 
 class TranslateConfig(Settings):
-    """conf/translate.yaml: files or standard input to standard output or a file."""
+    """conf/translate.yaml: translating a file or stdin to a file or stdout."""
 
     translator: TranslatorConfig
     input: str | None = Field(description="File to translate, plain or .gz; null: stdin.")
     output: str | None = Field(description="File to write; null: stdout.")
     source: LanguageCode | None = Field(
-        description="Language of the input, such as en; null: the model's only one."
+        description="Language of the input, such as en; null: the model's only source language."
     )
     target: LanguageCode | None = Field(
-        description="Language of the output; null: the model's only one."
+        description="Language of the output; null: the model's only target language."
     )
     input_format: Literal["lines", "sentences", "html"] = Field(
-        description="lines: each is translated as it is; sentences: each is split into sentences "
-        "first; html: the whole input is one document, whose markup stays."
+        description="lines: each line is translated as it is; sentences: each line is first split "
+        "into sentences; html: the whole input is one document, whose markup is kept."
     )
     output_format: Literal["text", "jsonl"] = Field(
-        description="text: a translation on each line; jsonl: n-best, scores and alignments too."
+        description="text: the translation of each line; jsonl: also n-best translations, scores "
+        "and alignments."
     )
-    buffer: PositiveInt = Field(description="Lines held in memory and sorted by length.")
+    buffer: PositiveInt = Field(
+        description="Number of lines that are read at a time and sorted by length."
+    )
     decode: DecodeConfig
 
     @model_validator(mode="after")
@@ -140,30 +146,34 @@ class TranslateConfig(Settings):
 
 
 class LimitsConfig(Settings):
-    """Limits of a request, and of what may wait or be translated at the same time."""
+    """Limits of a request, of the queue, and of each client."""
 
     body_bytes: PositiveInt = Field(description="Largest request body, in bytes.")
     texts: PositiveInt = Field(description="Most texts in one request.")
-    sentences: PositiveInt = Field(description="Most sentences of all texts of a request.")
-    characters: PositiveInt = Field(description="Most characters of all texts of a request.")
+    sentences: PositiveInt = Field(description="Most sentences in all texts of a request.")
+    characters: PositiveInt = Field(description="Most characters in all texts of a request.")
     alternatives: NonNegativeInt = Field(description="Most alternative translations of a text.")
-    beam_size: PositiveInt = Field(description="Largest beam that a request may ask for.")
+    beam_size: PositiveInt = Field(description="Largest beam size that a request may ask for.")
     segment_tokens: PositiveInt = Field(
         description="Longest sentence in pieces; a longer one is split and translated in parts."
     )
-    deadline_seconds: PositiveFloat = Field(description="Longest time that a request may take.")
+    deadline_seconds: PositiveFloat = Field(
+        description="Longest time that a request may take, in seconds."
+    )
     waiting_sentences: PositiveInt = Field(
-        description="Sentences that may wait in the queue; requests beyond get status 503."
+        description="Most sentences in the queue; a request that would exceed it gets status 503."
     )
     waiting_tokens: PositiveInt = Field(
-        description="Pieces of all sentences that may wait in the queue."
+        description="Most pieces in all sentences of the queue; a request that would exceed it "
+        "gets status 503."
     )
     requests_per_minute: PositiveInt | None = Field(
-        description="Requests of a client (a key, or else an address); more get status "
-        "429; null: no limit."
+        description="Most requests of a client (a key, or else an address) in a minute; further "
+        "ones get status 429; null: no limit."
     )
     characters_per_minute: PositiveInt | None = Field(
-        description="Characters of a client's texts, likewise; null: no limit."
+        description="Most characters in a client's texts in a minute; further requests get status "
+        "429; null: no limit."
     )
 
 
@@ -171,22 +181,23 @@ class ServeConfig(Settings):
     """conf/serve.yaml: the translation server."""
 
     models: list[Text] = Field(
-        min_length=1, description="Model folders; no two may have the same direction."
+        min_length=1, description="Model folders, each with directions that no other one has."
     )
     translator: UseConfig
     host: Text = Field(description="Address to listen on, such as 127.0.0.1 for this machine only.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(description="Port; 0: any free one.")
     keys: Text | None = Field(
-        description="A file with a line `name key` for each client that may translate; null: all."
+        description="File with a line `name key` for each client that may translate; null: "
+        "anybody may."
     )
     proxies: list[Text] = Field(
         description="Addresses of proxies whose X-Forwarded-For header is trusted."
     )
     log: Literal["text", "json"] = Field(description="Format of log lines.")
-    page: bool = Field(description="Serve the web page at /.")
+    page: bool = Field(description="Whether to serve the web page at /.")
     continuous: bool = Field(
-        description="Sentences join the running batch at any step; false: only when it is empty, "
-        "for comparison."
+        description="Whether sentences join the running batch at any decoding step; false: only "
+        "when it is empty, for comparison."
     )
     limits: LimitsConfig
     decode: DecodeConfig
@@ -208,23 +219,27 @@ def _one_translation(decode: DecodeConfig, where: str) -> None:
 
 
 class ShortlistConfig(Settings):
-    """The `shortlist` part of conf/export.yaml: the pieces that a translation may consist of."""
+    """The `shortlist` part of conf/export.yaml: the target pieces allowed for each source piece."""
 
     candidates: NonNegativeInt = Field(
-        description="Likely translations kept for each source piece; 0: no new shortlist."
+        description="Number of likely translations kept for each source piece; 0: no new shortlist."
     )
     always: NonNegativeInt = Field(
-        description="Number of the most frequent target pieces that are always allowed."
+        description="Number of most frequent target pieces, which are always allowed."
     )
-    pairs: PositiveInt = Field(description="Most sentence pairs of `data` to learn it from.")
+    pairs: PositiveInt = Field(
+        description="Most sentence pairs of `data` from which the shortlist is learnt."
+    )
 
 
 class ExportConfig(Settings):
-    """conf/export.yaml: a smaller or faster model folder."""
+    """conf/export.yaml: making a smaller or faster model folder."""
 
-    folder: Text = Field(description="A model folder, such as runs/demo/best.")
-    output: Text = Field(description="Folder to write; a model folder in its place is replaced.")
-    weights: Literal["fp32", "int8"] = Field(description="Format the weights are stored in.")
+    folder: Text = Field(description="Model folder to export, such as runs/demo/best.")
+    output: Text = Field(description="Folder to write; an existing model folder there is replaced.")
+    weights: Literal["fp32", "int8"] = Field(
+        description="Number format in which the weights are stored."
+    )
     data: DataConfig | None = Field(description="Corpora to learn a shortlist from; null: none.")
     shortlist: ShortlistConfig
 
@@ -232,7 +247,7 @@ class ExportConfig(Settings):
     def _has_data(self) -> ExportConfig:
         if self.shortlist.candidates and self.data is None:
             raise ValueError(
-                "`data` must be set with `shortlist.candidates`, which is learnt from it, but is "
-                "null instead; use `data=multi30k` or another one."
+                "`data` must be set with `shortlist.candidates`, since the shortlist is learnt "
+                "from it, but is null instead; use a corpus, such as `data=multi30k`."
             )
         return self

@@ -1,4 +1,4 @@
-"""conf/data: corpora, their directions, and how they are prepared."""
+"""Settings of conf/data: corpora, their directions, and how they are prepared."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from nmt.config.direction import Direction
 from nmt.config.settings import PositiveFloat, PositiveInt, Settings, Text
 
-# Stands in for a direction that is itself a mistake, while the rest is validated.
+# Replaces an invalid direction while the rest is validated.
 UNKNOWN = Direction(source="und", target="und")
 
 
 class CorpusConfig(Settings):
-    """A parallel corpus: line i of a source file is translated by line i of its target file."""
+    """A parallel corpus: line i of a target file translates line i of its source file."""
 
     source: list[Text] = Field(min_length=1, description="Source files, plain or .gz.")
     target: list[Text] = Field(min_length=1, description="Target files, in the same order.")
     direction: Direction = Field(
-        description="Its languages, such as en-de; if left out, those of `data.direction`."
+        description="Source and target language, such as en-de; if left out, `data.direction`."
     )
     weight: PositiveFloat = Field(
         default=1.0,
-        description="Weight of a training corpus in the mix; the weights need not sum to 1.",
+        description="Relative frequency of a training corpus in the mix; the weights need not sum "
+        "to 1.",
     )
 
     @model_validator(mode="after")
@@ -38,44 +39,53 @@ class CorpusConfig(Settings):
 
 
 class VocabularyConfig(Settings):
-    """How the joint SentencePiece vocabulary is made."""
+    """How the joint SentencePiece vocabulary is trained."""
 
     size: Annotated[int, Field(ge=300)] = Field(
-        description="Number of pieces, 256 byte pieces and 4 special ones included."
+        description="Number of pieces, including 256 byte pieces and 4 special ones."
     )
-    kind: Literal["unigram", "bpe"] = Field(description="SentencePiece's algorithm.")
+    kind: Literal["unigram", "bpe"] = Field(description="Algorithm of SentencePiece.")
     character_coverage: Annotated[float, Field(gt=0, le=1)] = Field(
-        description="Share of characters that get a piece; the rest falls back to bytes."
+        description="Fraction of the text's characters that get pieces of their own; rarer ones "
+        "are written as bytes."
     )
     sample_lines: PositiveInt = Field(
-        description="Most lines to train it on, sampled evenly from the training corpora."
+        description="Most lines to train it on, sampled uniformly from the training corpora."
     )
-    model: str | None = Field(description="An existing SentencePiece model to use instead.")
+    model: str | None = Field(
+        description="Existing SentencePiece model to use; null: train a new one."
+    )
 
 
 class FilterConfig(Settings):
     """Which training pairs are left out. Validation and test sets are never filtered."""
 
-    max_tokens: PositiveInt = Field(description="Greatest length of either side, in pieces.")
+    max_tokens: PositiveInt = Field(description="Longest sentence on either side, in pieces.")
     max_ratio: Annotated[float, Field(ge=1)] = Field(
-        description="Largest ratio of the two lengths, where the longer side has over 10 pieces."
+        description="Largest ratio of the lengths of both sides, if the longer one has more than "
+        "10 pieces."
     )
-    duplicates: bool = Field(description="Leave out pairs that were seen before.")
-    copies: bool = Field(description="Leave out pairs whose two sides are the same.")
+    duplicates: bool = Field(description="Whether to leave out repetitions of a pair.")
+    copies: bool = Field(description="Whether to leave out pairs with identical sides.")
 
 
 class BatchConfig(Settings):
     """How sentence pairs are grouped into batches, one for each optimizer step."""
 
     tokens: PositiveInt | None = Field(
-        description="Budget of a batch: rows × longest row of the longer side, padding included."
+        description="Largest size of a batch: sentence pairs × length of the longest sentence on "
+        "either side; null: `sentences` is set."
     )
-    sentences: PositiveInt | None = Field(description="Fixed number of sentence pairs instead.")
+    sentences: PositiveInt | None = Field(
+        description="Number of sentence pairs in a batch; null: `tokens` is set."
+    )
     multiple: PositiveInt = Field(
-        description="Batches have a multiple of this many rows, so that they can be split evenly."
+        description="The number of sentence pairs in a batch is a multiple of this number, so that "
+        "a batch can be split evenly."
     )
     pool: PositiveInt = Field(
-        description="Pairs that are drawn at random together, then sorted by length into batches."
+        description="Number of pairs that are drawn at random, and then sorted by length and split "
+        "into batches."
     )
 
     @model_validator(mode="after")
@@ -88,20 +98,22 @@ class BatchConfig(Settings):
 class DataConfig(Settings):
     """conf/data: the corpora and how they are prepared."""
 
-    name: Text = Field(description="Name of this corpus, for reports and the cache.")
+    name: Text = Field(description="Name of this configuration, for reports and the log.")
     direction: Direction | None = Field(
-        description="Direction of the corpora that do not give their own, such as en-de; null: "
-        "each gives its own."
+        description="Direction of the corpora that have none of their own, such as en-de; null: "
+        "each corpus has its own."
     )
     train: dict[str, CorpusConfig] = Field(
-        min_length=1, description="Training corpora by name; mixed by their weights."
+        min_length=1, description="Training corpora by name, mixed by their weights."
     )
     valid: dict[str, CorpusConfig] = Field(min_length=1, description="Validation sets by name.")
     test: dict[str, CorpusConfig] = Field(description="Test sets by name.")
     vocabulary: VocabularyConfig
     filter: FilterConfig
     batch: BatchConfig
-    cache: Text = Field(description="Folder of vocabularies and token stores, re-used by runs.")
+    cache: Text = Field(
+        description="Folder of vocabularies, encoded corpora and measurements, shared by runs."
+    )
 
     @property
     def splits(self) -> dict[str, CorpusConfig]:
@@ -124,7 +136,7 @@ class DataConfig(Settings):
     @field_validator("train", "valid", "test", mode="before")
     @classmethod
     def _share_direction(cls, corpora: Any, info: ValidationInfo) -> Any:
-        # A wrong `direction` is reported once, not again for each corpus that would inherit it.
+        # An invalid `direction` is reported once, and not again for each corpus that inherits it.
         shared = info.data.get("direction", UNKNOWN)
         if shared is None or not isinstance(corpora, Mapping):
             return corpora
@@ -144,8 +156,8 @@ class DataConfig(Settings):
         for name, corpus in self.splits.items():
             if corpus.weight != 1.0:
                 raise ValueError(
-                    f"`weight` must be left out of `{name}`, which is not trained on, but is "
-                    f"{corpus.weight:g} instead."
+                    f"`weight` must be left out of `{name}`, which is not a training corpus, but "
+                    f"is {corpus.weight:g} instead."
                 )
         return self
 
@@ -157,7 +169,11 @@ def _with_direction(corpus: Any, direction: Direction) -> Any:
 
 
 def _reject_old_form(values: Mapping[str, Any]) -> None:
-    """Say how to write what version 0.1 wrote in another way."""
+    """Explain how settings of version 0.1 are written now.
+
+    Raises:
+        ValueError: the values have such settings.
+    """
     if values.keys() & {"source_language", "target_language"}:
         raise ValueError(
             "`source_language` and `target_language` must be written as one setting, such as "
@@ -166,6 +182,6 @@ def _reject_old_form(values: Mapping[str, Any]) -> None:
     valid = values.get("valid")
     if isinstance(valid, Mapping) and isinstance(valid.get("source"), list):
         raise ValueError(
-            "`valid` must give each validation set a name, as `test` does, such as "
+            "`valid` must give each validation set a name, as in "
             "`valid: {valid: {source: […], target: […]}}`, but has `source` itself instead."
         )

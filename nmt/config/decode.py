@@ -1,4 +1,4 @@
-"""Settings of all commands that translate: conf/decode, conf/precision, and loading a model."""
+"""Settings of commands that translate: conf/decode, conf/precision, and how a model is loaded."""
 
 from __future__ import annotations
 
@@ -20,40 +20,48 @@ class PrecisionConfig(Settings):
     """conf/precision: the number format of weights and activations."""
 
     name: Literal["auto", "fp32", "bf16", "int8"] = Field(
-        description="Format of weights and activations: int8 is for CPUs; auto takes the fastest "
-        "on this processor, int8 only for model folders with int8 weights."
+        description="Number format of weights and activations. int8: only on CPUs; auto: the "
+        "fastest on this processor, which is int8 only for model folders with int8 weights."
     )
     emulate: bool = Field(
-        description="Allow bf16 on a processor without bf16 instructions, where it is much slower."
+        description="Whether to allow bf16 on a processor without bf16 instructions, where it is "
+        "much slower."
     )
 
 
 class FloatPrecisionConfig(PrecisionConfig):
     """conf/precision where gradients are computed."""
 
-    name: Literal["fp32", "bf16"] = Field(description="Format of weights and activations.")
+    name: Literal["fp32", "bf16"] = Field(description="Number format of weights and activations.")
 
 
 class DecodeConfig(Settings):
     """conf/decode: the search for a translation."""
 
-    beam_size: PositiveInt = Field(description="Hypotheses kept per sentence; 1 is greedy.")
-    length_penalty: NonNegativeFloat = Field(description="GNMT's alpha.")
-    coverage_penalty: NonNegativeFloat = Field(description="GNMT's beta.")
-    n_best: PositiveInt = Field(description="Translations returned per sentence.")
+    beam_size: PositiveInt = Field(
+        description="Number of hypotheses kept for each sentence; 1: greedy search."
+    )
+    length_penalty: NonNegativeFloat = Field(
+        description="Strength of GNMT's length penalty (alpha)."
+    )
+    coverage_penalty: NonNegativeFloat = Field(
+        description="Strength of GNMT's coverage penalty (beta)."
+    )
+    n_best: PositiveInt = Field(description="Number of translations returned for each sentence.")
     max_length_ratio: PositiveFloat = Field(
         description="Longest translation, as a multiple of the source's length in pieces."
     )
     max_length_offset: NonNegativeInt = Field(
-        description="Pieces added to that limit, for short sentences."
+        description="Number of pieces added to that limit, for short sentences."
     )
     no_repeat_ngram: NonNegativeInt = Field(
-        description="n-grams of this many pieces occur at most `max_repeats` times; 0: no limit."
+        description="Length of the n-grams that may occur at most `max_repeats` times in a "
+        "translation; 0: no limit."
     )
-    max_repeats: PositiveInt = Field(description="How often an n-gram may occur.")
-    batch_sentences: PositiveInt = Field(description="Sentences decoded together.")
+    max_repeats: PositiveInt = Field(description="How often such an n-gram may occur.")
+    batch_sentences: PositiveInt = Field(description="Number of sentences decoded together.")
     shortlist: bool = Field(
-        description="Restrict translations to likely pieces, where the model folder has a "
+        description="Whether to restrict translations to likely pieces, if the model folder has a "
         "shortlist and the output layer runs on a CPU."
     )
 
@@ -70,12 +78,16 @@ class DecodeConfig(Settings):
 class UseConfig(Settings):
     """How models are loaded."""
 
-    device: Literal["auto", "cpu", "cuda"] = Field(description="Where the model runs.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        description="Device that runs the model; auto: a GPU if there is one."
+    )
     plan: str | None = Field(
         description="A plan.json that places layers on several devices; null: all on `device`."
     )
     precision: PrecisionConfig
-    threads: PositiveInt | None = Field(description="CPU threads; null: PyTorch's choice.")
+    threads: PositiveInt | None = Field(
+        description="Number of CPU threads; null: PyTorch's default."
+    )
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -88,6 +100,6 @@ class UseConfig(Settings):
 
 
 class TranslatorConfig(UseConfig):
-    """How a command that translates with one model loads it."""
+    """How a command that uses one model loads it."""
 
-    folder: Text = Field(description="A model folder, such as runs/demo/best.")
+    folder: Text = Field(description="Model folder, such as runs/demo/best.")

@@ -1,4 +1,4 @@
-"""A direction: from which language into which one."""
+"""Directions of translation: pairs of a source and a target language."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from nmt.config.settings import Settings
 from nmt.errors import InputError
 
-# The form of a BCP 47 tag: a language, and perhaps a script, a region and so on.
+# The syntax of a BCP 47 tag: a language, optionally followed by a script, a region and so on.
 _CODE = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*")
 
 
@@ -31,8 +31,8 @@ LanguageCode = Annotated[str, AfterValidator(_language_code)]
 class Direction(Settings):
     """A source and a target language, written `en-de` or `{source: en, target: de}` in settings."""
 
-    source: LanguageCode = Field(description="Code of the language that is translated from.")
-    target: LanguageCode = Field(description="Code of the language that is translated into.")
+    source: LanguageCode = Field(description="Code of the source language.")
+    target: LanguageCode = Field(description="Code of the target language.")
 
     @model_validator(mode="before")
     @classmethod
@@ -50,36 +50,38 @@ class Direction(Settings):
 
     @property
     def code(self) -> str:
-        """`en-de`, for settings, metrics and names of files."""
+        """The direction as `en-de`, for settings, metrics and file names."""
         return f"{self.source}-{self.target}"
 
     def __str__(self) -> str:
-        """`en→de`, for people."""
+        """The direction as `en→de`, for messages."""
         return f"{self.source}→{self.target}"
 
 
 def join_directions(directions: Sequence[Direction]) -> str:
-    """Directions in a sentence: `en→de, de→en`."""
+    """A list of directions for messages: `en→de, de→en`."""
     return ", ".join(map(str, directions))
 
 
 def find_direction(
     directions: Sequence[Direction], source: str | None = None, target: str | None = None
 ) -> Direction:
-    """The one of a model's directions that has these languages; None stands for any language.
+    """The direction of a model with these languages; None matches any language.
 
     Raises:
-        InputError: none of them has, or several have.
+        InputError: no direction matches, or several do.
     """
-    fitting = [
-        one for one in directions if source in (None, one.source) and target in (None, one.target)
+    matching = [
+        direction
+        for direction in directions
+        if source in (None, direction.source) and target in (None, direction.target)
     ]
-    if len(fitting) == 1:
-        return fitting[0]
-    if fitting:
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
         raise InputError(
-            "`source` and `target` must leave one of the model's directions, but leave several "
-            f"({join_directions(fitting)}); give both."
+            "`source` and `target` must match one of the model's directions, but match several "
+            f"({join_directions(matching)}); set both."
         )
     known = join_directions(directions)
     raise InputError(

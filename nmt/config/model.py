@@ -1,7 +1,7 @@
-"""conf/model: the architecture and its size. One class for each architecture.
+"""Settings of conf/model, with one class for each architecture.
 
-Other code builds the graph (`nmt.model.build`), and uses what every class has: `summary`, `width`
-and `with_depth`.
+`nmt.model.build` builds the graph. Other code uses only what every class has: `summary`, `width`,
+`has_cells` and `with_depth`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pydantic import Field
 
 from nmt.config.settings import Fraction, PositiveInt, Settings, Text
 
-# Layers of one side: GNMT's encoder has a bidirectional layer below the others, and its decoder
-# attends with the first layer for those above it.
+# Number of layers of the encoder or the decoder: below its other layers, GNMT's encoder has a
+# bidirectional layer, and its decoder one whose output is the query of the attention.
 Depth = Annotated[int, Field(ge=2)]
 
 
@@ -21,29 +21,30 @@ class GnmtConfig(Settings):
     """conf/model: the architecture and its size."""
 
     name: Text = Field(description="Name of this configuration, for reports.")
-    architecture: Literal["gnmt"] = Field(description="Which graph of layers to build.")
+    architecture: Literal["gnmt"] = Field(description="Graph of layers to build.")
     cell: Literal["lstm", "gru"] = Field(
         description="The recurrent layers: LSTMs, or GRUs, which are a quarter smaller."
     )
     encoder_layers: Depth = Field(
-        description="Recurrent layers of the encoder; the first is bidirectional."
+        description="Number of recurrent layers of the encoder; the first is bidirectional."
     )
-    decoder_layers: Depth = Field(description="Recurrent layers of the decoder.")
+    decoder_layers: Depth = Field(description="Number of recurrent layers of the decoder.")
     hidden_size: PositiveInt = Field(
-        description="Units of every recurrent layer and width of embeddings."
+        description="Units of every recurrent layer, and width of embeddings."
     )
     dropout: Fraction = Field(
-        description="Dropout on the input of every recurrent layer and of the output."
+        description="Dropout probability on the inputs of recurrent layers and of the output layer."
     )
     embedding_dropout: Fraction = Field(
-        description="Probability of zeroing a whole word's embedding, during training."
+        description="Probability of zeroing the whole embedding of a piece in training."
     )
     residual: Literal["gnmt", "full"] = Field(
-        description="Residual connections: GNMT's, or also around the second encoder layer and "
-        "from the attention to the output, so that words are learnt much sooner."
+        description="gnmt: the residual connections of GNMT; full: also around the second encoder "
+        "layer and from the attention to the output, so that words are learnt much sooner."
     )
     tie: Literal["none", "target", "all"] = Field(
-        description="Embeddings that share one matrix: target with output, or source too."
+        description="Matrices that are shared. target: the target embedding and the output layer; "
+        "all: the source embedding too."
     )
 
     @property
@@ -65,11 +66,12 @@ class GnmtConfig(Settings):
         return self.cell == "lstm"
 
     def with_depth(self, layers: int) -> GnmtConfig:
-        """The same with so many layers on each side."""
+        """A copy with `layers` layers in the encoder and in the decoder."""
         return self.changed(
             encoder_layers=layers, decoder_layers=layers, name=f"{self.name}, {layers} layers"
         )
 
 
-# Any architecture's settings. A second class makes it a union with `architecture` as discriminator.
+# The settings of any architecture. With a second one, this becomes a union that is discriminated by
+# `architecture`.
 ModelConfig: TypeAlias = GnmtConfig

@@ -1,7 +1,8 @@
-"""conf/parallel: one class for each executor, with the settings that it has.
+"""Settings of conf/parallel, with one class for each executor.
 
-All of them have, as a setting or as a property: `stages`, `replicas`, `processes` (how many train
-together), `micro_batches`, `chunks`, and `rule` (of each device's order of work).
+Every class has, as a setting or as a property, `stages`, `replicas`, `processes` (the number of
+processes that train together), `micro_batches`, `chunks`, and `rule` (by which each device orders
+its tasks).
 """
 
 from __future__ import annotations
@@ -18,18 +19,20 @@ Rule = Literal["gpipe", "1f1b", "wavefront"]
 class ExecutorConfig(Settings):
     """conf/parallel: which executor trains the model, on how many devices."""
 
-    executor: Text = Field(description="What trains the model.")
+    executor: Text = Field(description="Executor that trains the model.")
     device: Literal["auto", "cpu", "cuda"] = Field(
-        description="Kind of device; auto: CUDA where there is a GPU for every process."
+        description="Kind of device; auto: CUDA if there is a GPU for every process."
     )
     micro_batches: PositiveInt = Field(
-        description="Micro-batches that each replica's batch is split into."
+        description="Number of micro-batches that each replica's batch is split into."
     )
     trace: bool = Field(
-        description="Record what each device does in a few steps: trace.html, .png and .json."
+        description="Whether to record the timeline of a few steps, as trace.html, trace.png and "
+        "trace.json."
     )
     threads: PositiveInt | None = Field(
-        description="CPU threads of a process; null: the cores divided by the processes."
+        description="CPU threads of each process; null: the number of cores divided by that of "
+        "processes."
     )
 
 
@@ -40,17 +43,17 @@ class LocalConfig(ExecutorConfig):
 
     @property
     def stages(self) -> int:
-        """One device."""
+        """Number of devices that the layers are placed on: 1."""
         return 1
 
     @property
     def replicas(self) -> int:
-        """One model."""
+        """Number of data parallel replicas: 1."""
         return 1
 
     @property
     def processes(self) -> int:
-        """One process."""
+        """Number of processes that train together: 1."""
         return 1
 
     @property
@@ -60,7 +63,7 @@ class LocalConfig(ExecutorConfig):
 
     @property
     def rule(self) -> Rule:
-        """One device has one order."""
+        """The rule by which devices order their tasks, which makes no difference for one."""
         return "1f1b"
 
 
@@ -68,17 +71,19 @@ class DeepSpeedConfig(ExecutorConfig):
     """conf/parallel: DeepSpeed's pipeline engine."""
 
     executor: Literal["deepspeed"] = Field(
-        description="Consecutive layers in a process for each stage, by DeepSpeed's engine."
+        description="DeepSpeed's pipeline engine: consecutive layers on each device."
     )
-    stages: PositiveInt = Field(description="Devices that the layers are placed on.")
-    replicas: PositiveInt = Field(description="Data parallel replicas of the whole pipeline.")
+    stages: PositiveInt = Field(description="Number of devices that the layers are placed on.")
+    replicas: PositiveInt = Field(
+        description="Number of data parallel replicas of the whole pipeline."
+    )
     zero: Literal[0, 1] = Field(
         description="ZeRO stage: 1 shards the optimizer's state among the replicas."
     )
 
     @property
     def processes(self) -> int:
-        """One for each stage of each replica."""
+        """Number of processes: one for each stage of each replica."""
         return self.stages * self.replicas
 
     @property
@@ -88,14 +93,14 @@ class DeepSpeedConfig(ExecutorConfig):
 
     @property
     def rule(self) -> Rule:
-        """That of DeepSpeed's training schedule."""
+        """The rule of DeepSpeed's training schedule."""
         return "1f1b"
 
     @model_validator(mode="after")
     def _has_others_to_share_with(self) -> DeepSpeedConfig:
         if self.zero and self.replicas == 1:
             raise ValueError(
-                "`zero` must be 0 with a single replica, which has nothing to shard, but is "
+                "`zero` must be 0 with a single replica, which has no other to shard with, but is "
                 f"{self.zero} instead; set `replicas` to 2 or more."
             )
         return self
@@ -105,28 +110,32 @@ class WavefrontConfig(ExecutorConfig):
     """conf/parallel: the wavefront pipeline."""
 
     executor: Literal["wavefront"] = Field(
-        description="Any layer on any device, by our own pipeline along the batch and along time."
+        description="The wavefront pipeline: any layer on any device, with batches split into "
+        "micro-batches and time into chunks."
     )
-    stages: PositiveInt = Field(description="Devices that the layers are placed on.")
-    replicas: PositiveInt = Field(description="Data parallel replicas of the whole pipeline.")
-    chunks: PositiveInt = Field(description="Chunks that time is split into.")
-    schedule: Rule = Field(description="Rule of each device's order of work.")
+    stages: PositiveInt = Field(description="Number of devices that the layers are placed on.")
+    replicas: PositiveInt = Field(
+        description="Number of data parallel replicas of the whole pipeline."
+    )
+    chunks: PositiveInt = Field(description="Number of chunks that time is split into.")
+    schedule: Rule = Field(description="Rule by which each device orders its tasks.")
     one_process: bool = Field(
-        description="One process drives all devices of a replica, instead of one each."
+        description="Whether one process drives all devices of a replica; false: one process for "
+        "each device."
     )
     tune: bool = Field(
-        description="Measure which numbers of micro-batches and chunks are the fastest, and one "
-        "process with all threads."
+        description="Whether to measure several numbers of micro-batches and chunks, and a single "
+        "process with all threads, at the start of a run, and train with the fastest."
     )
 
     @property
     def processes(self) -> int:
-        """One for each device of each replica, or one for each replica."""
+        """Number of processes: one for each device of each replica, or one for each replica."""
         return self.replicas * (1 if self.one_process else self.stages)
 
     @property
     def rule(self) -> Rule:
-        """The schedule."""
+        """The rule by which each device orders its tasks."""
         return self.schedule
 
 

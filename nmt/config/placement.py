@@ -1,4 +1,4 @@
-"""conf/placement, conf/cluster and conf/place.yaml: which layer runs on which device."""
+"""Settings of conf/placement, conf/cluster and conf/place.yaml: which device runs each layer."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class DeviceConfig(Settings):
         description="Name that torch gives it on its machine, such as cpu or cuda:0."
     )
     host: str = Field(
-        default="", description="Name of its machine, any you like; empty: all are on one machine."
+        default="",
+        description="Name of its machine, chosen freely; empty: all devices are on one machine.",
     )
     speed: PositiveFloat = Field(
         default=1.0, description="Speed relative to the device that the profile was measured on."
@@ -53,14 +54,14 @@ class DeviceConfig(Settings):
 
 
 class LinkConfig(Settings):
-    """A way between two devices, each direction on its own."""
+    """A link between two devices."""
 
-    bandwidth: PositiveFloat = Field(description="Bandwidth in GB/s.")
+    bandwidth: PositiveFloat = Field(description="Bandwidth of each direction in GB/s.")
     latency: NonNegativeFloat = Field(description="Latency of the smallest message, in seconds.")
 
 
 class PairConfig(LinkConfig):
-    """The link between two devices that differs from the others."""
+    """A link between two devices that differs from the other links."""
 
     between: list[NonNegativeInt] = Field(
         min_length=2, max_length=2, description="Positions of the two devices in `devices`, from 0."
@@ -68,7 +69,7 @@ class PairConfig(LinkConfig):
 
 
 class ClusterConfig(Settings):
-    """conf/cluster: devices and links."""
+    """conf/cluster: the devices to plan for, and the links between them."""
 
     name: Text = Field(description="Name of this cluster, for reports.")
     devices: list[DeviceConfig] = Field(
@@ -91,7 +92,7 @@ class ClusterConfig(Settings):
 
 
 class LearningConfig(Settings):
-    """How REINFORCE learns a policy."""
+    """How REINFORCE trains a placement policy."""
 
     samples: PositiveInt = Field(description="Placements drawn for each update.")
     learning_rate: PositiveFloat = Field(description="Learning rate of the policy.")
@@ -102,31 +103,34 @@ class LearningConfig(Settings):
 
 
 class PlacementConfig(Settings):
-    """conf/placement: which planner, and what it may spend."""
+    """conf/placement: the planner, and its budget."""
 
     planner: PlannerName = Field(
-        description="How a plan is found; expert: the best of contiguous runs and GNMT's fold; "
-        "auto: annealing from there, micro-batches and chunks included; file: all of it is read."
+        description="How to find a plan. expert: the best of contiguous runs and GNMT's folded "
+        "placement; auto: annealing that starts from there, over micro-batches and chunks too; "
+        "file: read it from `file`."
     )
     file: Text | None = Field(description="The plan.json that the planner `file` reads.")
     policy: Text | None = Field(
         description="A policy.safetensors of `nmt-place mode=pretrain`, which the planner `policy` "
         "uses and `reinforce` starts from; null: `reinforce` starts from scratch."
     )
-    evaluations: PositiveInt = Field(description="Most plans to try.")
-    minutes: PositiveFloat | None = Field(description="Most minutes to search; null: no limit.")
+    evaluations: PositiveInt = Field(description="Largest number of plans to try.")
+    minutes: PositiveFloat | None = Field(
+        description="Longest time of the search, in minutes; null: no limit."
+    )
     learning: LearningConfig
 
     @property
     def seconds(self) -> float:
-        """The longest that it may take."""
+        """Longest time of the search, in seconds."""
         return float("inf") if self.minutes is None else 60 * self.minutes
 
     @model_validator(mode="after")
     def _a_file_to_read(self) -> PlacementConfig:
         if (self.planner == "file") != (self.file is not None):
             raise ValueError(
-                "`file` must be set with the planner `file` and with no other, but is "
+                "`file` must be set with the planner `file` and with no other planner, but is "
                 f"{self.file!r} with `{self.planner}` instead."
             )
         if self.planner == "policy" and self.policy is None:
@@ -135,7 +139,7 @@ class PlacementConfig(Settings):
 
 
 class PretrainConfig(Settings):
-    """What a policy learns from before it meets the graph that it is for."""
+    """The models that a placement policy is pretrained on."""
 
     layers: list[Depth] = Field(
         min_length=1,
@@ -145,41 +149,44 @@ class PretrainConfig(Settings):
 
 
 class PlaceConfig(Settings):
-    """conf/place.yaml: finding a placement, and what it needs."""
+    """conf/place.yaml: planning a placement."""
 
     mode: Literal["plan", "profile", "probe", "compare", "pretrain"] = Field(
         description="plan: make a plan; profile: measure the layers; probe: measure the links; "
-        "compare: compare planners; pretrain: let a policy learn from models of several depths."
+        "compare: compare planners; pretrain: train a policy on models of several depths."
     )
     profile: str | None = Field(
-        description="Costs to plan with: a profile.json, or PipeDream's graph.txt; null: the "
-        "model's layers are measured on this device."
+        description="Costs to plan with: a profile.json, or PipeDream's graph.txt; null: measure "
+        "the model's layers on this machine."
     )
     shards: NonNegativeInt = Field(
-        description="Plan parts of layers: LSTM layers in two, and the output layer in this many; "
-        "0: whole layers. Such plans can only be simulated."
+        description="Split each recurrent layer in two and the output layer into this many shards; "
+        "0: keep layers whole. Plans for parts of layers can only be simulated."
     )
     objective: Literal["step", "bottleneck"] = Field(
         description="What to minimise: the simulated time of a step, or the work of the busiest "
         "device without messages."
     )
     measured: bool = Field(
-        description="Try plans by running them on the present devices instead of simulating them."
+        description="Whether to evaluate plans by running them on this machine instead of by "
+        "simulation."
     )
     micro_batches: list[PositiveInt] = Field(
         min_length=1, description="Numbers of micro-batches to choose from."
     )
     chunks: list[PositiveInt] = Field(min_length=1, description="Numbers of chunks to choose from.")
     schedule: Literal["gpipe", "1f1b", "wavefront"] = Field(
-        description="Rule of each device's order of work."
+        description="Rule by which each device orders its tasks."
     )
-    planners: list[PlannerName] = Field(min_length=1, description="Planners that `compare` runs.")
+    planners: list[PlannerName] = Field(
+        min_length=1, description="Planners to compare with `mode=compare`."
+    )
     seeds: PositiveInt = Field(
-        description="Runs of each planner that depends on the seed, in `compare`."
+        description="Number of seeds for each randomized planner with `mode=compare`."
     )
-    seed: NonNegativeInt = Field(description="Seed of the first run.")
+    seed: NonNegativeInt = Field(description="First seed.")
     threads: PositiveInt = Field(description="CPU threads of a device while it is measured.")
-    output: Text = Field(description="Folder of plan.json, profile.json, tables and pictures.")
+    output: Text = Field(description="Folder for plan.json, profile.json, tables and plots.")
     model: ModelConfig
     data: DataConfig
     precision: FloatPrecisionConfig
@@ -196,16 +203,16 @@ class PlaceConfig(Settings):
             )
         if "policy" in self.planners and self.placement.policy is None:
             raise ValueError(
-                "`placement.policy` must be set where `planners` has policy, but is null instead."
+                "`placement.policy` must be set if `planners` has policy, but is null instead."
             )
         if "file" in self.planners:
             raise ValueError(
-                "`planners` must be such as search for a plan, but has file among them."
+                "`planners` must be planners that search for a plan, but file is among them."
             )
         if self.measured and self.shards:
             raise ValueError(
-                "`shards` must be 0 with `measured`: no executor runs parts of layers, but is "
-                f"{self.shards} instead."
+                "`shards` must be 0 with `measured`, since no executor runs parts of layers, but "
+                f"is {self.shards} instead."
             )
         if self.measured and self.profile is not None:
             raise ValueError(

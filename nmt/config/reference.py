@@ -1,7 +1,6 @@
-"""The reference of all settings, made from the classes of `nmt.config` and the YAML of `conf`.
+"""The reference of all settings, docs/settings.md, generated from `nmt.config` and `conf`.
 
-`python -m nmt.config.reference > docs/settings.md` writes it (`make settings`); a test fails while
-docs/settings.md differs from it. Needs neither torch nor hydra.
+`make settings` writes it, and a test fails if it is not up to date. Needs neither torch nor hydra.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from nmt.config.settings import Settings, summary_of
 from nmt.config.training import TrainConfig
 
 CONF = Path(__file__).parents[2] / "conf"
-BASE = "base"  # of a group whose files share settings
-LONGEST = 40  # characters of a default that differs from file to file
+BASE = "base"  # name of the file that has the shared settings of a group
+LONGEST = 40  # longest default that is listed for each file of a group, in characters
 COMMANDS: dict[str, type[Settings]] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
@@ -39,23 +38,23 @@ INTRODUCTION = """# Settings
 
 <!-- Written by `make settings`; do not edit. -->
 
-Every command reads a file of `conf`, and every value in it can be overridden on the command line:
+Every command reads a file in `conf`, and every value in it can be overridden on the command line:
 
 ```sh
 nmt-train data=multi30k model=small training.max_epochs=10 'optimizer.betas=[0.9,0.999]'
 ```
 
-`data=multi30k` chooses a file of the group `data`; `training.max_epochs=10` sets one value.
+`data=multi30k` selects a file of the group `data`; `training.max_epochs=10` sets one value.
 `--help` lists the groups, and `--cfg job` prints all settings of a command without running it.
-`--config-dir DIR` adds a folder with groups of your own. Where the default is `???`, a value must
-be given; `${oc.env:X,Y}` is the environment variable X, or else Y. Unknown settings and wrong
-values are errors, all of them reported at once.
+`--config-dir DIR` adds a folder with groups of your own. A setting whose default is `???` must be
+set; `${oc.env:X,Y}` is the environment variable X, or Y if it is not set. Unknown settings and
+invalid values are errors, which are reported all at once.
 """
 
 
 @dataclass(frozen=True)
 class Row:
-    """One setting."""
+    """A row of a table: one setting."""
 
     path: str
     allowed: str
@@ -65,56 +64,57 @@ class Row:
 
 @dataclass
 class Group:
-    """A folder of `conf`: the classes that its files may become, and who uses it."""
+    """A group of settings: a folder of `conf`, and the classes that its files are read as."""
 
     name: str
     kinds: list[type[Settings]]
-    users: list[str] = field(default_factory=list)  # such as `nmt-train`
+    users: list[str] = field(default_factory=list)  # commands that use it, such as `nmt-train`
 
     @property
     def summary(self) -> str:
-        """What its class says of itself, after the name of the folder."""
+        """A description from the docstring of its class."""
         return summary_of(self.kinds)
 
     @property
     def options(self) -> dict[str, dict[str, Any]]:
-        """The values of each file that can be chosen, by its name; without those of the base."""
+        """Name → values of each file that can be selected, without those of the base file."""
         files = sorted((CONF / self.name).glob("*.yaml"))
         return {file.stem: load(file) for file in files if file.stem != BASE}
 
     @property
     def base(self) -> dict[str, Any] | None:
-        """The values that the files share, where they share a file."""
+        """The values of the base file, which the other files share; None if there is none."""
         file = CONF / self.name / f"{BASE}.yaml"
         return load(file) if file.exists() else None
 
 
 @cache
 def load(file: Path) -> dict[str, Any]:
-    """A file's own values, nothing interpolated."""
+    """The values that are in a file itself, without interpolation."""
     values: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
     values.pop("defaults", None)
     return values
 
 
 def comment_of(file: Path) -> list[str]:
-    """The lines of the comment at the top of a file: a sentence, then examples."""
+    """The lines of the comment at the top of a file: a description, then examples."""
     lines = file.read_text(encoding="utf-8").splitlines()
-    return [line.removeprefix("#").strip() for line in takewhile(lambda one: one[:1] == "#", lines)]
+    comment = takewhile(lambda line: line.startswith("#"), lines)
+    return [line.removeprefix("#").strip() for line in comment]
 
 
 def chosen_groups(command: str) -> dict[str, tuple[str, str]]:
-    """Path → (group, option) of a command's list of defaults; `null` where none is chosen."""
+    """Path → (group, selected file) in the defaults of a command; `null` if no file is selected."""
     text = (CONF / f"{command}.yaml").read_text(encoding="utf-8")
-    found = {}
+    chosen = {}
     for entry in yaml.safe_load(text)["defaults"]:
         if not isinstance(entry, Mapping):
             continue
         key, option = next(iter(entry.items()))
         if not key.removeprefix("override ").startswith("hydra"):
             group, _, path = key.partition("@")
-            found[path or group] = (group, "null" if option is None else str(option))
-    return found
+            chosen[path or group] = (group, "null" if option is None else str(option))
+    return chosen
 
 
 def rows(
@@ -123,25 +123,26 @@ def rows(
     prefix: str = "",
     groups: Mapping[str, tuple[str, str]] | None = None,
 ) -> Iterator[Row]:
-    """A row for each setting of a class and of those in it; `values` are the defaults, if known."""
+    """Rows for the settings of a class and of the classes nested in it. `values` are the defaults,
+    if known; the settings in `groups` become links."""
     listed: dict[type[Settings], str] = {}
     for name, info in kind.model_fields.items():
         path, sentence = prefix + name, info.description or ""
-        inner, (mark, items) = settings_in(info.annotation), items_in(info.annotation)
+        nested, (suffix, items) = settings_in(info.annotation), items_in(info.annotation)
         if groups and path in groups:
-            yield from _group_rows(inner, path, sentence, (values or {}).get(name), groups[path])
+            yield from _group_rows(nested, path, sentence, (values or {}).get(name), groups[path])
             continue
         words = allowed(info.annotation, info.metadata)
         if items and items[0] in listed:
             yield Row(path, f"as `{listed[items[0]]}`", _default(name, info, values), sentence)
             continue
-        if not inner or "null" in words:
+        if not nested or "null" in words:
             yield Row(path, words, _default(name, info, values), sentence)
-        for one in inner:
-            yield from rows(one, (values or {}).get(name), f"{path}.", groups)
-        for one in items:
-            listed[one] = path
-            yield from rows(one, None, f"{path}{mark}.")
+        for nested_kind in nested:
+            yield from rows(nested_kind, (values or {}).get(name), f"{path}.", groups)
+        for item_kind in items:
+            listed[item_kind] = path
+            yield from rows(item_kind, None, f"{path}{suffix}.")
 
 
 def _default(name: str, info: FieldInfo, values: Mapping[str, Any] | None) -> str:
@@ -157,15 +158,16 @@ def _group_rows(
     values: Mapping[str, Any] | None,
     chosen: tuple[str, str],
 ) -> Iterator[Row]:
-    """A link to the group, and what this command has beyond it or allows in another way."""
+    """A link to the group, and the settings that only this command has or that allow other values
+    here."""
     name, option = chosen
-    general = all_groups()[name]
-    yield Row(path, f"[`{name}`](#{name})", f"`{option}`", sentence or general.summary)
-    known = {key for one in general.options.values() for key in one} | set(general.base or {})
+    group = all_groups()[name]
+    yield Row(path, f"[`{name}`](#{name})", f"`{option}`", sentence or group.summary)
+    known = {key for values in group.options.values() for key in values} | set(group.base or {})
     for kind in kinds:
-        if kind in general.kinds:
+        if kind in group.kinds:
             continue
-        usual = {row.path: row for one in general.kinds for row in rows(one, None)}
+        usual = {row.path: row for group_kind in group.kinds for row in rows(group_kind, None)}
         for row in rows(kind, values):
             is_new = row.path.partition(".")[0] not in known
             if is_new or row.allowed != usual[row.path].allowed:
@@ -174,21 +176,22 @@ def _group_rows(
 
 @cache
 def all_groups() -> dict[str, Group]:
-    """The groups that commands choose from, in the order of their first use."""
-    found: dict[str, Group] = {}
+    """The groups that commands use, in the order of their first use."""
+    groups: dict[str, Group] = {}
     for command, kind in COMMANDS.items():
         for path, (name, _) in chosen_groups(command).items():
             kinds = [kind]
             for part in path.split("."):
-                kinds = [k for one in kinds for k in settings_in(one.model_fields[part].annotation)]
-            group = found.setdefault(name, Group(name, []))
+                annotations = [kind.model_fields[part].annotation for kind in kinds]
+                kinds = [kind for annotation in annotations for kind in settings_in(annotation)]
+            group = groups.setdefault(name, Group(name, []))
             group.users.append(f"nmt-{command}")
             group.kinds = _most_general([*group.kinds, *kinds])
-    return found
+    return groups
 
 
 def _most_general(kinds: Sequence[type[Settings]]) -> list[type[Settings]]:
-    """The classes that are no subclass of another one, each once."""
+    """The classes that are not subclasses of another one of them, without repetition."""
     unique = list(dict.fromkeys(kinds))
     return [
         kind
@@ -206,35 +209,35 @@ def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     )
 
 
-def settings_table(found: Sequence[Row]) -> str:
-    """The table of some settings."""
-    lines = [(f"`{row.path}`", row.sentence, row.allowed, row.default) for row in found]
+def settings_table(settings: Sequence[Row]) -> str:
+    """A table of settings."""
+    lines = [(f"`{row.path}`", row.sentence, row.allowed, row.default) for row in settings]
     return table(("setting", "", "allowed", "default"), lines)
 
 
 def command_section(command: str) -> str:
-    """A command's own settings, with links to its groups."""
+    """The section of a command: its own settings, and links to its groups."""
     file = CONF / f"{command}.yaml"
     head, *examples = comment_of(file)
     summary = head.partition(": ")[2] or head
-    found = list(rows(COMMANDS[command], load(file), groups=chosen_groups(command)))
+    settings = list(rows(COMMANDS[command], load(file), groups=chosen_groups(command)))
     code = "\n".join(examples)
     parts = [f"## nmt-{command}", summary[:1].upper() + summary[1:]]
     if code:
         parts.append(f"```sh\n{code}\n```")
-    return "\n\n".join([*parts, settings_table(found)])
+    return "\n\n".join([*parts, settings_table(settings)])
 
 
 def group_section(group: Group) -> str:
-    """A group's files, and its settings."""
+    """The section of a group: its files and its settings."""
     users = ", ".join(f"[`{user}`](#{user})" for user in dict.fromkeys(group.users))
     parts = [f"### {group.name}", f"{group.summary} Used by {users}."]
     parts.append(_options_table(group))
     for kind in group.kinds:
-        own = {name: v for name, v in group.options.items() if _fits(kind, v)}
+        options = {name: values for name, values in group.options.items() if _fits(kind, values)}
         if len(group.kinds) > 1:
             parts.append(f"With {_discriminator(kind)}:")
-        parts.append(settings_table(_merged_rows(kind, own, group.base)))
+        parts.append(settings_table(_merged_rows(kind, options, group.base)))
     return "\n\n".join(parts)
 
 
@@ -258,20 +261,20 @@ def _options_table(group: Group) -> str:
 def _changed(
     values: Mapping[str, Any], base: Mapping[str, Any], prefix: str = ""
 ) -> dict[str, Any]:
-    """What a file overrides of its base, by path."""
-    found: dict[str, Any] = {}
+    """Path → value of the settings of the base file that a file overrides."""
+    changed: dict[str, Any] = {}
     for name, value in values.items():
         if name not in base:
             continue
         if isinstance(value, Mapping) and isinstance(base[name], Mapping):
-            found |= _changed(value, base[name], f"{prefix}{name}.")
+            changed |= _changed(value, base[name], f"{prefix}{name}.")
         elif value != base[name]:
-            found[prefix + name] = value
-    return found
+            changed[prefix + name] = value
+    return changed
 
 
 def _fits(kind: type[Settings], values: Mapping[str, Any]) -> bool:
-    """Whether a file becomes this one of the classes of a union."""
+    """Whether the values of a file are read as this member of a union of classes."""
     for name, info in kind.model_fields.items():
         choices = get_args(info.annotation) if get_origin(info.annotation) is Literal else ()
         if len(choices) == 1 and values.get(name) not in choices:
@@ -280,7 +283,7 @@ def _fits(kind: type[Settings], values: Mapping[str, Any]) -> bool:
 
 
 def _discriminator(kind: type[Settings]) -> str:
-    """The setting that tells this class from the others of a union."""
+    """The setting that distinguishes this class from the other members of a union."""
     for name, info in kind.model_fields.items():
         if get_origin(info.annotation) is Literal and len(get_args(info.annotation)) == 1:
             return f"`{name}: {get_args(info.annotation)[0]}`"
@@ -290,21 +293,24 @@ def _discriminator(kind: type[Settings]) -> str:
 def _merged_rows(
     kind: type[Settings], options: Mapping[str, Mapping[str, Any]], base: Mapping[str, Any] | None
 ) -> list[Row]:
-    """A group's rows, whose defaults are those of the base, or of each file where they differ."""
+    """The rows of a group. Defaults are those of the base file or, without one, those of each
+    file."""
     if base is not None:
         return list(rows(kind, base))
-    of_each = {name: {row.path: row for row in rows(kind, v)} for name, v in options.items()}
+    by_file = {
+        name: {row.path: row for row in rows(kind, values)} for name, values in options.items()
+    }
     merged = []
-    for path, row in next(iter(of_each.values())).items():
+    for path, row in next(iter(by_file.values())).items():
         files: dict[str, list[str]] = {}
-        for name, found in of_each.items():
-            files.setdefault(found[path].default, []).append(f"`{name}`")
+        for name, file_rows in by_file.items():
+            files.setdefault(file_rows[path].default, []).append(f"`{name}`")
         merged.append(Row(path, row.allowed, _of_files(files), row.sentence))
     return merged
 
 
 def _of_files(files: Mapping[str, Sequence[str]]) -> str:
-    """Default → the files that have it, in a cell."""
+    """A cell that lists defaults and the files that have them. `files`: default → names."""
     if len(files) == 1:
         return next(iter(files))
     if all(names == [value] for value, names in files.items()):
@@ -315,7 +321,7 @@ def _of_files(files: Mapping[str, Sequence[str]]) -> str:
 
 
 def reference() -> str:
-    """The whole page."""
+    """The page docs/settings.md."""
     commands = [command_section(command) for command in COMMANDS]
     groups = [group_section(group) for group in all_groups().values()]
     return "\n\n".join([INTRODUCTION.rstrip(), *commands, "## Groups", *groups]) + "\n"

@@ -1,4 +1,4 @@
-"""What all groups of settings share: strict types, and one error that lists every mistake."""
+"""The base class of all settings: strict types, and one error that lists all mistakes."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ NonNegativeInt = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1)]
-QUOTE = "'"  # around names in pydantic's contexts
+QUOTE = "'"  # around names in the contexts of pydantic's errors
 SomeSettings = TypeVar("SomeSettings", bound="Settings")
 
 
 class Settings(BaseModel):
-    """Base of all groups: unknown keys are errors, values are never converted silently."""
+    """Base class of all groups of settings. Unknown keys are errors, and values are never converted
+    to another type."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     def changed(self, **updates: Any) -> Self:
-        """A copy with some settings replaced, validated as values from YAML are, which pydantic's
-        `model_copy` does not do. A mapping for a group of settings changes those that it names:
+        """A copy with some settings replaced. Unlike pydantic's `model_copy`, it validates the
+        values as those from YAML. A mapping changes only the settings of a group that it names:
         `config.changed(model={"dropout": 0.1})`.
 
         Raises:
@@ -48,8 +49,11 @@ def _merged(settings: Settings, updates: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read(kind: type[SomeSettings], values: Mapping[str, Any]) -> SomeSettings:
-    """Turn plain nested values (from YAML) into `kind`, or raise one `ConfigurationError` that
-    lists every mistake with its path, the value given, and what is allowed.
+    """Read plain nested values, as from YAML, as the settings `kind`.
+
+    Raises:
+        ConfigurationError: the values are not valid. Lists all mistakes, each with the path, the
+            value, and the values that are allowed.
     """
     values = _lists_to_tuples(values)
     try:
@@ -61,7 +65,7 @@ def read(kind: type[SomeSettings], values: Mapping[str, Any]) -> SomeSettings:
 
 
 def _lists_to_tuples(values: Any) -> Any:
-    """YAML has no tuples; the only ones we use are Adam's `betas`."""
+    """Values with Adam's `betas`, the only tuple among the settings, as a tuple: YAML has none."""
     if isinstance(values, Mapping):
         return {
             key: tuple(value)
@@ -73,8 +77,8 @@ def _lists_to_tuples(values: Any) -> Any:
 
 
 def _path_and_tag(detail: ErrorDetails, values: Any) -> tuple[str, str | None]:
-    """Where a mistake is, and which member of a union of settings it is in, if any: pydantic puts
-    the member's tag between the keys of the path."""
+    """The path of a mistake, and the member of a union that it is in, if any, as `path=tag`:
+    pydantic puts the member's tag between the keys of the path."""
     path: list[str] = []
     tag = None
     for position, part in enumerate(detail["loc"]):
@@ -132,22 +136,22 @@ def _sentence(detail: ErrorDetails, values: Any) -> str:
 
 
 def describe(kind: type[Settings]) -> Sequence[tuple[str, str]]:
-    """Every field of a group with its sentence, for documentation and tests."""
+    """The name and the description of every setting of a group, for documentation and tests."""
     return [
         (name, field.description or _summary(field)) for name, field in kind.model_fields.items()
     ]
 
 
 def _summary(field: FieldInfo) -> str:
-    """What a field's class says of itself."""
+    """A description of a group of settings from the docstring of its class."""
     kinds = get_args(field.annotation) or (field.annotation,)
     assert all(isinstance(kind, type) for kind in kinds), "only settings may have no description"
     return summary_of(kinds)
 
 
 def summary_of(kinds: Sequence[type[Settings]]) -> str:
-    """What a class of settings, or the class that several have in common, says of itself after the
-    name of its folder."""
-    common = next(one for one in kinds[0].__mro__ if all(issubclass(kind, one) for kind in kinds))
+    """A description from the docstring of a class, or of the closest common base class of several,
+    without the name of its folder."""
+    common = next(base for base in kinds[0].__mro__ if all(issubclass(k, base) for k in kinds))
     first = (common.__doc__ or "").split("\n\n")[0].removeprefix("conf/").split(": ", 1)[-1]
     return first[:1].upper() + " ".join(first[1:].split())

@@ -1,4 +1,4 @@
-"""conf/train.yaml and its groups."""
+"""Settings of training: conf/train.yaml, conf/optimizer and conf/schedule."""
 
 from __future__ import annotations
 
@@ -27,46 +27,54 @@ VALIDATION_METRICS = ("bleu", "chrf", "loss")
 
 
 class OptimizerConfig(Settings):
-    """conf/optimizer: the update rule."""
+    """conf/optimizer: the optimizer."""
 
-    name: Literal["adam", "sgd"] = Field(description="Adam, or plain stochastic gradient descent.")
+    name: Literal["adam", "sgd"] = Field(
+        description="adam: AdamW; sgd: plain stochastic gradient descent."
+    )
     learning_rate: PositiveFloat = Field(description="Peak learning rate.")
     betas: tuple[Fraction, Fraction] = Field(description="Decay rates of Adam's two moments.")
-    epsilon: PositiveFloat = Field(description="Added to Adam's denominator.")
-    weight_decay: NonNegativeFloat = Field(description="Decoupled weight decay (AdamW).")
+    epsilon: PositiveFloat = Field(description="Term added to Adam's denominator.")
+    weight_decay: NonNegativeFloat = Field(
+        description="Weight decay: decoupled with adam (AdamW), an L2 penalty with sgd."
+    )
     clip_norm: PositiveFloat | None = Field(
-        description="The whole model's gradient is clipped to this norm; null: no clipping."
+        description="Norm to which the gradient of the whole model is clipped; null: no clipping."
     )
 
 
 class ScheduleConfig(Settings):
-    """conf/schedule: the learning rate over time, relative to its peak."""
+    """conf/schedule: the learning rate schedule."""
 
     name: Literal["constant", "inverse_sqrt", "cosine"] = Field(
-        description="How the rate decays after the warm-up."
+        description="How the learning rate decays after the warm-up."
     )
     warmup_steps: NonNegativeInt = Field(
-        description="Steps over which the rate rises linearly from 0."
+        description="Number of steps over which the learning rate rises linearly from 0."
     )
     decay_start: Fraction = Field(
         description="Fraction of the run after which the cosine decay begins."
     )
     final_factor: Annotated[float, Field(ge=0, le=1)] = Field(
-        description="What is left of the peak rate at the end of the cosine decay."
+        description="Learning rate at the end of the cosine decay, as a fraction of its peak."
     )
 
 
 class TrainingPrecisionConfig(FloatPrecisionConfig):
-    """conf/precision, and what prepares a model for int8."""
+    """conf/precision in training, with clipping that prepares a model for int8."""
 
     clip: PositiveFloat | None = Field(
-        description="Clip layer outputs to this absolute value, so that int8 loses nothing; GNMT "
-        "uses 1; null: no clipping."
+        description="Absolute value to which layer outputs are clipped, so that int8 loses no "
+        "quality; GNMT uses 1; null: no clipping."
     )
-    clip_start: PositiveFloat = Field(description="The bound at the first step; GNMT uses 8.")
-    clip_steps: NonNegativeInt = Field(description="Steps over which the bound shrinks to `clip`.")
+    clip_start: PositiveFloat = Field(
+        description="Bound of the clipping at the first step; GNMT uses 8."
+    )
+    clip_steps: NonNegativeInt = Field(
+        description="Number of steps over which the bound shrinks to `clip`."
+    )
     clip_cells_from: NonNegativeInt | None = Field(
-        description="Clip LSTM cells as well from this step on, which is several times slower; "
+        description="Step from which LSTM cells are clipped too, which is several times slower; "
         "null: never."
     )
 
@@ -86,15 +94,17 @@ class TrainingPrecisionConfig(FloatPrecisionConfig):
 
 
 class AverageConfig(Settings):
-    """Averaging of weights: the average is validated, and kept as the best model."""
+    """Averaging of weights. The averaged model is validated, and published if it is the best."""
 
     kind: Literal["none", "checkpoints", "weights"] = Field(
-        description="none; checkpoints: the mean of the last ones, at the end of the run; weights: "
-        "an exponential moving average during the run."
+        description="none: no averaging; checkpoints: the mean of the last checkpoints, at the end "
+        "of the run; weights: an exponential moving average during the run."
     )
     checkpoints: PositiveInt = Field(description="Number of checkpoints in the mean.")
     decay: Fraction = Field(description="Decay of the moving average at each update.")
-    every: PositiveInt = Field(description="Steps between two updates of the moving average.")
+    every: PositiveInt = Field(
+        description="Number of steps between two updates of the moving average."
+    )
 
 
 class TrainingConfig(Settings):
@@ -107,28 +117,31 @@ class TrainingConfig(Settings):
         description="Stop after this many epochs of the training data; null: no limit."
     )
     max_minutes: PositiveFloat | None = Field(
-        description="Stop after this many minutes, preparation included; null: no limit."
+        description="Stop after this many minutes, including preparation; null: no limit."
     )
     label_smoothing: Fraction = Field(
-        description="Probability mass spread evenly over the vocabulary."
+        description="Probability mass that is spread uniformly over the vocabulary."
     )
-    validate_every: PositiveInt = Field(description="Steps between two validations.")
+    validate_every: PositiveInt = Field(description="Number of steps between two validations.")
     validate_sentences: PositiveInt = Field(
-        description="Sentences translated at each validation: the first ones of each set."
+        description="Number of sentences of each validation set, from its start, that are "
+        "translated at each validation."
     )
-    validate_first: NonNegativeInt = Field(description="No validation before this step.")
-    checkpoint_every: PositiveInt = Field(description="Steps between two checkpoints.")
+    validate_first: NonNegativeInt = Field(description="Step before which there is no validation.")
+    checkpoint_every: PositiveInt = Field(description="Number of steps between two checkpoints.")
     keep_checkpoints: PositiveInt = Field(
-        description="Checkpoints to keep; older ones are deleted."
+        description="Number of checkpoints to keep; older ones are deleted."
     )
     best_by: Text = Field(
-        description="Score that decides which model is the best: bleu, chrf or loss, averaged over "
-        "the validation sets, or that of one set, such as NAME.bleu."
+        description="Metric that decides which model is the best: bleu, chrf or loss, averaged "
+        "over the validation sets, or that of one set, such as NAME.bleu."
     )
     patience: PositiveInt | None = Field(
         description="Stop after this many validations without improvement; null: never."
     )
-    log_every: PositiveInt = Field(description="Steps between two lines of metrics.jsonl.")
+    log_every: PositiveInt = Field(
+        description="Number of steps between two lines of training metrics in metrics.jsonl."
+    )
     average: AverageConfig
 
 
@@ -139,12 +152,12 @@ class TrainConfig(Settings):
     runs: Text = Field(description="Folder that holds all runs.")
     seed: NonNegativeInt = Field(description="Seed of initial weights, shuffling and dropout.")
     resume: Literal["auto", "never", "must"] = Field(
-        description="auto: resume from the last checkpoint if there is one; never: start a new "
-        "run, and fail if it exists; must: fail if there is nothing to resume."
+        description="auto: resume from the last checkpoint if there is one; never: fail if the run "
+        "exists; must: fail if there is no checkpoint."
     )
     distill: Text | None = Field(
-        description="Learn the translations of this teacher (a model folder) instead of the "
-        "corpora's targets; null: no teacher."
+        description="Model folder of a teacher, whose translations replace the targets of the "
+        "training corpora; null: no teacher."
     )
     model: ModelConfig
     data: DataConfig
@@ -180,7 +193,7 @@ class TrainConfig(Settings):
         elif self.schedule.name != "constant" and limits[:2] == (None, None):
             mistakes.append(
                 "one of `training.max_steps` and `training.max_epochs` must be set with "
-                f"`schedule={self.schedule.name}`, which goes by them and not by the clock."
+                f"`schedule={self.schedule.name}`, which does not depend on the clock."
             )
         if self.precision.clip_cells_from is not None and not self.model.has_cells:
             mistakes.append(
@@ -196,8 +209,8 @@ class TrainConfig(Settings):
         mistakes, directions = [], self.data.directions
         if len(directions) > 1:
             mistakes.append(
-                "`data` must have corpora of one direction, since a model is trained for one, but "
-                f"has {join_directions(directions)} instead."
+                "`data` must have corpora of a single direction, since a model is trained for one, "
+                f"but has {join_directions(directions)} instead."
             )
         sets = [f"{name}.{metric}" for name in self.data.valid for metric in VALIDATION_METRICS]
         if self.training.best_by not in (*VALIDATION_METRICS, *sets):

@@ -72,13 +72,13 @@ def test_one_of_several_directions() -> None:
     [
         (
             {},
-            "`source` and `target` must leave one of the model's directions, but leave several "
-            "(en→de, en→fr, de→fr); give both.",
+            "`source` and `target` must match one of the model's directions, but match several "
+            "(en→de, en→fr, de→fr); set both.",
         ),
         (
             {"source": "en"},
-            "`source` and `target` must leave one of the model's directions, but leave several "
-            "(en→de, en→fr); give both.",
+            "`source` and `target` must match one of the model's directions, but match several "
+            "(en→de, en→fr); set both.",
         ),
         (
             {"source": "de", "target": "en"},

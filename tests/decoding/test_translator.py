@@ -123,7 +123,7 @@ def test_a_model_of_several_directions_must_be_told_which(translator: Translator
     directions = [{"source": "en", "target": "de"}, {"source": "en", "target": "fr"}]
     description = translator.description.changed(directions=directions)
     several = Translator(description, translator.vocabulary, translator.stepper)
-    with pytest.raises(InputError, match=r"but leave several \(en→de, en→fr\); give both\.$"):
+    with pytest.raises(InputError, match=r"but match several \(en→de, en→fr\); set both\.$"):
         several.translate(TEXTS, source="en")
     expected = texts(translator.translate(TEXTS[:2]))
     assert texts(several.translate(TEXTS[:2], target="fr")) == expected
