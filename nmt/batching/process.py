@@ -32,12 +32,11 @@ from typing import Any
 
 import torch
 
-import nmt.errors
 from nmt.config import DecodeConfig, UseConfig
 from nmt.corpus.vocabulary import Vocabulary
 from nmt.decoding.engine import Finished, Hypothesis, Request
 from nmt.decoding.translation import TextCodec, load_vocabulary
-from nmt.errors import ConfigurationError, NmtError, WorkerError
+from nmt.errors import WorkerError, error_from_data
 from nmt.model.folder import ModelDescription, read_description
 
 AHEAD = 2  # steps that are requested before they are needed
@@ -83,7 +82,7 @@ class ModelProcess:
         )
         found = self._read()
         if "error" in found:
-            raise _error(found["error"], found["words"])
+            raise error_from_data(found["error"])
         self.precisions: list[str] = found["precisions"]
 
     @property
@@ -150,13 +149,6 @@ def _wait(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _error(kind: str, words: list[str]) -> NmtError:
-    """As it was raised in the process."""
-    found = getattr(nmt.errors, kind)
-    assert issubclass(found, NmtError)
-    return ConfigurationError(words) if found is ConfigurationError else found(*words)
 
 
 class RemoteModel(TextCodec):

@@ -16,7 +16,7 @@ from typing import Any
 from nmt.config import DecodeConfig, UseConfig, read
 from nmt.decoding.engine import Engine, Hypothesis, Request
 from nmt.decoding.translator import Translator
-from nmt.errors import ConfigurationError, NmtError
+from nmt.errors import NmtError, error_as_data
 from nmt.memory import keep_memory
 
 Kind = tuple[int, str, bool]  # model, settings of the search, alignments
@@ -52,10 +52,8 @@ class Worker:
         try:
             for folder in message["folders"]:
                 self._translators.append(Translator.from_settings(folder, use, decode))
-        except ConfigurationError as error:
-            return {"error": type(error).__name__, "words": error.mistakes}
         except NmtError as error:
-            return {"error": type(error).__name__, "words": [str(error)]}
+            return {"error": error_as_data(error)}
         # The models stay: without this, every garbage collection would look through them.
         gc.collect()
         gc.freeze()

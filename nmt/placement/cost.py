@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
@@ -228,7 +228,49 @@ def from_pipedream(text: str, name: str) -> Profile:
     Raises:
         PlanError: a line is neither a node nor an edge, or the graph is not valid.
     """
-    nodes: dict[str, tuple[str, float, float, float, float]] = {}
+    nodes, inputs = _parse_pipedream(text, name)
+    order = _topological(list(nodes), inputs, name)
+    return Profile(
+        graph=Path(name).parent.name or name,
+        device="as in the profile",
+        precision="as in the profile",
+        batch="as in the profile",
+        layers={
+            node: LayerCost(
+                kind=nodes[node].kind,
+                inputs=inputs.get(node, []),
+                axis="whole",
+                chunkable=False,
+                output_bytes=nodes[node].activation,
+                kept_bytes=sum(nodes[one].activation for one in (node, *inputs.get(node, []))),
+                parameter_bytes=nodes[node].parameters,
+            )
+            for node in order
+        },
+        measurements=[
+            TaskCosts(
+                micro_batches=1,
+                chunks=1,
+                forward={node: nodes[node].forward * MILLISECONDS for node in order},
+                backward={node: nodes[node].backward * MILLISECONDS for node in order},
+            )
+        ],
+    )
+
+
+class _Operation(NamedTuple):
+    """A node of PipeDream's format. Milliseconds and bytes."""
+
+    kind: str
+    forward: float
+    backward: float
+    activation: float
+    parameters: float
+
+
+def _parse_pipedream(text: str, name: str) -> tuple[dict[str, _Operation], dict[str, list[str]]]:
+    """The nodes by name, and the nodes that each one reads."""
+    nodes: dict[str, _Operation] = {}
     inputs: dict[str, list[str]] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
@@ -244,8 +286,8 @@ def from_pipedream(text: str, name: str) -> Profile:
                     "`forward_compute_time=…, backward_compute_time=…, activation_size=…, "
                     "parameter_size=…`."
                 )
-            forward, backward, activation, parameters = (sum(map(float, f)) for f in fields)
-            nodes[node[1]] = node[2].strip(), forward, backward, activation, parameters
+            kind = node[2].strip().split("(")[0]
+            nodes[node[1]] = _Operation(kind, *(sum(map(float, field)) for field in fields))
         else:
             raise PlanError(f"`{name}`, line {number}, must be a node or an edge of a graph.")
     if not nodes:
@@ -254,33 +296,7 @@ def from_pipedream(text: str, name: str) -> Profile:
         for node_name in (reader, *sources):
             if node_name not in nodes:
                 raise PlanError(f"`{name}`: an edge names `{node_name}`, which is not a node.")
-    order = _topological(list(nodes), inputs, name)
-    return Profile(
-        graph=Path(name).parent.name or name,
-        device="as in the profile",
-        precision="as in the profile",
-        batch="as in the profile",
-        layers={
-            node: LayerCost(
-                kind=nodes[node][0].split("(")[0],
-                inputs=inputs.get(node, []),
-                axis="whole",
-                chunkable=False,
-                output_bytes=nodes[node][3],
-                kept_bytes=nodes[node][3] + sum(nodes[n][3] for n in inputs.get(node, [])),
-                parameter_bytes=nodes[node][4],
-            )
-            for node in order
-        },
-        measurements=[
-            TaskCosts(
-                micro_batches=1,
-                chunks=1,
-                forward={node: nodes[node][1] * MILLISECONDS for node in order},
-                backward={node: nodes[node][2] * MILLISECONDS for node in order},
-            )
-        ],
-    )
+    return nodes, inputs
 
 
 def _topological(nodes: list[str], inputs: Mapping[str, list[str]], name: str) -> list[str]:
