@@ -58,7 +58,7 @@ SUMS = "sums of statistics for bootstrap resampling, which its public methods do
 
 TABLE = (
     Private("torch", "torch", "_foreach_copy_", "nmt/precision/master_weights.py", "one call"),
-    Private("torch", "torch", "_cudnn_rnn_flatten_weight", "nmt/kernels/lstm.py", "bf16 weights"),
+    Private("torch", "torch", "_cudnn_rnn_flatten_weight", "nmt/kernels/cudnn.py", "bf16 weights"),
     Private("torch", "torch", "ops.mkldnn._reorder_linear_weight", PRODUCTS, "packed weights"),
     Private("torch", "torch", "ops.mkldnn._linear_pointwise", PRODUCTS, "products with them"),
     Private("torch", "torch", "ops.onednn.qlinear_prepack", FORMATS, "packed int8 weights"),
