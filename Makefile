@@ -1,4 +1,4 @@
-# Everything starts from here; each target sets up what it needs by itself.
+# Every target sets up what it needs.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -11,13 +11,13 @@ DOCS_NEEDS := sphinx myst-parser furo
 
 .PHONY: help setup demo test check format settings docs bench bench-peers serve wheel clean
 
-help:  ## what there is
+help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: $(READY)  ## an environment in .venv with all that is needed
+setup: $(READY)  ## make an environment in .venv with all dependencies
 
-# torch first: building deepspeed looks for it. pip compiles to bytecode what it installs (half a
-# minute), which saves every command 1.4 s where Python may not write any itself.
+# torch comes first, since building deepspeed needs it. pip compiles packages to bytecode (half a
+# minute), which saves every command 1.4 s where Python itself may not write bytecode.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch numpy setuptools
@@ -41,16 +41,16 @@ SENTENCES = 'Tomorrow my brother will visit the museum.' \
             'The old baker gave the girl a red apple.' \
             'Julia is happy because the children are laughing.'
 
-test: $(READY)  ## all tests
+test: $(READY)  ## run all tests
 	$(BIN)/python -m pytest
 
-check: $(READY)  ## formatting, lint, strict types, links of the documentation
+check: $(READY)  ## check formatting, lint, strict types and links of the documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m tests.doc_links
 
-format: $(READY)  ## put the code into shape
+format: $(READY)  ## format the code and fix lint
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -58,11 +58,11 @@ settings: $(READY)  ## write docs/settings.md, the reference of all settings
 	$(BIN)/python -m nmt.config.reference > docs/settings.md.new
 	mv docs/settings.md.new docs/settings.md
 
-docs: $(DOCS_READY)  ## build the documentation as a site in build/docs
+docs: $(DOCS_READY)  ## build the documentation site in build/docs
 	$(DOCS_VENV)/bin/sphinx-build --fail-on-warning --keep-going --quiet -c docs . build/docs
 	@echo "Open build/docs/index.html."
 
-# Sphinx has an environment of its own: it needs nothing of ours, and we need nothing of it.
+# Sphinx has an environment of its own, since neither environment needs the other's packages.
 $(DOCS_READY): constraints.txt
 	$(PYTHON) -m venv $(DOCS_VENV)
 	$(DOCS_VENV)/bin/python -m pip install --quiet -c constraints.txt $(DOCS_NEEDS)
@@ -71,14 +71,14 @@ $(DOCS_READY): constraints.txt
 bench: $(READY)  ## measure (only=train, pipeline, placement, decode, trained, server, gpu); writes runs/bench/bench.json
 	$(BIN)/python -m tests.benchmarks $(if $(only),only=$(only)) $(ARGUMENTS)
 
-bench-peers: $(READY)  ## Marian and Joey NMT in .bench-venv, for `make bench` to compare with
+bench-peers: $(READY)  ## install Marian and Joey NMT in .bench-venv, for comparison in `make bench`
 	$(BIN)/python -m tests.benchmarks.peers
 
 serve: $(READY)  ## serve the demo's model on http://127.0.0.1:5000
 	$(BIN)/nmt-serve models=$(RUN)/best
 
-wheel: $(READY)  ## a wheel in dist/
+wheel: $(READY)  ## build a wheel in dist/
 	$(BIN)/python -m build --wheel
 
-clean:  ## remove what was built; runs/ stays
+clean:  ## remove everything that was built, but not runs/
 	rm -rf $(VENV) .bench-venv $(DOCS_VENV) dist build .pytest_cache .mypy_cache .ruff_cache

@@ -1,7 +1,7 @@
-"""Neural machine translation with LSTM layers pinned to devices and run as a pipeline.
+"""Neural machine translation with recurrent layers that run on several devices as a pipeline.
 
-`from nmt import Translator` is the public interface for translating; it loads lazily, so that
-`import nmt` needs neither torch nor any of the training libraries.
+`Translator` is the public interface for translating. It is imported lazily, so that `import nmt`
+needs neither torch nor any of the training libraries.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What all commands share: settings from hydra, logging to stderr, and one line for an error.
+"""The frame of all commands: settings from hydra, logging to stderr, and errors in one line.
 
-A command file calls `run_command`; nothing else in the package knows of hydra.
+Every command calls `run_command`. No other file of the package uses hydra.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 
 SomeSettings = TypeVar("SomeSettings", bound=Settings)
 
-# hydra would otherwise make a folder for each command and log everything twice. The user's own
-# settings take precedence.
+# Without these settings, hydra makes a folder for each command and logs everything twice. Settings
+# on the command line take precedence.
 QUIET_HYDRA = (
     "hydra.run.dir=.",
     "hydra.sweep.subdir=.",
@@ -39,11 +39,11 @@ QUIET_HYDRA = (
     "hydra/hydra_logging=none",
 )
 USER_ERROR, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
-FULL_ERROR = "HYDRA_FULL_ERROR"  # hydra's own switch: set, it leaves exceptions to its caller
+FULL_ERROR = "HYDRA_FULL_ERROR"  # environment variable with which hydra raises exceptions
 
 
 def configuration_folder() -> Path:
-    """Where the YAML is: `nmt/conf` in a wheel, `conf` beside `nmt` in a checkout.
+    """The folder of the YAML files: `nmt/conf` in a wheel, `conf` beside `nmt` in a checkout.
 
     Raises:
         ConfigurationError: it is in neither place.
@@ -57,23 +57,24 @@ def configuration_folder() -> Path:
     )
 
 
-Job = tuple[Sequence[str], Any, Exception | None]  # of a sweep: its overrides, result and error
+Job = tuple[Sequence[str], Any, Exception | None]  # a sweep's job: its overrides, result and error
 
 
 class Sweep(NamedTuple):
-    """What a command does with hydra's sweeps (`-m`)."""
+    """How a command executes hydra's sweeps (`-m`)."""
 
-    job_values: Callable[[Mapping[str, Any], Sequence[str]], dict[str, Any]]  # settings of a job
-    table: Callable[[Sequence[Job]], str]  # what is printed at the end
-    folder: str  # where hydra keeps the sweep's own settings; may refer to settings as ${name}
+    # (settings, overrides of the job) → settings of the job
+    job_values: Callable[[Mapping[str, Any], Sequence[str]], dict[str, Any]]
+    table: Callable[[Sequence[Job]], str]  # text printed at the end
+    folder: str  # folder for hydra's settings of the sweep; may refer to settings as ${name}
 
 
 class Result(Protocol):
-    """What a command may return, for sweepers that optimise it."""
+    """The result of a command, with an objective for hydra's sweepers."""
 
     @property
     def objective(self) -> float | None:
-        """The value to optimise; None: there is none."""
+        """The value to optimise; None if there is none."""
 
 
 def run_command(
@@ -83,11 +84,11 @@ def run_command(
     config_name: str,
     sweep: Sweep | None = None,
 ) -> None:
-    """Read `conf/<config_name>.yaml` and the overrides of the command line, and call `main`.
+    """Read `conf/<config_name>.yaml` and the overrides on the command line, and call `main`.
 
-    hydra's options (`--help`, `--cfg`, `--config-dir`, `-cn`, `-m`, …) work as usual. What a user
-    did wrong is printed on stderr as `<name>: error: …`, and the process exits with 2. A job of a
-    sweep that fails does not end the others.
+    hydra's options (`--help`, `--cfg`, `--config-dir`, `-cn`, `-m`, …) work as usual. A mistake of
+    the user is printed on stderr as `<name>: error: …`, and the process exits with 2. If a job of a
+    sweep fails, the other jobs still run.
     """
     import hydra
     from hydra.errors import HydraException
@@ -98,10 +99,10 @@ def run_command(
     def task(values: DictConfig) -> float | None:
         return runner(values)
 
-    task.__module__ = name  # what hydra calls the application in its help
+    task.__module__ = name  # hydra's help uses it as the name of the application
     before = os.environ.get(FULL_ERROR, "0")
     os.environ[FULL_ERROR] = "1"
-    # hydra writes a file for each sweep; that of a command without sweeps of its own is removed.
+    # hydra writes a file for each sweep, which is removed if the command does not support sweeps.
     scratch = tempfile.TemporaryDirectory()
     _add_quiet_settings(sweep.folder if sweep else scratch.name)
     try:
@@ -130,7 +131,7 @@ def run_command(
 
 
 class _Runner(Generic[SomeSettings]):
-    """The task that hydra calls, once or for each job of a sweep."""
+    """The task that hydra calls, once or for each job of a sweep. Keeps results and errors."""
 
     def __init__(
         self,
@@ -141,17 +142,17 @@ class _Runner(Generic[SomeSettings]):
         self._kind, self._main, self._sweep = kind, main, sweep
         self._arguments = sys.argv[1:]
         self._jobs: list[Job] = []
-        self._error: Exception | None = None  # outside of a sweep
+        self._error: Exception | None = None  # outside of sweeps
 
     def __call__(self, values: DictConfig) -> float | None:
-        """Run the command with hydra's values → its objective, if it has one."""
+        """Run the command with hydra's values, and return its objective, if it has one."""
         start_logging()
         keep_memory()
         swept = _swept_overrides(self._arguments)
         if swept is None:
             try:
                 return self._objective(self._main(read(self._kind, plain_values(values))))
-            except Exception as error:  # hydra would print a line of its own
+            except Exception as error:  # raised by `finish`: hydra would print it in its own way
                 self._error = error
                 return None
         logger.info("job %d of the sweep: %s", len(self._jobs), " ".join(swept))
@@ -171,17 +172,17 @@ class _Runner(Generic[SomeSettings]):
         return None if result is None else result.objective
 
     def finish(self) -> None:
-        """Raise what the command raised."""
+        """Raise the error of the command, if there was one."""
         if self._error is not None:
             raise self._error
 
     def report(self) -> None:
-        """Print a sweep's table, also of one that was interrupted."""
+        """Print the table of a sweep, even if it was interrupted."""
         if self._sweep is not None and self._jobs:
             print(self._sweep.table(self._jobs), flush=True)
 
     def failures(self) -> str:
-        """A line or more for each job that failed."""
+        """The errors of all jobs that failed, with at least one line for each."""
         return "\n".join(
             f"job {number} ({' '.join(swept)}): {line}"
             for number, (swept, _, error) in enumerate(self._jobs)
@@ -191,19 +192,23 @@ class _Runner(Generic[SomeSettings]):
 
 
 def _add_quiet_settings(sweep_folder: str) -> None:
-    """Beside the user's own settings: hydra wants all of them in one place, before or after its
-    options."""
+    """Insert QUIET_HYDRA into the command line beside the overrides, since hydra requires them to
+    be together, before or after its options."""
     given = {argument.lstrip("+~").partition("=")[0] for argument in sys.argv[1:]}
     settings = (*QUIET_HYDRA, f"hydra.sweep.dir={sweep_folder}")
     quiet = [setting for setting in settings if setting.partition("=")[0] not in given]
-    own = [i for i, text in enumerate(sys.argv) if i and "=" in text and not text.startswith("-")]
-    place = own[0] if own else len(sys.argv)
+    overrides = [i for i, text in enumerate(sys.argv) if i and _is_override(text)]
+    place = overrides[0] if overrides else len(sys.argv)
     sys.argv[place:place] = quiet
 
 
+def _is_override(argument: str) -> bool:
+    return "=" in argument and not argument.startswith("-")
+
+
 def _swept_overrides(arguments: Sequence[str]) -> list[str] | None:
-    """The overrides that set this job of a sweep apart from the others; None: it is no sweep.
-    Those that the command line gives for all jobs are left out."""
+    """The overrides in which the present job of a sweep differs from other jobs; None outside of
+    sweeps. Overrides that the command line gives for all jobs are left out."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.types import RunMode
@@ -211,21 +216,21 @@ def _swept_overrides(arguments: Sequence[str]) -> list[str] | None:
     settings = HydraConfig.get()
     if settings.mode != RunMode.MULTIRUN:
         return None
-    texts = [text for text in arguments if "=" in text and not text.startswith("-")]
+    overrides = [text for text in arguments if _is_override(text)]
     common = {
-        f"{one.get_key_element()}={one.get_value_element_as_str()}"
-        for one in OverridesParser.create().parse_overrides(texts)
-        if not one.is_sweep_override()
+        f"{override.get_key_element()}={override.get_value_element_as_str()}"
+        for override in OverridesParser.create().parse_overrides(overrides)
+        if not override.is_sweep_override()
     }
     return [text for text in settings.overrides.task if text not in common]
 
 
 def plain_values(values: Any) -> dict[str, Any]:
-    """hydra's values as plain ones, with every interpolation resolved.
+    """hydra's values as plain ones, with all interpolations resolved.
 
     Raises:
-        ConfigurationError: an environment variable that is not set, or another interpolation that
-            cannot be resolved.
+        ConfigurationError: an environment variable is not set, or another interpolation cannot be
+            resolved.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -239,8 +244,8 @@ def plain_values(values: Any) -> dict[str, Any]:
 
 
 def compose_values(config_name: str, *overrides: str) -> dict[str, Any]:
-    """`conf/<config_name>.yaml` with overrides, as plain values: for a command that starts runs of
-    another."""
+    """`conf/<config_name>.yaml` with overrides, as plain values. For commands that start runs of
+    another command."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
@@ -255,20 +260,21 @@ def compose_values(config_name: str, *overrides: str) -> dict[str, Any]:
 
 
 def _unresolved(path: str | None, message: str) -> str:
-    if found := re.search(r"Environment variable '([^']+)' not found", message):
+    if match := re.search(r"Environment variable '([^']+)' not found", message):
         return (
-            f"`{path}` needs the environment variable {found[1]}, but it is not set; set it first, "
-            f"as in `export {found[1]}=/path/to/folder`."
+            f"`{path}` needs the environment variable {match[1]}, but it is not set; set it first, "
+            f"as in `export {match[1]}=/path/to/folder`."
         )
     return f"`{path}` must have a value, but has none that can be resolved: {_compact(message)}"
 
 
 def _other_option(message: str, config_name: str) -> str | None:
-    """A sentence for a setting that the chosen file of a group does not have, but others have."""
-    found = re.match(r"Could not override '(\w+)\.(\w+)", message)
-    if found is None:
+    """A message for a setting that is missing in the chosen file of a group, but that other files
+    of the group have; None for other errors of hydra."""
+    match = re.match(r"Could not override '(\w+)\.(\w+)", message)
+    if match is None:
         return None
-    group, setting = found.groups()
+    group, setting = match.groups()
     files = sorted((configuration_folder() / group).glob("*.yaml"))
     options = [
         f"`{group}={file.stem}`"
@@ -286,7 +292,7 @@ def _other_option(message: str, config_name: str) -> str | None:
 
 
 def _chosen(group: str, config_name: str) -> str | None:
-    """The file of a group that the command line names, or else the command's own default; None: the
+    """The file of a group that the command line selects, or else the command's default; None if the
     command has no such group."""
     for argument in sys.argv[1:]:
         key, _, option = argument.partition("=")
@@ -294,21 +300,22 @@ def _chosen(group: str, config_name: str) -> str | None:
             return option
     file = configuration_folder() / f"{config_name}.yaml"
     defaults = yaml.safe_load(file.read_text(encoding="utf-8"))["defaults"]
-    named = [one[group] for one in defaults if isinstance(one, dict) and group in one]
-    return str(named[0]) if named else None
+    chosen = [entry[group] for entry in defaults if isinstance(entry, dict) and group in entry]
+    return str(chosen[0]) if chosen else None
 
 
 def _compact(message: str) -> str:
-    """hydra's messages in one line, without the list of folders that were searched."""
+    """A message of hydra in one line, without the list of folders that were searched."""
     return " ".join(message.partition("Config search path:")[0].split())
 
 
 def _sentence(error: Exception) -> str:
-    """What an error says to the user: also a full disk, a missing permission and the like."""
+    """The message of an error for the user. Errors of the system, such as a full disk or a missing
+    permission, get a message of ours."""
     if not isinstance(error, OSError):
         return str(error)
     if error.errno is None:
-        raise error  # not the system's; ours or a library's mistake
+        raise error  # not an error of the system, but a mistake in our code or a library
     where = f" `{error.filename}`" if error.filename is not None else ""
     return f"The system refused{where}: {error.strerror}; correct the path, or make room."
 
@@ -320,7 +327,7 @@ def _exit_with(name: str, message: str) -> NoReturn:
 
 
 def _exit_quietly() -> NoReturn:
-    """Whoever read our output, such as `head`, has enough of it."""
-    # Python flushes stdout at exit once more, which must not fail.
+    """Exit after the reader of our output, such as `head`, has closed the pipe."""
+    # Python flushes stdout again at exit, which must not fail.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(CLOSED_PIPE)

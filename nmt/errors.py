@@ -1,5 +1,6 @@
-"""The errors a user can cause. Each carries one sentence that says what must be, what was found
-instead, and what to do; commands print it and exit with 2, the server answers with a status."""
+"""Errors that a user can cause. The message of each is a sentence that says what is required, what
+was found instead, and what to do. Commands print it and exit with 2; the server answers with a
+status."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Any
 
 
 class NmtError(Exception):
-    """Something that the user did, gave or asked for; the message is meant for them."""
+    """Base class of errors that a user can cause; the message is written for them."""
 
 
 class ConfigurationError(NmtError):
@@ -19,7 +20,8 @@ class ConfigurationError(NmtError):
         super().__init__("\n".join(self.mistakes))
 
     def __reduce__(self) -> tuple[type[ConfigurationError], tuple[list[str]]]:
-        return type(self), (self.mistakes,)  # an exception is otherwise copied by its message
+        # By default, exceptions are pickled with their message as the argument.
+        return type(self), (self.mistakes,)
 
 
 class CorpusError(NmtError):
@@ -27,7 +29,7 @@ class CorpusError(NmtError):
 
 
 class ModelFolderError(NmtError):
-    """A model folder lacks a file or holds one that does not fit the others."""
+    """A model folder lacks a file, or has one that does not fit the others."""
 
 
 class CheckpointError(NmtError):
@@ -35,7 +37,7 @@ class CheckpointError(NmtError):
 
 
 class TrainingError(NmtError):
-    """Training cannot go on."""
+    """Training cannot continue."""
 
 
 class PlanError(NmtError):
@@ -47,11 +49,11 @@ class WorkerError(NmtError):
 
 
 class InputError(NmtError):
-    """Text, a file or a request that cannot be translated or scored."""
+    """A text, a file or a request cannot be translated or scored."""
 
 
 def error_as_data(error: NmtError) -> dict[str, Any]:
-    """An error as plain values, to be sent to another process."""
+    """An error as plain values that can be sent to another process."""
     messages = error.mistakes if isinstance(error, ConfigurationError) else [str(error)]
     return {"type": type(error).__name__, "messages": messages}
 
@@ -63,5 +65,5 @@ def error_from_data(data: Mapping[str, Any]) -> NmtError:
     if kind is ConfigurationError:
         return ConfigurationError(messages)
     assert isinstance(kind, type), f"{kind} is not a class"
-    assert issubclass(kind, NmtError), f"{kind} is not an error of ours"
+    assert issubclass(kind, NmtError), f"{kind} is not an NmtError"
     return kind("\n".join(messages))

@@ -41,7 +41,8 @@ def evaluate(config: EvaluateConfig) -> None:
     """Read or make the translations, score them, write the report and print its table.
 
     Raises:
-        CorpusError, InputError: a file is missing, empty or damaged, or two differ in lines.
+        CorpusError, InputError: a file is missing, empty or damaged, the numbers of lines differ,
+            the model lacks the direction, or BLEU is below `minimum_bleu`.
         ConfigurationError: the report's folder cannot be written to.
     """
     test_set = read_test_set(config)
@@ -55,8 +56,8 @@ def evaluate(config: EvaluateConfig) -> None:
         hypotheses = list(read_lines(config.hypothesis))
         check_lengths(len(hypotheses), len(test_set.reference))
     else:
-        translating, made = translate(config, test_set)
-        hypotheses, translations = [one.text for one in made], made
+        translating, translations = translate(config, test_set)
+        hypotheses = [translation.text for translation in translations]
     scores = score(hypotheses, test_set.reference, bootstrap=config.bootstrap, seed=config.seed)
     segments = make_segments(test_set, hypotheses, translations)
     write_report(folder, Report(test_set.name, files, scores, segments, translating))
@@ -68,10 +69,10 @@ def evaluate(config: EvaluateConfig) -> None:
 
 
 def check_quality(scores: Scores, minimum: float | None) -> None:
-    """Fail for scripts that must not continue with a bad model.
+    """Check that BLEU is high enough, for scripts that must not continue with a bad model.
 
     Raises:
-        InputError: the score is too low.
+        InputError: BLEU is lower than `minimum`.
     """
     if minimum is not None and scores["bleu"].score < minimum:
         raise InputError(
@@ -85,13 +86,17 @@ class ReadTestSet:
     """A test set: source and reference, line by line."""
 
     name: str
-    files: dict[str, str]  # of the source and the reference
+    files: dict[str, str]  # source, reference → path
     source: Sequence[str] | None  # None if translations are scored without it
     reference: Sequence[str]
 
 
 def read_test_set(config: EvaluateConfig) -> ReadTestSet:
-    """Read the test set that the configuration names, checked to be parallel."""
+    """Read the test set that the configuration names.
+
+    Raises:
+        CorpusError: a file is missing, damaged or empty, or the files are not parallel.
+    """
     if config.data is not None and config.split is not None:
         name, corpus = f"{config.data.name}.{config.split}", config.data.splits[config.split]
         where = {"source": ", ".join(corpus.source), "reference": ", ".join(corpus.target)}
@@ -114,7 +119,7 @@ def translate(
     config: EvaluateConfig, test_set: ReadTestSet
 ) -> tuple[TranslationRun, list[Translation]]:
     """Translate the test set with the model that the configuration names."""
-    # torch takes a second to import, which scoring a file need not wait for
+    # Imported only here because torch takes a second to import, and scoring a file needs none.
     from nmt.decoding import Translator
 
     chosen = config.translator
@@ -131,17 +136,17 @@ def translate(
         model=describe_model(chosen, translator, direction),
         decode=config.decode,
         seconds=seconds,
-        source_tokens=sum(len(one.source_tokens) for one in translations),
-        tokens=sum(len(one.tokens) for one in translations),
-        truncated=sum(one.truncated for one in translations),
+        source_tokens=sum(len(translation.source_tokens) for translation in translations),
+        tokens=sum(len(translation.tokens) for translation in translations),
+        truncated=sum(translation.truncated for translation in translations),
     ), translations
 
 
 def find_test_direction(config: EvaluateConfig, translator: Translator) -> Direction:
-    """The direction to evaluate: that of the corpus, or the one that `direction` gives for files.
+    """The direction to evaluate: that of the corpus, or `direction` for files.
 
     Raises:
-        InputError: the model does not have it, or has several and none is given.
+        InputError: the model lacks the direction, or has several and `direction` is not set.
     """
     if config.data is None or config.split is None:
         wanted = config.direction

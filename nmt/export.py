@@ -1,4 +1,4 @@
-"""`nmt-export`: a smaller or faster model folder from a trained one."""
+"""`nmt-export`: make a smaller or faster model folder from a trained one."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ logger = logging.getLogger(__name__)
 
 CARDS = {
     "int8": "The weights of all matrices are stored in 8 bits, with one scale for each row.",
-    "shortlist": "A translation has only frequent pieces and likely translations of the source's "
-    "pieces: {candidates} of each, by IBM model 1 on {data}.",
+    "shortlist": "Translations consist only of frequent pieces and of likely translations of the "
+    "source's pieces: {candidates} for each, by IBM model 1 on {data}.",
 }
 
 
@@ -43,12 +43,12 @@ def main() -> None:
 
 
 def export(config: ExportConfig) -> None:
-    """Read a model folder and write another.
+    """Read a model folder, and write another one.
 
     Raises:
-        ModelFolderError: the folder is not complete.
-        ConfigurationError: the output cannot be that folder, or `data` is not in a direction of
-            the model.
+        ModelFolderError: the model folder is not valid.
+        ConfigurationError: `output` cannot be written to, or `data` is not in a direction of the
+            model.
         CorpusError: a corpus of `data` is missing or damaged.
     """
     folder, output = Path(config.folder), Path(config.output)
@@ -78,10 +78,14 @@ def export(config: ExportConfig) -> None:
 
 
 def check_output(folder: Path, output: Path) -> None:
-    """Raise ConfigurationError unless `output` can be written without losing anything else."""
+    """Check that writing `output` does not delete anything but a model folder.
+
+    Raises:
+        ConfigurationError: it is the folder that is read, or exists and is not a model folder.
+    """
     if output.resolve() == folder.resolve():
         raise ConfigurationError(
-            [f"`output` must be another folder than `folder`, but is {output} as well."]
+            [f"`output` must not be the same folder as `folder`, but both are `{output}`."]
         )
     if output.exists() and not (output / DESCRIPTION).is_file():
         raise ConfigurationError(
@@ -93,8 +97,11 @@ def check_output(folder: Path, output: Path) -> None:
 
 
 def check_directions(data: DataConfig, description: ModelDescription) -> None:
-    """Raise ConfigurationError if a training corpus is in a direction that the model does not
-    have."""
+    """Check that the training corpora are in directions of the model.
+
+    Raises:
+        ConfigurationError: a corpus is not.
+    """
     known = description.directions
     for name, corpus in data.train.items():
         if corpus.direction not in known:
@@ -107,7 +114,7 @@ def check_directions(data: DataConfig, description: ModelDescription) -> None:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of a folder's files."""
+    """Size of the files in a folder, in bytes."""
     return sum(file.stat().st_size for file in folder.iterdir())
 
 

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Writing files atomically."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from uuid import uuid4
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Another name, beside `path`, for a file to be written under: it becomes `path` when all went
-    well, and is removed otherwise. Whoever looks sees the old file or all of the new one."""
+    """Yield a temporary path beside `path` to write to. The file replaces `path` atomically if the
+    block succeeds, and is removed otherwise."""
     unfinished = path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
     try:
         yield unfinished

@@ -7,7 +7,7 @@ import sys
 
 
 def start_logging() -> None:
-    """Log to stderr: stdout belongs to a command's results."""
+    """Log to stderr, since stdout is for a command's results."""
     logging.basicConfig(
         level=logging.INFO,
         stream=sys.stderr,

@@ -1,4 +1,4 @@
-"""`nmt-place`: which layer should run on which device? Plans, and what they are made from."""
+"""`nmt-place`: plan which device runs each layer, and measure what plans are made from."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from nmt.run.measure import measure_layers, measure_link, measure_steps
 
 logger = logging.getLogger(__name__)
 
-STEPS = 2  # of a plan that is tried by running it
+STEPS = 2  # timed steps of a plan that is evaluated by running it
 
 
 def main() -> None:
@@ -42,10 +42,10 @@ def main() -> None:
 
 
 def place(config: PlaceConfig) -> None:
-    """Do what the mode says.
+    """Execute the configured mode.
 
     Raises:
-        PlanError: no plan fits.
+        PlanError: no plan that was tried fits, or a given plan or profile is not valid.
     """
     folder = Path(config.output)
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def place(config: PlaceConfig) -> None:
         _probe(config)
         return
     require_matplotlib()
-    # The coarsest first: it stands for one device alone.
+    # The coarsest comes first, as a profile requires.
     granularities = sorted({(m, c) for m in config.micro_batches for c in config.chunks})
     if config.mode == "pretrain":
         _pretrain(config, granularities)
@@ -80,23 +80,25 @@ def _problem(
 
 
 def _pretrain(config: PlaceConfig, granularities: Sequence[tuple[int, int]]) -> None:
-    """A policy that has learned from models of several depths, saved."""
-    from nmt.placement.policy import pretrain, save_policy  # torch's optimizers take a second
+    """Train a policy on models of several depths, and save it."""
+    # Imported only here because torch's optimizers take a second to import.
+    from nmt.placement.policy import pretrain, save_policy
 
     problems = []
     for layers in config.pretrain.layers:
-        one = config.changed(model=config.model.with_depth(layers).model_dump())
-        problems.append(_problem(one, granularities, find_profile(one, granularities)))
+        changed = config.changed(model=config.model.with_depth(layers).model_dump())
+        problems.append(_problem(changed, granularities, find_profile(changed, granularities)))
     placement, updates = config.placement, config.pretrain.updates
     policy = pretrain(problems, updates, config.seed, placement.learning)
     file = Path(config.output) / "policy.safetensors"
     save_policy(policy, file)
-    print(f"Learned from {updates * placement.learning.samples} plans of {len(problems)} models.")
-    print(f"Written: {file}; ask it with `placement=policy placement.policy={file}`.")
+    print(f"Trained on {updates * placement.learning.samples} plans for {len(problems)} models.")
+    print(f"Written: {file}; use it with `placement=policy placement.policy={file}`.")
 
 
 def find_profile(config: PlaceConfig, granularities: Sequence[tuple[int, int]]) -> Profile:
-    """Read from the file that is named; or measured, unless the same has been measured before."""
+    """The profile to plan with: read from the file that the configuration names, or from the cache
+    if the same has been measured before, or measured now."""
     if config.profile is not None:
         return Profile.load(Path(config.profile))
     kind = "cuda" if torch.cuda.is_available() else "cpu"
@@ -116,7 +118,7 @@ def find_profile(config: PlaceConfig, granularities: Sequence[tuple[int, int]]) 
             kind,
             config.threads,
             together,
-            "profile of version 0.2",  # not as those that were kept before
+            "profile of version 0.2",  # earlier versions measured differently
             granularities,
             torch.__version__,
             _processor(),
@@ -125,7 +127,7 @@ def find_profile(config: PlaceConfig, granularities: Sequence[tuple[int, int]]) 
     digest = hashlib.blake2b(json.dumps(identity).encode(), digest_size=8).hexdigest()
     cached = Path(config.data.cache) / "profiles" / f"{digest}.json"
     if cached.exists():
-        logger.info("profile: %s, measured before", cached)
+        logger.info("profile: using the cached %s", cached)
         profile = Profile.load(cached)
     else:
         logger.info(
@@ -140,7 +142,8 @@ def find_profile(config: PlaceConfig, granularities: Sequence[tuple[int, int]]) 
 
 
 def train_config(config: PlaceConfig, plan: Path | None = None) -> TrainConfig:
-    """conf/train.yaml with this model, data and precision; with a plan, on the wavefront."""
+    """conf/train.yaml with the model, data and precision of `config`. With a plan, the wavefront
+    executor runs it."""
     values = compose_values("train")
     values["precision"] |= config.precision.model_dump()
     values |= {
@@ -151,13 +154,13 @@ def train_config(config: PlaceConfig, plan: Path | None = None) -> TrainConfig:
     }
     values["parallel"]["threads"] = config.threads
     if plan is not None:
-        found = Plan.load(plan)
+        loaded = Plan.load(plan)
         values |= {
             "parallel": compose_values("train", "parallel=wavefront")["parallel"]
             | {
-                "stages": len(found.devices),
-                "micro_batches": found.micro_batches,
-                "chunks": found.chunks,
+                "stages": len(loaded.devices),
+                "micro_batches": loaded.micro_batches,
+                "chunks": loaded.chunks,
                 "schedule": config.schedule,
                 "threads": config.threads,
             },
@@ -168,11 +171,11 @@ def train_config(config: PlaceConfig, plan: Path | None = None) -> TrainConfig:
 
 
 def _measure(config: PlaceConfig, plan: Plan) -> float:
-    """Seconds of a real step, by running the plan's processes."""
+    """Seconds of a real step of a plan, measured by running it in worker processes."""
     file = (Path(config.output) / "tried-plan.json").absolute()
     plan.model_copy(update={"tasks": []}).save(file)
-    found = measure_steps(train_config(config, file), STEPS)
-    seconds = sum(found.seconds) / len(found.seconds)
+    measurement = measure_steps(train_config(config, file), STEPS)
+    seconds = sum(measurement.seconds) / len(measurement.seconds)
     logger.info("measured %.3f s, predicted %.3f s", seconds, plan.seconds)
     return seconds
 
@@ -180,60 +183,60 @@ def _measure(config: PlaceConfig, plan: Plan) -> float:
 def _plan(config: PlaceConfig, problem: Problem) -> None:
     placement = config.placement
     if placement.file is not None:
-        problem, choice = _given(config, problem, Plan.load(placement.file))
+        problem, candidate = _candidate_of(config, problem, Plan.load(placement.file))
     else:
         search = PlanSearch(problem, placement.evaluations, placement.seconds)
         plan_with(placement.planner, search, config.seed, placement.learning, placement.policy)
-        choice = search.result()
-        logger.info("%d plans tried in %.1f s", search.used, search.elapsed)
-    plan = problem.plan(choice).model_copy(update={"tasks": []})  # each batch has its own order
+        candidate = search.result()
+        logger.info("tried %d plans in %.1f s", search.used, search.elapsed)
+    plan = problem.plan(candidate).model_copy(update={"tasks": []})  # each batch has its own order
     folder = Path(config.output)
     plan.save(folder / "plan.json")
-    predicted = problem.simulate(choice)
+    predicted = problem.simulate(candidate)
     _draw(folder, problem, predicted.timeline)
     print(plan.table())
     print(
-        f"one device alone: {1e3 * problem.single_device_seconds:.1f} ms; this plan is "
-        f"{problem.single_device_seconds / predicted.seconds:.2f} times faster, simulated"
+        f"single device: {1e3 * problem.single_device_seconds:.1f} ms; simulated speed-up of this "
+        f"plan: {problem.single_device_seconds / predicted.seconds:.2f}"
     )
     print(f"Written: {folder / 'plan.json'}, {folder / 'predicted.html'}")
 
 
-def _given(config: PlaceConfig, problem: Problem, plan: Plan) -> tuple[Problem, Candidate]:
-    """A plan as a choice, layer by layer.
+def _candidate_of(config: PlaceConfig, problem: Problem, plan: Plan) -> tuple[Problem, Candidate]:
+    """A given plan as a candidate of the problem in which each layer is a group.
 
     Raises:
-        PlanError: it is for another graph, other devices, or another granularity.
+        PlanError: the plan is for another graph, other devices, or another granularity.
     """
     plan.validate_against(problem.profile.graph, list(problem.profile.layers))
     file, granularity = config.placement.file, (plan.micro_batches, plan.chunks)
     if granularity not in problem.granularities:
         raise PlanError(
-            f"`micro_batches` and `chunks` must have {granularity[0]} and {granularity[1]} among "
-            f"them, as `{file}`, but do not."
+            f"`micro_batches` and `chunks` must include {granularity[0]} and {granularity[1]}, "
+            f"the numbers of `{file}`, but do not."
         )
     cluster = problem.cluster
-    left = list(enumerate(zip(cluster.hosts, cluster.names, strict=True)))
-    where = []
+    unused = list(enumerate(zip(cluster.hosts, cluster.names, strict=True)))
+    positions = []
     for i, device in enumerate(plan.devices):
-        found = next((entry for entry in left if entry[1] == (plan.host_of(i), device)), None)
-        if found is None:
+        match = next((entry for entry in unused if entry[1] == (plan.host_of(i), device)), None)
+        if match is None:
             raise PlanError(
-                f"`{file}` must be for devices of `cluster={config.cluster.name}`, but has one "
-                f"`{device}` more than there is."
+                f"`{file}` must be for devices of `cluster={config.cluster.name}`, but has more "
+                f"devices `{device}` than the cluster."
             )
-        left.remove(found)
-        where.append(found[0])
+        unused.remove(match)
+        positions.append(match[0])
     groups = [[name] for name in problem.profile.layers]
-    single = Problem(
+    layerwise = Problem(
         problem.simulator, problem.granularities, problem.rule, problem.objective, groups=groups
     )
-    devices = tuple(where[plan.placement[name]] for name in problem.profile.layers)
-    return single, Candidate(devices, problem.granularities.index(granularity))
+    devices = tuple(positions[plan.placement[name]] for name in problem.profile.layers)
+    return layerwise, Candidate(devices, problem.granularities.index(granularity))
 
 
 def _draw(folder: Path, problem: Problem, timeline: Timeline) -> None:
-    """The predicted timeline, as those of runs are drawn."""
+    """Draw the predicted timeline in the same way as the timelines of runs."""
     events = [
         Event(
             device,
@@ -254,14 +257,14 @@ def _draw(folder: Path, problem: Problem, timeline: Timeline) -> None:
 
 def _compare(config: PlaceConfig, problem: Problem) -> None:
     seeds = range(config.seed, config.seed + config.seeds)
-    compared = compare(problem, config.planners, config.placement, seeds)
-    folder, text = Path(config.output), table(problem, compared)
+    results = compare(problem, config.planners, config.placement, seeds)
+    folder, text = Path(config.output), table(problem, results)
     (folder / "compare.md").write_text(text + "\n", encoding="utf-8")
-    values = [asdict(one) for one in compared]
+    values = [asdict(result) for result in results]
     (folder / "compare.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     lines(
         folder / "compare.png",
-        [_line(one, config.placement.evaluations) for one in compared if not one.reason],
+        [_line(result, config.placement.evaluations) for result in results if not result.reason],
         "evaluations",
         "best step, ms",
         f"{problem.profile.graph} on {problem.cluster.config.name}",
@@ -270,11 +273,12 @@ def _compare(config: PlaceConfig, problem: Problem) -> None:
     print(f"Written: {folder / 'compare.md'}, {folder / 'compare.png'}")
 
 
-def _line(one: PlannerResult, evaluations: int) -> Line:
-    """The attempt that is the median."""
-    middle = sorted(one.attempts, key=lambda attempt: attempt.best)[len(one.attempts) // 2]
-    points = [(tried, 1e3 * seconds) for tried, seconds in middle.history]
-    return Line(one.planner, [*points, (max(evaluations, points[-1][0]), points[-1][1])])
+def _line(result: PlannerResult, evaluations: int) -> Line:
+    """The history of a planner's median attempt, in milliseconds, extended to `evaluations`."""
+    attempts = sorted(result.attempts, key=lambda attempt: attempt.best)
+    history = attempts[len(attempts) // 2].history
+    points = [(tried, 1e3 * seconds) for tried, seconds in history]
+    return Line(result.planner, [*points, (max(evaluations, points[-1][0]), points[-1][1])])
 
 
 def _probe(config: PlaceConfig) -> None:
@@ -282,7 +286,7 @@ def _probe(config: PlaceConfig) -> None:
     link = measure_link("nccl" if gpus > 1 else "gloo")
     kind = "cuda" if gpus > 1 else "cpu"
     count = gpus if gpus > 1 else 2
-    found = {
+    cluster = {
         "name": "here",
         "devices": [
             {"name": f"cuda:{i}" if kind == "cuda" else "cpu", "speed": 1.0, "memory": None}
@@ -291,21 +295,21 @@ def _probe(config: PlaceConfig) -> None:
         "link": link.model_dump(),
         "pairs": [],
     }
-    text = yaml.safe_dump(found, sort_keys=False)
+    text = yaml.safe_dump(cluster, sort_keys=False)
     (Path(config.output) / "cluster.yaml").write_text(text, encoding="utf-8")
     print(text, end="")
     print(f"# Written: {Path(config.output) / 'cluster.yaml'}; copy it to conf/cluster.")
 
 
 def cost_table(profile: Profile) -> str:
-    """What every layer costs, as Markdown."""
+    """The costs of all layers as a Markdown table."""
     first, total = profile.measurements[0], sum(profile.layer_seconds().values())
     lines_ = [
         f"{profile.graph} on {profile.device}, {profile.precision}, batch {profile.batch}",
         "",
         f"One task of {first.micro_batches} × {first.chunks}:",
         "",
-        "| layer | forward, ms | backward, ms | part | output, MB | kept, MB | parameters, MB |",
+        "| layer | forward, ms | backward, ms | share | output, MB | kept, MB | parameters, MB |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, layer in profile.layers.items():
@@ -320,7 +324,7 @@ def cost_table(profile: Profile) -> str:
 
 
 def _processor() -> str:
-    """Which processor this is, so that a profile of another one is not taken for its own."""
+    """The name of the processor or GPU, so that a profile is not used on another one."""
     file = Path("/proc/cpuinfo")
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()

@@ -20,7 +20,7 @@ def main() -> None:
 
 
 def train(config: TrainConfig) -> RunResult:
-    """Run the configuration → its result, whose best score is the objective of a sweep."""
+    """Train as configured, and return the result, whose best score is the objective of a sweep."""
     result = start(config)
     if is_worker():
         end_worker()

@@ -1,4 +1,4 @@
-"""`nmt-translate`: translate lines of a file or of stdin, in order, any number of them."""
+"""`nmt-translate`: translate a file or stdin, of any length."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def main() -> None:
 
 
 def translate(config: TranslateConfig) -> None:
-    """Read lines, translate them a buffer at a time, and write each as soon as it is ready.
+    """Translate the input, a buffer of lines at a time, and write each line as soon as it is ready.
 
     Raises:
         InputError: the input is not UTF-8, the output cannot be written, or the model does not
             translate between these languages.
         CorpusError: the input file is missing or damaged.
     """
-    # torch takes a second to import, which `--help` and mistakes in the settings need not wait for
+    # Imported only here because torch takes a second to import, and `--help` needs none.
     from nmt.decoding.translator import Translator
 
     chosen = config.translator
@@ -49,14 +49,14 @@ def translate(config: TranslateConfig) -> None:
 def translated(
     translator: Translator, direction: Direction, lines: Iterable[str], config: TranslateConfig
 ) -> Iterator[str]:
-    """The lines of the output, in the format that the configuration names."""
+    """The lines of the output in the configured format."""
     source, target = direction.source, direction.target
     if config.input_format == "html":
         document = "\n".join(lines)
         yield from translator.translate_texts([document], "html", source=source, target=target)
     elif config.input_format == "sentences":
-        waiting = iter(lines)
-        while texts := list(islice(waiting, config.buffer)):
+        remaining = iter(lines)
+        while texts := list(islice(remaining, config.buffer)):
             yield from translator.translate_texts(texts, source=source, target=target)
     else:
         jsonl = config.output_format == "jsonl"
@@ -67,7 +67,7 @@ def translated(
 
 
 def stdin_lines(stream: BinaryIO) -> Iterator[str]:
-    """The lines of a binary stream, split at "\\n" as those of a file are.
+    """The lines of a binary stream, split at "\\n" only, as in `read_lines`.
 
     Raises:
         InputError: a line is not UTF-8.
@@ -84,7 +84,7 @@ def stdin_lines(stream: BinaryIO) -> Iterator[str]:
 
 
 def as_json(translation: Translation) -> str:
-    """All fields of a translation, as one line of JSON."""
+    """All fields of a translation as one line of JSON."""
     values = asdict(translation)
     if translation.alignment is not None:
         values["alignment"] = [[round(p, 4) for p in row] for row in translation.alignment.tolist()]
@@ -93,7 +93,7 @@ def as_json(translation: Translation) -> str:
 
 @contextmanager
 def opened(path: str | None) -> Iterator[BinaryIO]:
-    """The output file, in its place when it is complete, or stdout.
+    """The output file, which appears when it is complete, or stdout.
 
     Raises:
         InputError: the file cannot be written.
@@ -106,8 +106,8 @@ def opened(path: str | None) -> Iterator[BinaryIO]:
         with _open(target, path) as file:
             yield file
         return
-    # Under another name until it is complete: the input may be the same file, or have a mistake
-    # in its last line.
+    # Written under another name until it is complete, since the input may be the same file, or turn
+    # out to be damaged.
     with replacing(target) as unfinished, _open(unfinished, path) as file:
         yield file
 
@@ -123,7 +123,7 @@ def _open(file: Path, path: str) -> BinaryIO:
 
 
 def write(lines: Iterable[str], output: BinaryIO) -> None:
-    """Write each line and flush it, so that whoever reads a pipe need not wait for the next one."""
+    """Write and flush each line, so that the reader of a pipe need not wait for the next one."""
     for line in lines:
         output.write(line.encode("utf-8") + b"\n")
         output.flush()

@@ -121,4 +121,4 @@ def test_mistakes(command: Command, tmp_path: Path, arguments: list[str], messag
 def test_a_folder_is_not_written_over_itself(command: Command, tiny_model_folder: Path) -> None:
     done = command(f"output={tiny_model_folder}/../best")
     assert done.returncode != 0
-    assert "`output` must be another folder than `folder`" in done.stderr
+    assert "`output` must not be the same folder as `folder`" in done.stderr
