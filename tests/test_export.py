@@ -87,7 +87,7 @@ def test_a_shortlist(command: Command, tmp_path: Path) -> None:
         outside += sum(not allowed[ids[piece]] for piece in free.tokens)
     assert outside > 0
     card = (tmp_path / "short" / "README.md").read_text(encoding="utf-8")
-    assert "3 of each, by IBM model 1 on sample" in card
+    assert "3 for each, by IBM model 1 on sample" in card
     again = command("output=both", f"folder={tmp_path / 'short'}")
     assert again.returncode == 0, again.stderr
     assert Shortlist.load(tmp_path / "both", len(vocabulary)) is not None

@@ -168,7 +168,7 @@ def test_a_policy_learns_from_models_and_places_a_deeper_one(
     assert "encoder.3" in Plan.load(tmp_path / "out" / "plan.json").placement
     with pytest.raises(ConfigurationError, match="`profile` must be null with `mode=pretrain`"):
         settings(tmp_path, "mode=pretrain", "profile=x.json")
-    with pytest.raises(ConfigurationError, match=r"`placement\.policy` must be set where"):
+    with pytest.raises(ConfigurationError, match=r"`placement\.policy` must be set if"):
         settings(tmp_path, "mode=compare", "planners=[policy]")
 
 

@@ -2,8 +2,8 @@
 [key=value …]`.
 
 Prints a table and writes `runs/bench/bench.json` (a list of rows) and `runs/bench/about.json`
-(machine, versions, date, command, every single value). A part replaces its own rows only. The
-settings are in `options.py`; NMT_CORPORA must name the folder of corpora.
+(machine, versions, date, command and all single measurements). A part replaces only its own rows.
+The options are in `options.py`; NMT_CORPORA must name the folder of corpora.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from tests.benchmarks.results import Report
 
 
 def runner(part: str) -> Callable[[Options, Report], None]:
-    """The function that measures a part. Only what it needs has to be installed."""
+    """The function that measures a part. Imported on demand, so that only its own dependencies must
+    be installed."""
     run: Callable[[Options, Report], None] = import_module(f"tests.benchmarks.{part}").run
     return run
 
 
 def main() -> None:
-    """Run the parts, one after the other."""
+    """Run the selected parts, one after another."""
     options = read_options(Options, sys.argv[1:])
     if unknown := set(options.only) - set(PARTS):
         raise SystemExit(f"`only` must be of {', '.join(PARTS)}, but is {unknown.pop()!r} instead.")

@@ -1,9 +1,9 @@
-"""`python -m tests.benchmarks.batch_invariance model=<folder>`: does a translation depend on what
-else is in the batch?
+"""`python -m tests.benchmarks.batch_invariance model=<folder>`: does a translation depend on the
+other sentences of its batch?
 
-Translates test2016 with batches of 1, 8 and 64 sentences. In fp32 all must be identical but for
-exact ties, which are listed; in bf16 99% of them, and BLEU within 0.05. Writes
-`runs/bench/batch_invariance.json` and `.md`, and exits with 1 where that does not hold.
+Translates test2016 with batches of 1, 8 and 64 sentences. In fp32, all translations must be
+identical except for exact ties, which are listed; in bf16, 99% must be identical, and BLEU within
+0.05. Writes `runs/bench/batch_invariance.json` and `.md`, and exits with 1 if that does not hold.
 """
 
 from __future__ import annotations
@@ -31,41 +31,41 @@ from tests.benchmarks.ours import test2016
 
 Precision = Literal["fp32", "bf16"]
 
-TIE = 1e-5  # log probability: what rounding makes of an exact tie in fp32
-LEAST_IDENTICAL, MOST_BLEU = 0.99, 0.05  # bf16
+TIE = 1e-5  # largest difference of log probabilities that rounding makes of an exact tie in fp32
+LEAST_IDENTICAL, MOST_BLEU = 0.99, 0.05  # for bf16: fraction of sentences, difference of BLEU
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is compared."""
+    """Settings of the comparison."""
 
     model: Path
-    sizes: tuple[int, ...] = (1, 8, 64)  # batches; all are compared with the first
+    sizes: tuple[int, ...] = (1, 8, 64)  # of batches; all are compared with the first
     searches: tuple[str, ...] = ("greedy", "beam5")
     precisions: tuple[str, ...] = ("fp32", "bf16")
     sentences: int = 1000  # of test2016
-    bf16_sentences: int = 1000  # fewer where bf16 has to be emulated
+    bf16_sentences: int = 1000  # of test2016, for bf16; to be reduced where it is emulated
     threads: int = 2
     output: Path = Path("runs/bench")
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A sentence translated in two ways."""
+    """A sentence whose translations in two batches differ."""
 
     sentence: int  # line of the test set, from 1
     first: str
     second: str
     score_difference: float
-    # Log probabilities of the pieces in which the two differ first, after the same beginning,
-    # computed with fp32 weights without any batch.
+    # Difference of the log probabilities of the first pieces in which the two translations differ,
+    # computed in fp32 without a batch.
     gap: float
     tie: bool
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One size of batch against the first one."""
+    """Translations with one batch size, compared with those of the first size."""
 
     precision: str
     search: str
@@ -78,14 +78,14 @@ class Comparison:
 
     @property
     def holds(self) -> bool:
-        """Whether it is as promised."""
+        """Whether the translations meet the requirements of the precision."""
         if self.precision == "fp32":
             return all(difference.tie for difference in self.differences)
         share = self.identical / self.sentences
         return share >= LEAST_IDENTICAL and abs(self.bleu_difference) <= MOST_BLEU
 
     def row(self) -> str:
-        """A line of the table."""
+        """A row of the table."""
         ties = sum(difference.tie for difference in self.differences)
         return (
             f"| {self.precision} | {self.search} | {self.size} | {self.identical} of "
@@ -95,7 +95,7 @@ class Comparison:
 
 
 def main() -> None:
-    """Compare, print, write."""
+    """Compare all precisions and searches, and print and write the results."""
     settings = read_options(Settings, sys.argv[1:])
     comparisons: list[Comparison] = []
     for name in settings.precisions:
@@ -116,18 +116,18 @@ def main() -> None:
     about: dict[str, Any] = {
         "command": " ".join(["python -m tests.benchmarks.batch_invariance", *sys.argv[1:]]),
         "machine": describe_machine(),
-        "comparisons": [{**asdict(one), "holds": one.holds} for one in comparisons],
+        "comparisons": [{**asdict(each), "holds": each.holds} for each in comparisons],
     }
     file = settings.output / "batch_invariance.json"
     file.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", "utf-8")
     file.with_suffix(".md").write_text(text + "\n", "utf-8")
-    sys.exit(not all(one.holds for one in comparisons))
+    sys.exit(not all(comparison.holds for comparison in comparisons))
 
 
 def compare(
     settings: Settings, precision: Precision, search: str, translator: Translator, judge: Judge
 ) -> list[Comparison]:
-    """Every size of batch against the first."""
+    """Compare every batch size with the first one."""
     count = settings.bf16_sentences if precision == "bf16" else settings.sentences
     texts, references = test2016(count)
     decode = decode_settings(search)
@@ -135,14 +135,14 @@ def compare(
     base_bleu, comparisons = 0.0, []
     for size in settings.sizes:
         sized = decode.model_copy(update={"batch_sentences": size})
-        found = translator.translate(texts, sized)
-        hypotheses = [translation.text for translation in found]
+        translations = translator.translate(texts, sized)
+        hypotheses = [translation.text for translation in translations]
         bleu = score(hypotheses, references, bootstrap=0, seed=0, metrics=["bleu"])["bleu"].score
         if not base:
-            base, base_bleu = found, bleu
+            base, base_bleu = translations, bleu
         differences = [
             judge.difference(i, texts[i], a, b, search)
-            for i, (a, b) in enumerate(zip(base, found, strict=True))
+            for i, (a, b) in enumerate(zip(base, translations, strict=True))
             if a.text != b.text
         ]
         comparisons.append(
@@ -162,7 +162,7 @@ def compare(
 
 
 class Judge:
-    """Says whether two translations differ because two continuations are equally likely."""
+    """Decides whether two translations differ because two continuations are equally probable."""
 
     def __init__(self, folder: Path, translator: Translator) -> None:
         graph = translator.description.graph()
@@ -175,7 +175,8 @@ class Judge:
     def difference(
         self, place: int, text: str, a: Translation, b: Translation, search: str
     ) -> Difference:
-        """How far the two are apart. A beam chooses by whole scores, greedy search by pieces."""
+        """Compare two translations. Beam search chooses by the score of a hypothesis, greedy search
+        by the probability of a piece."""
         by_score, gap = a.score - b.score, self._gap(text, a.tokens, b.tokens)
         tie = abs(gap if search == "greedy" else by_score) <= TIE
         return Difference(place + 1, a.text, b.text, by_score, gap, tie)
@@ -194,17 +195,17 @@ class Judge:
 
 
 def table(comparisons: Sequence[Comparison]) -> str:
-    """Markdown: numbers first, then every sentence that differs."""
+    """A Markdown table, followed by all sentences that differ."""
     lines = [
         "| precision | search | batch | identical to the first | of the others, ties | BLEU "
         "| difference | holds |",
         "|---|---|---|---|---|---|---|---|",
-        *[one.row() for one in comparisons],
+        *[comparison.row() for comparison in comparisons],
     ]
-    for one in comparisons:
-        for d in one.differences:
+    for c in comparisons:
+        for d in c.differences:
             lines.append(
-                f"\n{one.precision} {one.search}, batch {one.size}, line {d.sentence} (score "
+                f"\n{c.precision} {c.search}, batch {c.size}, line {d.sentence} (score "
                 f"{d.score_difference:+.2e}, gap {d.gap:+.2e}{', tie' if d.tie else ''}):\n"
                 f"- {d.first}\n- {d.second}"
             )

@@ -1,9 +1,9 @@
-"""`python -m tests.benchmarks.checkpoints [key=value …]`: writing and reading a checkpoint.
+"""`python -m tests.benchmarks.checkpoints [key=value …]`: time to write and read a checkpoint.
 
-Two processes have half of a model's state each: parameters and Adam's two moments. It is written as
-this project does it (gathered on the first process, one safetensors file) and by
-torch.distributed.checkpoint (each process its own file), and read again by both processes, which
-keep what is theirs. The ways take turns.
+Each of two processes has half of a model's state: parameters and Adam's two moments. The state is
+written as in this project (gathered on the first process into one safetensors file) and by
+torch.distributed.checkpoint (one file for each process), and read again by both processes, each of
+which keeps its half. The two ways take turns.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ PROCESSES = 2
 class Options:
     """Settings of the measurement."""
 
-    tensors: int = 120  # of the whole state: 4+4 layers × 512 have about as many
-    megabytes: float = 450.0  # of the whole state: fp32 parameters and two moments
+    tensors: int = 120  # number in the whole state, about that of a model with 4+4 layers
+    megabytes: float = 450.0  # size of the whole state: fp32 parameters and two moments
     repeats: int = 5
     output: Path = Path("runs/bench")
 
 
 def main() -> None:
-    """Print the medians, and write them to checkpoints.json."""
+    """Print the medians, and write all results to checkpoints.json."""
     options = read_options(Options, sys.argv[1:])
     options.output.mkdir(parents=True, exist_ok=True)
     file = options.output / "checkpoints.json"
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def worker(tensors: int, megabytes: float, repeats: int, file: Path) -> None:
-    """One process's part."""
+    """Measure as one of the two processes; the first one writes the results to `file`."""
     group.join("gloo")
     rank = dist.get_rank()
     size = int(megabytes * 1e6 / 4 / tensors)
@@ -78,7 +78,7 @@ def worker(tensors: int, megabytes: float, repeats: int, file: Path) -> None:
         sizes = {
             "gathered": (folder / "state.safetensors").stat().st_size,
             "torch.distributed.checkpoint": sum(
-                one.stat().st_size for one in (folder / "dcp").iterdir()
+                part.stat().st_size for part in (folder / "dcp").iterdir()
             ),
         }
         results = {
@@ -95,7 +95,7 @@ def worker(tensors: int, megabytes: float, repeats: int, file: Path) -> None:
 
 
 def _timed(work: Callable[[], None]) -> float:
-    """Seconds until all processes have done it."""
+    """Seconds until all processes have done the work."""
     dist.barrier()
     start = time.perf_counter()
     work()

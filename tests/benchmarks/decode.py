@@ -1,8 +1,8 @@
-"""Speed of translating test2016 in every number format, of one sentence alone, and of the first
-one after a start; what int8 costs.
+"""Decoding: throughput on test2016 in every number format, latency of a single sentence, cold start
+of nmt-translate, and the BLEU that int8 loses.
 
-Without a trained model, weights are random, no translation may end by itself, and all are as long
-as the references are on average: the work of a trained model, but for the length varying.
+Without a trained model, weights are random, and all translations have the average length of the
+references: the same work as that of a trained model, except that lengths do not vary.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from tests.benchmarks.ours import in_new_process, prepared, test2016, training_c
 from tests.benchmarks.results import Report
 
 BEAMS = {"greedy": 1, "beam5": 5}  # conf/decode → beam size
-ALONE = 50  # sentences translated one by one
-NEVER = -1e4  # a logit without hope
+ALONE = 50  # sentences translated one at a time
+NEVER = -1e4  # logit of a piece that is never chosen
 
 
 Lines = tuple[list[str], list[str]]  # sources, references
@@ -47,14 +47,14 @@ Lines = tuple[list[str], list[str]]  # sources, references
 
 @dataclass(frozen=True)
 class Speed:
-    """What one run over the test set gave."""
+    """Throughput of one run over the test set."""
 
     sentences: float  # per second
-    tokens: float  # of the output, per second
+    tokens: float  # output tokens per second
 
 
 class Peers:
-    """The other toolkits."""
+    """The toolkits to compare with."""
 
     def __init__(self, options: Options, data: PreparedData) -> None:
         self.marian = Marian(options.venv, options.output / "marian", data)
@@ -62,7 +62,8 @@ class Peers:
 
 
 def run(options: Options, report: Report) -> None:
-    """The models of conf/model, and the trained one in the place of its namesake."""
+    """Measure the models of conf/model with random weights, and the trained model, whose results
+    replace those of the model of the same name."""
     data = prepared(training_config([], options.output / "scratch"))
     peers = Peers(options, data) if options.peers else None
     trained = read_description(options.model).model.name if options.model else None
@@ -87,7 +88,7 @@ def run(options: Options, report: Report) -> None:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of the weights."""
+    """Size of the weights in bytes."""
     return (folder / WEIGHTS).stat().st_size
 
 
@@ -101,8 +102,8 @@ def _fixed_length(
     threads: int,
     test: Lines,
 ) -> None:
-    """Random weights beside the peers, in turns. All have the length fixed, since what they write
-    could not be compared."""
+    """Measure random weights and the peers in turns, all with a fixed length, since their outputs
+    cannot be compared."""
     ours: dict[str, list[Speed]] = {precision: [] for precision in options.precisions}
     marian: dict[str, list[float]] = {kind: [] for kind in KINDS} if peers else {}
     joey: list[float] = []
@@ -110,8 +111,8 @@ def _fixed_length(
     sources = vocabulary.encode_batch(test[0])
     length = mean_length(vocabulary, test[1])
     for _ in range(options.repeats):
-        for precision, found in ours.items():
-            found.append(in_new_process(speed, folder, search, *test, precision, threads))
+        for precision, speeds in ours.items():
+            speeds.append(in_new_process(speed, folder, search, *test, precision, threads))
         if peers:
             work = (model, sources, BEAMS[search], threads)
             for kind, values in marian.items():
@@ -120,7 +121,7 @@ def _fixed_length(
     best = max(marian, key=lambda kind: median(marian[kind]), default="")
     for precision, speeds in ours.items():
         name = f"decode.{model}.{precision}.{search}.{threads}threads"
-        tokens = [one.tokens for one in speeds]
+        tokens = [measured.tokens for measured in speeds]
         report.add(
             f"{name}.output_tokens_per_second",
             "output tokens/s",
@@ -130,18 +131,18 @@ def _fixed_length(
         )
         if joey:
             report.add(f"{name}.joey", "output tokens/s", tokens, joey_nmt.PEER, joey)
-        sentences = [one.sentences for one in speeds]
+        sentences = [measured.sentences for measured in speeds]
         report.add(f"{name}.sentences_per_second", "sentences/s", sentences)
     largest = (model, search, threads) == (options.models[0], "beam5", max(options.threads))
     if largest and "int8" in ours:
-        seconds = {name: [1 / one.tokens for one in speeds] for name, speeds in ours.items()}
+        seconds = {name: [1 / each.tokens for each in speeds] for name, speeds in ours.items()}
         for name, other in (("int8.speedup", "fp32"), ("int8.speedup_over_bf16", "bf16")):
             if other in seconds:
                 report.compare(name, seconds["int8"], other, seconds[other])
 
 
 def _trained(options: Options, report: Report, folder: Path, model: str, test: Lines) -> None:
-    """A trained model, whose translations end where it says."""
+    """Measure a trained model, whose translations end by themselves."""
     threads = max(options.threads)
     for precision in options.precisions:
         for search in BEAMS:
@@ -150,7 +151,7 @@ def _trained(options: Options, report: Report, folder: Path, model: str, test: L
                 in_new_process(speed, folder, search, test[0], None, precision, threads)
                 for _ in range(options.repeats)
             ]
-            report.replace(name, "sentences/s", [one.sentences for one in speeds])
+            report.replace(name, "sentences/s", [measured.sentences for measured in speeds])
     scores = {name: in_new_process(bleu, folder, name, *test) for name in options.precisions}
     report.notes.append(f"BLEU, beam 5, of {folder}: {scores}")
     if {"fp32", "int8"} <= scores.keys():
@@ -161,14 +162,15 @@ def _trained(options: Options, report: Report, folder: Path, model: str, test: L
 
 
 def bleu(folder: Path, precision: Any, texts: list[str], references: list[str]) -> float:
-    """Of beam 5."""
+    """BLEU with beam search of size 5."""
     translator = Translator.load(folder, device="cpu", precision=precision)
-    found = translator.translate(texts, decode_settings("beam5"))
-    return score([one.text for one in found], references, bootstrap=0, seed=1)["bleu"].score
+    translations = translator.translate(texts, decode_settings("beam5"))
+    hypotheses = [translation.text for translation in translations]
+    return score(hypotheses, references, bootstrap=0, seed=1)["bleu"].score
 
 
 def _alone(options: Options, report: Report, model: str, folder: Path, *, random: bool) -> None:
-    """One sentence after the other, in each format; the fastest counts."""
+    """Measure the latency of single sentences in each number format, and report the lowest."""
     times = {
         precision: [
             in_new_process(milliseconds, folder, random, precision) for _ in range(options.repeats)
@@ -178,7 +180,7 @@ def _alone(options: Options, report: Report, model: str, folder: Path, *, random
     best = min(times, key=lambda precision: median(times[precision]))
     report.add(f"decode.{model}.single_sentence_ms", "ms", times[best])
     each = ", ".join(f"{precision} {median(values):.1f}" for precision, values in times.items())
-    report.notes.append(f"{model}: one sentence alone, greedy, one thread, ms: {each}")
+    report.notes.append(f"{model}: a single sentence, greedy, one thread, ms: {each}")
 
 
 def speed(
@@ -189,13 +191,13 @@ def speed(
     precision: Any,
     threads: int,
 ) -> Speed:
-    """Translate all; `references` give the length that every translation has."""
+    """The throughput on `texts`. With `references`, all translations have their average length."""
     keep_memory()  # as the commands do
     translator = Translator.load(folder, device="cpu", threads=threads, precision=precision)
     decode = decode_settings(search)
     if references:
         decode = fixed_length(decode, translator.vocabulary, references)
-    translator.translate(texts, decode)  # warm up: oneDNN makes its programs for each shape once
+    translator.translate(texts, decode)  # warm-up: oneDNN generates code for each new shape
     begin = time.perf_counter()
     translations = translator.translate(texts, decode)
     seconds = time.perf_counter() - begin
@@ -204,7 +206,7 @@ def speed(
 
 
 def milliseconds(folder: Path, random: bool, precision: Any) -> float:
-    """The median of sentences translated alone, greedily, by one thread."""
+    """The median latency of a single sentence in milliseconds, greedy, with one thread."""
     keep_memory()
     translator = Translator.load(folder, device="cpu", threads=1, precision=precision)
     texts, references = test2016(ALONE)
@@ -212,7 +214,7 @@ def milliseconds(folder: Path, random: bool, precision: Any) -> float:
     if random:
         decode = fixed_length(decode, translator.vocabulary, references)
     times = []
-    for text in [*texts[:5], *texts]:  # the first to warm up
+    for text in [*texts[:5], *texts]:  # the first five are a warm-up
         begin = time.perf_counter()
         translator.translate([text], decode)
         times.append(1000 * (time.perf_counter() - begin))
@@ -220,7 +222,7 @@ def milliseconds(folder: Path, random: bool, precision: Any) -> float:
 
 
 def cold_start(folder: Path) -> float:
-    """Seconds from starting nmt-translate to its first line."""
+    """Seconds from the start of nmt-translate to its first line."""
     command = [sys.executable, "-m", "nmt.translate", f"translator.folder={folder}"]
     texts, _ = test2016(1)
     begin = time.perf_counter()
@@ -237,24 +239,24 @@ def cold_start(folder: Path) -> float:
 
 
 def decode_settings(search: str) -> DecodeConfig:
-    """conf/decode/<search>.yaml."""
+    """The settings of conf/decode/<search>.yaml."""
     return training_config([f"decode={search}"], Path("runs")).decode
 
 
 def fixed_length(decode: DecodeConfig, vocabulary: Vocabulary, texts: list[str]) -> DecodeConfig:
-    """Every translation as long as `texts` are on average."""
+    """Settings that limit all translations to the average length of `texts`."""
     length = mean_length(vocabulary, texts)
-    # The ratio must be above 0; with this one it adds nothing.
+    # The ratio must be above 0; this one has no effect.
     return decode.model_copy(update={"max_length_ratio": 1e-9, "max_length_offset": length})
 
 
 def mean_length(vocabulary: Vocabulary, texts: list[str]) -> int:
-    """Pieces, the end included."""
+    """The average number of pieces of a text, EOS included."""
     return round(mean(len(ids) + 1 for ids in vocabulary.encode_batch(texts)))
 
 
 def write_random_model(model: str, folder: Path) -> None:
-    """A model folder of `random_model`, and one in int8."""
+    """Write a model folder of `random_model`, and another one with int8 weights."""
     config = training_config([f"model={model}"], folder.parent)
     data = prepared(config)
     description, weights = random_model(config, len(data.vocabulary))
@@ -268,7 +270,7 @@ def write_random_model(model: str, folder: Path) -> None:
 def random_model(
     config: TrainConfig, vocabulary: int
 ) -> tuple[ModelDescription, dict[str, Tensor]]:
-    """Initial weights, with which translations never end by themselves."""
+    """A description and random weights with which translations never end by themselves."""
     description = ModelDescription(
         format=3,
         weights="fp32",

@@ -1,6 +1,6 @@
-"""Joey NMT as a peer: training and decoding of its recurrent models, by its own commands.
+"""Joey NMT for comparison: training and decoding with its recurrent models, by its own commands.
 
-It reads the very pieces that our model reads, written as numbers, as Marian does.
+Like Marian, it reads the same pieces as our model, written as numbers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.benchmarks.peers import (
 
 RELEASE = "joeynmt==2.3.0"
 PEER = f"Joey NMT ({RELEASE})"
-# What it imports; the releases that it asks for are older than Python 3.11.
+# Its dependencies; the releases that it requires do not support Python 3.11.
 NEEDS = (
     *("tensorboard", "sacrebleu", "sacremoses", "sentencepiece", "subword-nmt", "pyyaml"),
     *("packaging", "matplotlib", "seaborn", "plotly", "pandas", "datasets", "tqdm", "setuptools"),
@@ -38,16 +38,16 @@ NEEDS = (
 SPEED = re.compile(r"Tokens per Sec:\s+([\d.]+)")
 DURATION = re.compile(r"Generation took ([\d.]+)\[sec\]")
 LOGGED = 5  # updates between two lines of the log
-TRAINED = 20  # updates of a model for decoding at a fixed length
-BATCH = 64  # sentences
+TRAINED = 20  # training updates before decoding at a fixed length
+BATCH = 64  # sentences of a batch
 
 
 class JoeyNmt:
-    """Joey NMT on our data, with its files in `folder`."""
+    """Runs Joey NMT on our data, with its files in `folder`."""
 
     def __init__(self, venv: Path, folder: Path, data: PreparedData) -> None:
         self._python, self._folder = install(venv, RELEASE, NEEDS, "joeynmt"), folder
-        self.commands: list[str] = []  # all that ran
+        self.commands: list[str] = []  # all commands that were run
         self._trained: set[str] = set()
         folder.mkdir(parents=True, exist_ok=True)
         (store,) = data.train.values()
@@ -56,27 +56,27 @@ class JoeyNmt:
         for name, rows in (("train", range(len(store))), ("dev", few)):
             write_rows(folder / f"{name}.source", (store.source(i) for i in rows))
             write_rows(folder / f"{name}.target", (store.target(i) for i in rows))
-        # Its own four come first.
+        # Its four special words come first.
         words = ["<unk>", "<pad>", "<s>", "</s>", *map(str, range(4, len(data.vocabulary)))]
         (folder / "vocabulary.txt").write_text("\n".join(words) + "\n", "utf-8")
 
     def tokens_per_second(
         self, model: str, seconds: float, warm_up: float, seed: int, threads: int
     ) -> float:
-        """Speed of training: target tokens, EOS included, as Joey NMT counts them too."""
+        """Target tokens per second of training, EOS included, as Joey NMT counts them itself."""
         process = self._start("train", self._config(model, model, seed=seed), threads)
         assert process.stdout is not None
         tokens, begin, last = 0.0, None, time.perf_counter()
         first = last
         try:
             for line in process.stdout:
-                if not (found := SPEED.search(line)):
+                if not (match := SPEED.search(line)):
                     continue
                 now = time.perf_counter()
                 if begin is None:
                     begin = now if now - first >= warm_up else None
                 else:
-                    tokens += float(found[1]) * (now - last)
+                    tokens += float(match[1]) * (now - last)
                     if now - begin >= seconds:
                         return tokens / (now - begin)
                 last = now
@@ -92,27 +92,29 @@ class JoeyNmt:
         threads: int,
         length: int,
     ) -> float:
-        """Speed of decoding with weights that hardly learned, as if all translations had `length`
-        pieces: an upper bound. Greedy search keeps to that; beams may end before, in spite of
-        `min_output_length`. What is printed would be too little, since hypotheses that ended early
-        are printed while others are still searched for, and special pieces are left out."""
+        """Output tokens per second of decoding with almost untrained weights, on the assumption
+        that all translations have `length` pieces: an upper bound. Greedy search does reach that
+        length, but beam search may stop earlier in spite of `min_output_length`. The printed pieces
+        cannot be counted instead: a printed hypothesis may have ended before the search did, and
+        special pieces are not printed."""
         if model not in self._trained:
             self._run("train", self._config(model, model, updates=TRAINED), threads)
             self._trained.add(model)
-        found = self._translate(model, model, source, beam, threads, length)
-        return length * len(found.pieces) / found.seconds
+        translated = self._translate(model, model, source, beam, threads, length)
+        return length * len(translated.pieces) / translated.seconds
 
     def train(self, model: str, epochs: int, threads: int) -> None:
-        """Train one for `translate`, unless it is there."""
+        """Train a model for `translate`, unless an earlier run has trained it."""
         name = f"{model}.trained"
         if not (self._folder / name / "best.ckpt").exists():
-            updates = LOGGED * ceil(epochs * self._sentences / BATCH / LOGGED)  # it insists
+            # Joey NMT requires a multiple of LOGGED.
+            updates = LOGGED * ceil(epochs * self._sentences / BATCH / LOGGED)
             self._run("train", self._config(model, name, updates=updates), threads)
 
     def translate(
         self, model: str, source: Iterable[Sequence[int]], beam: int, threads: int
     ) -> Translated:
-        """By what `train` made."""
+        """Translate with the model that `train` made."""
         return self._translate(model, f"{model}.trained", source, beam, threads, -1)
 
     def _translate(
@@ -128,9 +130,9 @@ class JoeyNmt:
         file = self._config(model, name, beam=beam, length=length, test=True)
         output = self._folder / "output"
         log = self._run("test", file, threads, "--output-path", str(output))
-        found = DURATION.findall(log)
-        assert found, "Joey NMT says how long it took"
-        return Translated(read_rows(output.with_name("output.test")), float(found[-1]))
+        durations = DURATION.findall(log)
+        assert durations, "Joey NMT logs the duration of decoding"
+        return Translated(read_rows(output.with_name("output.test")), float(durations[-1]))
 
     def _config(
         self,
@@ -189,7 +191,7 @@ class JoeyNmt:
             },
             "model": {
                 "initializer": "xavier_uniform",
-                # It asks for both directions; together they are as wide as our layers.
+                # Its encoder must be bidirectional; both directions are as wide as our layers.
                 "encoder": {**recurrent, "hidden_size": units // 2, "bidirectional": True},
                 "decoder": {
                     **recurrent,

@@ -1,7 +1,8 @@
-"""Requests from a second process: as many as come back (closed), or at a rate of their own (open).
+"""A load generator for the server: closed loop (each connection sends a request when it has the
+answer to the one before) or open loop (requests at a given rate).
 
-A client of its own, since it must take a small part of what the server takes: requests are made
-before, connections are kept, and of answers only the status and the length are read.
+It must use much less time than the server: requests are prepared in advance, connections are kept
+alive, and only the status and the length of answers are parsed.
 """
 
 from __future__ import annotations
@@ -19,61 +20,61 @@ from typing import NamedTuple
 
 from nmt.errors import NmtError
 
-IDLE = 2.0  # seconds after which a connection is not used again; the server keeps them for 5
+IDLE = 2.0  # seconds after which an idle connection is not reused; the server closes it after 5
 
 
 class Address(NamedTuple):
-    """Where a server listens."""
+    """The address that a server listens on."""
 
     host: str
     port: int
 
 
 class Answer(NamedTuple):
-    """One request that was answered, or lost."""
+    """The outcome of one request."""
 
-    status: int  # 0: the connection broke
-    sentences: int
-    began: float  # of time.perf_counter
-    seconds: float
+    status: int  # HTTP status; 0 if the connection broke
+    sentences: int  # of the request
+    began: float  # time.perf_counter() when the request was sent
+    seconds: float  # until the answer
 
 
 @dataclass
 class Answers:
-    """All of a load."""
+    """The answers to all requests of a load."""
 
     answers: list[Answer] = field(default_factory=list)
 
     def statuses(self) -> dict[int, int]:
-        """How often each came."""
-        return dict(sorted(Counter(one.status for one in self.answers).items()))
+        """Status → number of answers."""
+        return dict(sorted(Counter(answer.status for answer in self.answers).items()))
 
     def throughput(self, since: float, until: float) -> float:
-        """Sentences a second of those that were answered between two moments."""
+        """Sentences per second that were translated between two times of time.perf_counter()."""
         done = [
-            one.sentences
-            for one in self.answers
-            if one.status == 200 and since <= one.began + one.seconds < until
+            answer.sentences
+            for answer in self.answers
+            if answer.status == 200 and since <= answer.began + answer.seconds < until
         ]
         return sum(done) / (until - since)
 
-    def percentile(self, part: float) -> float:
-        """Milliseconds of those that were carried out."""
-        seconds = sorted(one.seconds for one in self.answers if one.status == 200)
+    def percentile(self, fraction: float) -> float:
+        """A percentile of the latency of successful requests, in milliseconds."""
+        seconds = sorted(answer.seconds for answer in self.answers if answer.status == 200)
         if not seconds:
-            raise NmtError("No request was carried out.")
-        return 1000 * seconds[min(len(seconds) - 1, int(part * len(seconds)))]
+            raise NmtError("No request was successful.")
+        return 1000 * seconds[min(len(seconds) - 1, int(fraction * len(seconds)))]
 
 
 class Request(NamedTuple):
-    """Bytes to send, and how many sentences they have."""
+    """A request as bytes, and its number of sentences."""
 
     data: bytes
     sentences: int
 
 
 def request_of(texts: Sequence[str], source: str, target: str) -> Request:
-    """`POST /translate`."""
+    """A request to `POST /translate`, one sentence in each text."""
     body = json.dumps({"q": list(texts), "source": source, "target": target}).encode()
     head = (
         f"POST /translate HTTP/1.1\r\nhost: load\r\ncontent-type: application/json\r\n"
@@ -83,18 +84,18 @@ def request_of(texts: Sequence[str], source: str, target: str) -> Request:
 
 
 class Connection:
-    """One that is kept."""
+    """A persistent connection."""
 
     def __init__(self, address: Address, local: str) -> None:
         self._address, self._local = address, local
-        self._used = 0.0  # when its last answer came
+        self._used = 0.0  # time of its last answer
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, request: Request) -> Answer:
         """Send a request and wait for its answer."""
         began = time.perf_counter()
         if self._streams is not None and began - self._used > IDLE:
-            self.close()  # the server closes it too, and may just be doing so
+            self.close()  # the server might be closing it at this moment
         try:
             if self._streams is None:
                 self._streams = await asyncio.open_connection(
@@ -113,7 +114,7 @@ class Connection:
         return Answer(status, request.sentences, began, time.perf_counter() - began)
 
     def close(self) -> None:
-        """Without waiting."""
+        """Close the connection without waiting."""
         if self._streams is not None:
             self._streams[1].close()
         self._streams = None
@@ -126,21 +127,22 @@ async def closed(
     seconds: float,
     local: str = "127.0.0.1",
 ) -> Answers:
-    """Each connection asks again as soon as it has its answer."""
-    found, until = Answers(), time.perf_counter() + seconds
+    """Closed loop: each connection sends a request as soon as it has the answer to the one
+    before."""
+    answers, until = Answers(), time.perf_counter() + seconds
     waiting = cycle(requests)
 
     async def work() -> None:
         connection = Connection(address, local)
         while time.perf_counter() < until:
             answer = await connection.ask(next(waiting))
-            found.answers.append(answer)
+            answers.answers.append(answer)
             if answer.status != 200:
                 await asyncio.sleep(0.05)
         connection.close()
 
     await asyncio.gather(*(work() for _ in range(connections)))
-    return found
+    return answers
 
 
 async def opened(
@@ -151,17 +153,17 @@ async def opened(
     seed: int = 1,
     local: str = "127.0.0.1",
 ) -> Answers:
-    """So many requests a second, whatever becomes of them; the times between them are drawn
-    (a Poisson process)."""
-    rng, found = random.Random(seed), Answers()
+    """Open loop: `rate` requests per second on average (a Poisson process), regardless of the
+    answers."""
+    rng, answers = random.Random(seed), Answers()
     free: list[Connection] = []
     running: set[asyncio.Task[None]] = set()
     begin = time.perf_counter()
     at = begin
 
-    async def one(request: Request) -> None:
+    async def send(request: Request) -> None:
         connection = free.pop() if free else Connection(address, local)
-        found.answers.append(await connection.ask(request))
+        answers.answers.append(await connection.ask(request))
         free.append(connection)
 
     for request in cycle(requests):
@@ -171,11 +173,11 @@ async def opened(
         wait = at - time.perf_counter()
         if wait > 0:
             await asyncio.sleep(wait)
-        task = asyncio.create_task(one(request))
+        task = asyncio.create_task(send(request))
         running.add(task)
         task.add_done_callback(running.discard)
-    with suppress(ValueError):  # nothing is left
+    with suppress(ValueError):  # raised if no request is running
         await asyncio.wait(set(running))
     for connection in free:
         connection.close()
-    return found
+    return answers

@@ -1,4 +1,4 @@
-"""What a number was measured on, since it means nothing elsewhere."""
+"""A description of the machine on which benchmarks were run."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import torch
 
 from nmt.parallel.world import cores
 
-# Instruction sets that decide how fast matrix products are.
+# Instruction sets on which the speed of matrix products depends.
 TELLING = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
-QUIET = 0.3  # load average below which nothing else is running
-NEEDED = 2  # cores
+QUIET = 0.3  # load average below which the machine counts as idle
+NEEDED = 2  # cores that benchmarks use
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, cores, instruction sets, memory, and the software that was measured."""
+    """Processor, cores, instruction sets, memory, and versions of software."""
     processor = _processor()
     flags = set(processor.get("flags", "").split())
     return {
@@ -37,7 +37,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def state_of_machine() -> dict[str, Any]:
-    """When a measurement began, and how busy the machine was already."""
+    """The time, and the load of the machine before a measurement."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "load_before": os.getloadavg()[0],
@@ -45,20 +45,20 @@ def state_of_machine() -> dict[str, Any]:
 
 
 def warnings_about(state: dict[str, Any]) -> list[str]:
-    """Why the numbers may be wrong: other work on this machine, or too few cores."""
+    """Reasons to distrust the results: other load on the machine, or too few cores."""
     warnings = []
     if (load := state["load_before"]) >= QUIET:
-        warnings.append(f"The machine was busy (load {load:.1f}): do not trust this.")
+        warnings.append(f"The machine was busy (load {load:.1f}): do not trust these results.")
     if cores() < NEEDED:
         warnings.append(
             f"This process may use {cores()} of {os.cpu_count()} cores, and two threads are "
-            "measured: do not trust this."
+            "measured: do not trust these results."
         )
     return warnings
 
 
 def _processor() -> dict[str, str]:
-    """The first processor's fields in /proc/cpuinfo; none where there is no such file."""
+    """The fields of the first processor in /proc/cpuinfo; empty without such a file."""
     file = Path("/proc/cpuinfo")
     if not file.exists():
         return {}

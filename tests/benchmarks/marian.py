@@ -1,7 +1,7 @@
-"""Marian as a peer: an environment of its own, training and decoding.
+"""Marian for comparison: training and decoding, in an environment of its own.
 
-It reads the very pieces that our model reads, written as numbers with a vocabulary of numbers, so
-that both have the same sentences, the same vocabulary and the same count of tokens.
+It reads the same pieces as our model, written as numbers with a vocabulary of numbers, so that both
+have the same sentences, the same vocabulary and the same number of tokens.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from tests.benchmarks.peers import (
 RELEASE = "pymarian==1.12.42"
 PEER = f"marian ({RELEASE}, a build for any x86-64 processor)"
 MODEL = "model.npz"
-FINISHED = "finished"  # a file beside a model that is trained to its end
-# How products are computed. Converting to int8 beforehand (`convert --gemm-type intgemm8`) is no
-# faster, and of models with LSTMs it makes ones that write nonsense (marian-dev's issue 832).
+FINISHED = "finished"  # file beside a model whose training has finished
+# Formats of matrix products. Converting to int8 beforehand (`convert --gemm-type intgemm8`) is not
+# faster, and breaks models with LSTMs (marian-dev's issue 832).
 KINDS = {"fp32": (), "int8": ("--gemm-type", "packed8")}
 END = 0  # Marian's </s>
 LABELS = re.compile(r"after ([\d,]+) : Time ([\d.]+)s")
 WALL = re.compile(r"Total time: ([\d.]+)s wall")
 
-# What our training does too. (Marian's first decoder layer has two cells with attention between
-# them; its upper layers do not read the context. Its threads train asynchronously, each with
-# batches of 64, which is its default and spares it waiting.)
+# The settings of our training. (Marian's first decoder layer has two cells with attention between
+# them; its upper layers do not read the context. Its threads train asynchronously, each on batches
+# of 64, which is its default and avoids waiting.)
 RECIPE = """
     --type s2s --enc-type bi-unidirectional --enc-cell lstm --dec-cell lstm --skip
     --mini-batch 64 --maxi-batch 1000 --maxi-batch-sort trg --max-length 1000
@@ -47,19 +47,19 @@ RECIPE = """
     --optimizer adam --optimizer-params 0.9 0.98 1e-9 --learn-rate 0.002
     --cpu-threads 2 --disp-freq 2u --workspace 3000 --sigterm exit-immediately --overwrite
 """
-SCHEDULE = "--lr-warmup 400 --lr-decay-inv-sqrt 400"  # of a whole training run
+SCHEDULE = "--lr-warmup 400 --lr-decay-inv-sqrt 400"  # of a complete training run
 BATCHES = "--mini-batch 64 --maxi-batch 100 --maxi-batch-sort src"
 FIXED = ("--max-length-factor", "1")
-USUAL = ("--normalize", "0.6")  # a search by log-probability alone prefers short translations
+USUAL = ("--normalize", "0.6")  # a search by log probability alone prefers short translations
 
 
 class Marian:
-    """Marian on our data, with its files in `folder`."""
+    """Runs Marian on our data, with its files in `folder`."""
 
     def __init__(self, venv: Path, folder: Path, data: PreparedData) -> None:
         python = install(venv, RELEASE, (), "pymarian")
         self._program, self._folder = python.with_name("pymarian"), folder
-        self.commands: list[str] = []  # all that ran
+        self.commands: list[str] = []  # all commands that were run
         self._fixed: dict[str, Path] = {}
         folder.mkdir(parents=True, exist_ok=True)
         (store,) = data.train.values()
@@ -69,7 +69,7 @@ class Marian:
         (folder / "vocabulary.yml").write_text("</s>: 0\n<unk>: 1\n" + "".join(entries), "utf-8")
 
     def tokens_per_second(self, model: str, seconds: float, warm_up: float, seed: int) -> float:
-        """Speed of training: target tokens, EOS included, as Marian counts them too."""
+        """Target tokens per second of training, EOS included, as Marian counts them itself."""
         waited = counted = 0.0
         first = None
         for tokens, duration in self._progress(model, ["--seed", str(seed)]):
@@ -85,14 +85,15 @@ class Marian:
     def output_tokens_per_second(
         self, model: str, source: Iterable[Sequence[int]], beam: int, threads: int, kind: str
     ) -> float:
-        """Speed of decoding with weights that hardly learned, where no translation ends before
-        its batch's longest source. The model is loaded already."""
+        """Output tokens per second of decoding with almost untrained weights, with which every
+        translation is as long as the longest source of its batch. Loading the model is not
+        counted."""
         file = self._fixed_length_model(model)
-        found = self._translate(file, source, beam, threads, (*KINDS[kind], *FIXED))
-        return sum(len(row) for row in found.pieces) / found.seconds
+        translated = self._translate(file, source, beam, threads, (*KINDS[kind], *FIXED))
+        return sum(len(row) for row in translated.pieces) / translated.seconds
 
     def train(self, model: str, epochs: int) -> None:
-        """Train one for `translate`, unless it is there."""
+        """Train a model for `translate`, unless an earlier run has trained it."""
         folder = self._folder / f"{model}.trained"
         if not (folder / FINISHED).exists():
             arguments = ["--after", f"{epochs}e", "--seed", "1", *SCHEDULE.split()]
@@ -102,7 +103,7 @@ class Marian:
     def translate(
         self, model: str, source: Iterable[Sequence[int]], beam: int, threads: int, kind: str
     ) -> Translated:
-        """By what `train` made, in fp32 or int8."""
+        """Translate with the model that `train` made, in fp32 or int8."""
         file = self._folder / f"{model}.trained" / MODEL
         return self._translate(file, source, beam, threads, (*KINDS[kind], *USUAL))
 
@@ -120,12 +121,12 @@ class Marian:
         arguments += ["--cpu-threads", str(threads)]
         files = ["--models", str(file), "--input", str(source_file), "--output", str(output_file)]
         output = self._run(["decode", *files, *arguments])
-        found = WALL.search(output)
-        assert found, "Marian always says how long it took"
-        return Translated(read_rows(output_file), float(found[1]))
+        match = WALL.search(output)
+        assert match, "Marian logs the duration of decoding"
+        return Translated(read_rows(output_file), float(match[1]))
 
     def _fixed_length_model(self, model: str) -> Path:
-        """A model after one update, without hope of an end of sentence."""
+        """A model after one update that never ends a sentence."""
         if model not in self._fixed:
             folder = self._folder / model
             self._run([*self._training(model, folder), "--after", "1u"])
@@ -136,19 +137,19 @@ class Marian:
         return self._fixed[model]
 
     def _progress(self, model: str, arguments: Sequence[str]) -> Iterator[tuple[int, float]]:
-        """All tokens so far and the seconds since the line before, for each line of the log."""
+        """(Tokens so far, seconds since the line before) for each line of the log."""
         process = self._start([*self._training(model, self._folder / model), *arguments])
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                if found := LABELS.search(line):
-                    yield int(found[1].replace(",", "")), float(found[2])
+                if match := LABELS.search(line):
+                    yield int(match[1].replace(",", "")), float(match[2])
         finally:
             stop(process)
 
     def _training(self, model: str, folder: Path) -> list[str]:
         layers, units = SIZES[model]
-        shutil.rmtree(folder, ignore_errors=True)  # or it would go on where it was
+        shutil.rmtree(folder, ignore_errors=True)  # Marian would resume an earlier run
         folder.mkdir()
         sets = [str(self._folder / f"train.{side}") for side in ("source", "target")]
         return [

@@ -1,4 +1,4 @@
-"""What a benchmark is told on its command line, as `key=value` like every command of nmt."""
+"""Options of benchmarks on the command line, as `key=value` like the settings of nmt's commands."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ Settings = TypeVar("Settings")
 
 @dataclass(frozen=True)
 class Options:
-    """Settings of a whole run; the defaults are those of a measurement that counts."""
+    """Options of a whole run. The defaults are those of published results."""
 
-    # Parts to run, separated by commas. Those left out take hours of training.
+    # Parts to run, separated by commas. By default all but one, which takes hours of training.
     only: tuple[str, ...] = tuple(part for part in PARTS if part != "trained")
-    models: tuple[str, ...] = ("small", "tiny")  # of train, decode and trained
-    model: Path | None = None  # a trained model folder, for decode and server
-    seconds: float = 30.0  # least time of one measurement of training
-    warm_up: float = 10.0  # seconds of training before it
-    repeats: int = 3  # of every measurement; what is compared takes turns
-    micro_batches: tuple[int, ...] = (8, 16)  # of a pipeline
-    vocabularies: tuple[int, ...] = (8000, 32000)  # of placement
-    steps: int = 3  # measured steps of a pipeline, after those that warm up
-    epochs: int = 6  # that each toolkit trains, of trained
-    # Of the server.
+    models: tuple[str, ...] = ("small", "tiny")  # train, decode, trained: files of conf/model
+    model: Path | None = None  # decode, server: folder of a trained model
+    seconds: float = 30.0  # shortest measurement of training and of the server
+    warm_up: float = 10.0  # seconds of training before a measurement
+    repeats: int = 3  # of every measurement; the sides of a comparison take turns
+    micro_batches: tuple[int, ...] = (8, 16)  # pipeline
+    vocabularies: tuple[int, ...] = (8000, 32000)  # placement: sizes
+    steps: int = 3  # pipeline, placement: timed steps after the warm-up
+    epochs: int = 6  # trained: epochs of training for each toolkit
+    # server: parts to run
     parts: tuple[str, ...] = ("saturation", "health", "latency", "overload", "continuous", "soak")
-    batches: tuple[int, ...] = (64, 16)  # sentences decoded together, of `continuous`
-    overload: float = 60.0  # seconds of ten times the capacity, of the server
-    soak: float = 600.0  # seconds of mixed load, of the server
-    sentences: int = 1000  # of test2016
-    precisions: tuple[str, ...] = ("fp32", "bf16", "int8")  # of decode and trained
-    threads: tuple[int, ...] = (1, 2)  # likewise
-    peers: bool = True  # measure Marian and Joey NMT too
-    venv: Path = Path(".bench-venv")  # their environment, made when it is not there
+    batches: tuple[int, ...] = (64, 16)  # server, `continuous`: sentences decoded together
+    overload: float = 60.0  # server: seconds of ten times the load that it can handle
+    soak: float = 600.0  # server: seconds of mixed load
+    sentences: int = 1000  # of test2016, from its start
+    precisions: tuple[str, ...] = ("fp32", "bf16", "int8")  # decode, trained
+    threads: tuple[int, ...] = (1, 2)  # decode, trained
+    peers: bool = True  # whether to measure Marian and Joey NMT too
+    venv: Path = Path(".bench-venv")  # environment of Marian and Joey NMT, made if missing
     output: Path = Path("runs/bench")
 
 
@@ -64,7 +64,11 @@ READERS: dict[Any, Callable[[str], Any]] = {
 
 
 def read_options(kind: type[Settings], arguments: Sequence[str]) -> Settings:
-    """Raises SystemExit, with a sentence, at a mistake."""
+    """Read options from command line arguments.
+
+    Raises:
+        SystemExit: an argument is not valid; the message says why.
+    """
     kinds, values = get_type_hints(kind), {}
     for argument in arguments:
         key, equals, text = argument.partition("=")
@@ -73,8 +77,8 @@ def read_options(kind: type[Settings], arguments: Sequence[str]) -> Settings:
         try:
             values[key] = READERS[kinds[key]](text)
         except (ValueError, KeyError):
-            raise SystemExit(f"`{key}` must be another kind of value than {text!r}.") from None
+            raise SystemExit(f"`{key}` has an invalid value, {text!r}.") from None
     try:
         return kind(**values)
     except TypeError as error:
-        raise SystemExit(f"A value is missing: {error}.") from None
+        raise SystemExit(f"An option is missing: {error}.") from None

@@ -1,4 +1,4 @@
-"""nmt set up as its commands set it up, for a measurement in a process of its own."""
+"""Running nmt for measurements, with the same set-up as in its commands."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from nmt.training.optimizer import learning_rate_factor
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-# What must not change with the defaults of conf/, for figures to be followed over time; Marian's
-# settings are the same.
+# Settings that are fixed here, so that results stay comparable when the defaults in conf/ change.
+# Marian's settings are the same.
 CONDITIONS = (
     "data=multi30k",
     "data.vocabulary.size=8000",
@@ -40,25 +40,27 @@ CONDITIONS = (
 def in_new_process(
     function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
 ) -> Result:
-    """Call it where no earlier measurement has left threads, memory or caches behind."""
+    """Call a function in a new process, which has no threads, memory or caches of earlier
+    measurements."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *args, **kwargs).result()
 
 
 def training_config(overrides: Sequence[str], folder: Path) -> TrainConfig:
-    """conf/train.yaml for Multi30k, 8,000 pieces, with `overrides`; runs write into `folder`."""
+    """conf/train.yaml for Multi30k with 8,000 pieces, and `overrides`. Runs are written to
+    `folder`."""
     with initialize_config_dir(str(configuration_folder()), version_base="1.3"):
         values = compose("train", [*CONDITIONS, f"runs={folder}", *overrides])
     return read(TrainConfig, plain_values(values))
 
 
 def batches_of(sentences: int) -> list[str]:
-    """Overrides for batches of so many sentences of similar length."""
+    """Overrides for batches of a fixed number of sentences of similar length."""
     return ["data.batch.tokens=null", f"data.batch.sentences={sentences}"]
 
 
 def prepared(config: TrainConfig) -> PreparedData:
-    """The process as nmt-train sets it up, and its data."""
+    """Set up the process as nmt-train does, and prepare the data."""
     keep_memory()
     if config.parallel.threads:
         torch.set_num_threads(config.parallel.threads)
@@ -78,7 +80,7 @@ def lines_of(config: TrainConfig, test: str) -> tuple[list[str], list[str]]:
 
 
 class Steps:
-    """Training steps on real batches, one after the other."""
+    """Iterates over training steps on the batches of a run."""
 
     def __init__(self, config: TrainConfig, data: PreparedData, device: str = "cpu") -> None:
         graph = build_graph(config.model, len(data.vocabulary))
@@ -86,7 +88,7 @@ class Steps:
         self._config, self._batches = config, data.batches()
 
     def __iter__(self) -> Iterator[tuple[PairBatch, StepResult]]:
-        """The sentences of each step, and what it did."""
+        """The sentence pairs and the result of each step."""
         for step, pairs in enumerate(self._batches):
             factor = learning_rate_factor(self._config.schedule, step, 0.0)
             result = self.executor.train_step(

@@ -1,5 +1,5 @@
-"""Other toolkits, in an environment of their own: `python -m tests.benchmarks.peers [venv=FOLDER]`
-makes it (`make bench-peers`)."""
+"""Toolkits to compare with, in an environment of their own, which
+`python -m tests.benchmarks.peers [venv=FOLDER]` makes (`make bench-peers`)."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from tests.benchmarks.options import read_options
 
 @dataclass(frozen=True)
 class Settings:
-    """Of the command line."""
+    """Options on the command line."""
 
     venv: Path = Path(".bench-venv")
 
 
 @dataclass(frozen=True)
 class Translated:
-    """What a toolkit made of some sentences."""
+    """A toolkit's translations."""
 
-    pieces: list[list[int]]  # of each translation, without its end
-    seconds: float  # the model is loaded already
+    pieces: list[list[int]]  # ids of the pieces of each translation, without EOS
+    seconds: float  # time of translation, without loading the model
 
 
-SIZES = {"small": (4, 512), "tiny": (2, 256)}  # layers on either side, units
+SIZES = {"small": (4, 512), "tiny": (2, 256)}  # layers of encoder and decoder each, units
 
 
 def install(venv: Path, release: str, needs: Sequence[str], module: str) -> Path:
-    """The environment's Python, which is made if it is not there, with a release of a toolkit that
-    comes as the package `module`, and what it needs."""
+    """Install a release of a toolkit, which has the package `module`, and its dependencies `needs`
+    in an environment, unless they are there. Returns the environment's Python."""
     python = venv / "bin" / "python"
     pip = [str(python), "-m", "pip", "install", "--quiet"]
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-        # torch first, and our release of it, which is likely to be at hand.
+        # torch comes first, in the release that we use, which is likely to be cached.
         subprocess.run([*pip, f"torch=={torch.__version__.partition('+')[0]}"], check=True)
     look = f"import importlib.util as u, sys; sys.exit(u.find_spec({module!r}) is None)"
     if subprocess.run([str(python), "-c", look], check=False).returncode:
@@ -52,7 +52,8 @@ def install(venv: Path, release: str, needs: Sequence[str], module: str) -> Path
 
 
 def start(command: Sequence[str], threads: int | None = None) -> subprocess.Popen[str]:
-    """Start a toolkit, in a session of its own: what it starts ends with it, see `stop`."""
+    """Start a toolkit in a session of its own, so that `stop` also ends the processes that it
+    starts."""
     more = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
     return subprocess.Popen(
         command,
@@ -66,17 +67,17 @@ def start(command: Sequence[str], threads: int | None = None) -> subprocess.Pope
 
 
 def stop(process: subprocess.Popen[str]) -> None:
-    """End it at once."""
+    """Kill a toolkit and the processes that it has started."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def output_of(process: subprocess.Popen[str]) -> str:
-    """What it prints until it ends. Whoever is interrupted meanwhile stops it.
+    """Wait for a toolkit, and return its output. An interrupt stops it.
 
     Raises:
-        RuntimeError: it failed.
+        RuntimeError: the toolkit failed.
     """
     try:
         output, _ = process.communicate()
@@ -89,19 +90,20 @@ def output_of(process: subprocess.Popen[str]) -> str:
 
 
 def write_rows(file: Path, rows: Iterable[Iterable[int]]) -> None:
-    """Sentences as numbers, a line for each."""
+    """Write sentences as numbers, one sentence on each line."""
     with file.open("w", encoding="utf-8") as stream:
         stream.writelines(" ".join(str(int(i)) for i in row) + "\n" for row in rows)
 
 
 def read_rows(file: Path) -> list[list[int]]:
-    """The opposite of `write_rows`. Names of a toolkit's own special pieces are left out."""
+    """The inverse of `write_rows`. A toolkit's special pieces, which are not numbers, are left
+    out."""
     lines = file.read_text("utf-8").splitlines()
     return [[int(word) for word in line.split() if word.isdecimal()] for line in lines]
 
 
 def main() -> None:
-    """Make the environment."""
+    """Install all toolkits."""
     from tests.benchmarks import joey, marian
 
     venv = read_options(Settings, sys.argv[1:]).venv

@@ -1,8 +1,9 @@
-"""Pipelines of two single-threaded processes against one process, all with the same micro-batches.
+"""Pipelines of two single-threaded processes compared with one process, with the same
+micro-batches.
 
-With M micro-batches and two stages of equal cost, a pipeline's bound is 2M / (M + 1) times one
-process. DeepSpeed runs twice: with the boundaries that it would choose itself (equal numbers of
-parameters), and with ours (equal measured time).
+With M micro-batches and two stages of equal cost, the speed-up of a pipeline is at most
+2M / (M + 1). DeepSpeed is measured with the stages that it would choose itself (equal numbers of
+parameters) and with ours (equal measured time).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tests.benchmarks.ours import batches_of, training_config
 from tests.benchmarks.results import Report
 
 SENTENCES = 64  # of a micro-batch
-SAME_LOSS = 1e-3  # relative, in fp32 as in bf16; all ways must have done the same work
+SAME_LOSS = 1e-3  # largest relative difference of losses: all ways must have done the same work
 UNIT = "target tokens/s"
 
 
@@ -64,9 +65,9 @@ WAYS = (WAVEFRONT, BEST, STOCK_WAY, ONE, TWO_THREADS)
 
 
 def run(options: Options, report: Report) -> None:
-    """All ways in turns, for each number of micro-batches."""
+    """Measure all ways in turns, for each precision and number of micro-batches."""
     if cores() < 2:
-        report.skip(f"{WAVEFRONT.name}.speedup", "it takes two cores")
+        report.skip(f"{WAVEFRONT.name}.speedup", "it needs two cores")
         return
     for precision in measurable(report):
         for M in options.micro_batches:
@@ -87,16 +88,18 @@ def _compare(options: Options, report: Report, precision: str, M: int) -> None:
     suffix = ("" if precision == "fp32" else f".{precision}") + (
         "" if options.micro_batches[0] == M else f".m{M}"
     )
-    found: dict[Way, list[Measurement]] = {way: [] for way in WAYS}
+    measurements: dict[Way, list[Measurement]] = {way: [] for way in WAYS}
     stock = _stock_plan(options, M)
     for _ in range(options.repeats):
         for way in WAYS:
             config = _config(options, way, M, stock, f"precision={precision}")
-            found[way].append(measure_steps(config, options.steps))
-    losses = [sum(one.losses) for measured in found.values() for one in measured]
+            measurements[way].append(measure_steps(config, options.steps))
+    losses = [sum(each.losses) for repeats in measurements.values() for each in repeats]
     if max(losses) - min(losses) > SAME_LOSS * min(losses):
         raise RuntimeError(f"The losses must be the same every time, but are {losses}.")
-    seconds = {way: [sum(one.seconds) for one in measured] for way, measured in found.items()}
+    seconds = {
+        way: [sum(each.seconds) for each in repeats] for way, repeats in measurements.items()
+    }
     for name, way, other in (
         ("pipeline.wavefront.2processes.speedup", WAVEFRONT, ONE),
         ("pipeline.deepspeed.2processes.speedup", BEST, ONE),
@@ -106,9 +109,9 @@ def _compare(options: Options, report: Report, precision: str, M: int) -> None:
     ):
         report.compare(name + suffix, seconds[way], other.words, seconds[other])
     for way in WAYS:
-        speeds = [one.tokens_per_second for one in found[way]]
+        speeds = [measurement.tokens_per_second for measurement in measurements[way]]
         report.add(f"{way.name}.tokens_per_second{suffix}", UNIT, speeds)
-        report.notes.append(f"{way.words}: {found[way][-1].plan}")
+        report.notes.append(f"{way.words}: {measurements[way][-1].plan}")
     report.notes.append(
         f"{M} micro-batches of {SENTENCES}, {precision}: bound {2 * M / (M + 1):.2f}"
     )
@@ -131,7 +134,8 @@ def _config(options: Options, way: Way, M: int, stock: Path, *more: str) -> Trai
 
 
 def _stock_plan(options: Options, M: int) -> Path:
-    """DeepSpeed's partition method `parameters`: stages with equal numbers of parameters."""
+    """Write the plan of DeepSpeed's partition method `parameters`: stages with equal numbers of
+    parameters."""
     config = _config(options, ONE, M, Path())
     data = prepare(config.data, config.seed)
     graph = build_graph(config.model, len(data.vocabulary))

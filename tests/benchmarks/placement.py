@@ -1,13 +1,13 @@
-"""Placements that were planned against those of experts, on two processes of this machine.
+"""Planned placements compared with those of experts, with two processes on this machine.
 
-For each model and vocabulary: the layers are measured once, plans are searched by simulation, and
-then real training steps of them are timed, in turns: the plan of `placement=auto`, and each
-expert's rule, all with the granularity that suits them best in simulation, and the split of
-encoder and decoder again with the plan's own granularity.
+For each model and vocabulary, the layers are measured, plans are searched by simulation, and real
+training steps are timed in turns: the plan of `placement=auto` and the rule of each expert, each at
+its best granularity in simulation, and the split of encoder and decoder also at the granularity of
+the plan.
 
-What the simulator predicts for exactly those batches is compared with what they took. The machine's
+The measured times are compared with the simulator's predictions for the same batches. The machine's
 speed drifts by several percent within minutes, so that the layers are measured again in every round
-and predictions made from the medians.
+and predictions are made from the medians.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ ExecutorName = Literal["wavefront", "deepspeed"]
 
 @dataclass
 class Measured:
-    """One way to train, what was predicted for it, and what it took."""
+    """One way to train, with its predicted and its measured time."""
 
     name: str
     executor: ExecutorName
@@ -55,16 +55,16 @@ class Measured:
     granularity: tuple[int, int]
     file: Path
     predicted: float = 0.0  # seconds of all measured steps
-    measured: list[list[float]] = field(default_factory=list)  # repetitions × steps
+    measured: list[list[float]] = field(default_factory=list)  # seconds, (repetitions, steps)
 
     @property
     def seconds(self) -> list[float]:
-        """Of all steps of each repetition."""
+        """Seconds of all steps, for each repetition."""
         return [sum(steps) for steps in self.measured]
 
     @property
     def error(self) -> float:
-        """Of the prediction, as a part of the median time."""
+        """Error of the prediction, as a fraction of the median time."""
         return self.predicted / median(self.seconds) - 1
 
     def __str__(self) -> str:
@@ -83,7 +83,7 @@ class Case:
         self._options, self._folder = options, options.output / "scratch"
         self._settings = (
             f"model={model}",
-            "data=tatoeba_en_de",  # Multi30k has not words enough for 32,000 pieces
+            "data=tatoeba_en_de",  # Multi30k has too few words for 32,000 pieces
             f"data.vocabulary.size={vocabulary}",
             "parallel.threads=1",
             *batches_of(SENTENCES),
@@ -91,15 +91,15 @@ class Case:
         config = self._config()
         self._learning = config.placement.learning
         data = prepared(config)
-        some = islice(data.batches(), options.steps)
-        self._batches = [Batch.from_rows(pairs.source, pairs.target) for pairs in some]
+        first = islice(data.batches(), options.steps)
+        self._batches = [Batch.from_rows(pairs.source, pairs.target) for pairs in first]
         self._profiles = [measure_layers(config, GRANULARITIES, DEVICES)]
         self._simulator = self._simulator_now()
         self.candidates: list[Measured] = []
 
     @property
     def profile(self) -> Profile:
-        """The median of all that were measured."""
+        """The median of all measured profiles."""
         return median_profile(self._profiles)
 
     def _simulator_now(self) -> Simulator:
@@ -109,11 +109,11 @@ class Case:
         return training_config([*self._settings, *more], self._folder)
 
     def problem(self, rule: Rule = "wavefront") -> Problem:
-        """A placement and a granularity."""
+        """The problem of choosing a placement and a granularity."""
         return Problem(self._simulator, GRANULARITIES, rule, use_all_devices=True)
 
     def planned(self, planner: PlannerName) -> Candidate | None:
-        """What a planner finds; None where its rule does not fit."""
+        """The best candidate that a planner finds; None if it finds none."""
         search = PlanSearch(self.problem(), evaluations=2000)
         try:
             plan_with(planner, search, SEED, self._learning)
@@ -122,81 +122,86 @@ class Case:
             return None
 
     def optimum(self) -> Candidate:
-        """Of all placements and granularities, in simulation."""
+        """The best of all placements and granularities in simulation."""
         problem = self.problem()
         search = PlanSearch(problem, evaluations=10**9)
-        # Devices are alike: the first group may as well be on the first.
+        # Devices are identical, so that the first group can be on the first device.
         for rest in itertools.product(range(DEVICES), repeat=len(problem.groups) - 1):
             for granularity in range(len(GRANULARITIES)):
                 search.value(Candidate((0, *rest), granularity))
         return search.result()
 
-    def add(self, name: str, choice: Candidate, executor: ExecutorName = "wavefront") -> Measured:
-        """Another candidate, unless the same is there under another name."""
+    def add(
+        self, name: str, candidate: Candidate, executor: ExecutorName = "wavefront"
+    ) -> Measured:
+        """Add a candidate to measure. If it is there already, it gets a second name."""
         rule: Rule = "1f1b" if executor == "deepspeed" else "wavefront"
         problem = self.problem(rule)
-        placement, granularity = problem.placement(choice), GRANULARITIES[choice.granularity]
-        for one in self.candidates:
-            if (one.placement, one.granularity, one.executor) == (placement, granularity, executor):
-                one.name = f"{one.name} = {name}"
-                return one
+        placement, granularity = problem.placement(candidate), GRANULARITIES[candidate.granularity]
+        key = placement, granularity, executor
+        for known in self.candidates:
+            if (known.placement, known.granularity, known.executor) == key:
+                known.name = f"{known.name} = {name}"
+                return known
         file = (self._folder / f"plan-{self.name}-{len(self.candidates)}.json").absolute()
         file.parent.mkdir(parents=True, exist_ok=True)
-        problem.plan(choice).model_copy(update={"tasks": []}).save(file)
-        found = Measured(name, executor, placement, granularity, file)
-        self.candidates.append(found)
-        return found
+        problem.plan(candidate).model_copy(update={"tasks": []}).save(file)
+        self.candidates.append(Measured(name, executor, placement, granularity, file))
+        return self.candidates[-1]
 
-    def _predict(self, simulator: Simulator, one: Measured) -> float:
-        """Seconds of the very steps that are measured."""
-        rule: Rule = "1f1b" if one.executor == "deepspeed" else "wavefront"
-        pieces = [
-            [size_of(piece) for piece in batch.split(one.granularity[0])] for batch in self._batches
-        ]
-        factors = [simulator.profile.factors(*one.granularity, sizes) for sizes in pieces]
-        return sum(simulator.run(one.placement, *one.granularity, rule, f).seconds for f in factors)
+    def _predict(self, simulator: Simulator, candidate: Measured) -> float:
+        """Predicted seconds of the steps that are measured."""
+        rule: Rule = "1f1b" if candidate.executor == "deepspeed" else "wavefront"
+        granularity, seconds = candidate.granularity, 0.0
+        for batch in self._batches:
+            sizes = [size_of(micro_batch) for micro_batch in batch.split(granularity[0])]
+            factors = simulator.profile.factors(*granularity, sizes)
+            seconds += simulator.run(candidate.placement, *granularity, rule, factors).seconds
+        return seconds
 
     def measure(self) -> None:
-        """All candidates in turns."""
+        """Measure all candidates in turns, and predict their times."""
         for round_ in range(self._options.repeats):
             if round_:
                 self._profiles.append(measure_layers(self._config(), GRANULARITIES, DEVICES))
-            for one in self.candidates:
+            for candidate in self.candidates:
                 config = self._config(
-                    f"parallel={one.executor}",
+                    f"parallel={candidate.executor}",
                     f"parallel.stages={DEVICES}",
-                    f"parallel.micro_batches={one.granularity[0]}",
-                    f"parallel.chunks={one.granularity[1]}",
+                    f"parallel.micro_batches={candidate.granularity[0]}",
+                    f"parallel.chunks={candidate.granularity[1]}",
                     "placement=file",
-                    f"placement.file={one.file}",
+                    f"placement.file={candidate.file}",
                 )
-                one.measured.append(measure_steps(config, self._options.steps).seconds)
+                candidate.measured.append(measure_steps(config, self._options.steps).seconds)
         simulator = self._simulator_now()
-        for one in self.candidates:
-            one.predicted = self._predict(simulator, one)
+        for candidate in self.candidates:
+            candidate.predicted = self._predict(simulator, candidate)
 
 
 def median_profile(profiles: list[Profile]) -> Profile:
-    """Task by task."""
-    cuts = [
-        granularity.model_copy(
+    """The first profile with the median seconds of each task over all profiles."""
+    medians = [
+        costs.model_copy(
             update={
                 side: {
-                    name: median(getattr(one.measurements[i], side)[name] for one in profiles)
-                    for name in granularity.forward
+                    name: median(
+                        getattr(profile.measurements[i], side)[name] for profile in profiles
+                    )
+                    for name in costs.forward
                 }
                 for side in ("forward", "backward")
             }
         )
-        for i, granularity in enumerate(profiles[0].measurements)
+        for i, costs in enumerate(profiles[0].measurements)
     ]
-    return profiles[0].model_copy(update={"cuts": cuts})
+    return profiles[0].model_copy(update={"measurements": medians})
 
 
 def run(options: Options, report: Report) -> None:
-    """All models and vocabularies."""
+    """Compare placements for all models and vocabularies."""
     if cores() < DEVICES:
-        report.skip("placement.auto_vs_split", "it takes two cores")
+        report.skip("placement.auto_vs_split", "it needs two cores")
         return
     errors: list[float] = []
     gains: list[float] = []
@@ -204,48 +209,50 @@ def run(options: Options, report: Report) -> None:
         for vocabulary in options.vocabularies:
             case = Case(options, model, vocabulary)
             gains.append(_compare(case, report))
-            errors += [abs(one.error) for one in case.candidates]
-            found = [f"{case.name}: {one}" for one in case.candidates]
-            print("\n".join(found), flush=True)  # a case takes many minutes
-            report.notes += found
+            errors += [abs(candidate.error) for candidate in case.candidates]
+            lines = [f"{case.name}: {candidate}" for candidate in case.candidates]
+            print("\n".join(lines), flush=True)  # a case takes many minutes
+            report.notes += lines
     report.add("placement.auto_vs_split", "x", gains, "expert", [1.0])
     report.add("placement.simulator_error", "part of the step", errors)
     report.notes.append(f"largest error of {len(errors)} plans: {max(errors):.1%}")
 
 
 def _compare(case: Case, report: Report) -> float:
-    """Split time by plan time."""
+    """Measure a case, and return the time of the split as a multiple of that of the plan."""
     auto = case.planned("auto")
     assert auto is not None, "contiguous runs always fit"
     best = case.optimum()
     plan = case.add("auto", auto)
     optimum = case.add("optimum", best)
     experts = {
-        rule: case.add(rule, choice) for rule in RULES if (choice := case.planned(rule)) is not None
+        rule: case.add(rule, candidate)
+        for rule in RULES
+        if (candidate := case.planned(rule)) is not None
     }
     split = experts["split"]
     placement = case.problem().candidate(split.placement)
     equal = case.add(
         "split, the plan's granularity", Candidate(placement.devices, auto.granularity)
     )
-    # DeepSpeed's engine: contiguous plans, time in one piece.
-    whole = [i for i, (_, chunks) in enumerate(GRANULARITIES) if chunks == 1]
-    for one in _contiguous(case, [plan, *experts.values()]):
-        devices = case.problem().candidate(one.placement).devices
+    # DeepSpeed runs contiguous plans with a single chunk.
+    unchunked = [i for i, (_, chunks) in enumerate(GRANULARITIES) if chunks == 1]
+    for measured in _contiguous(case, [plan, *experts.values()]):
+        devices = case.problem().candidate(measured.placement).devices
         best_granularity = min(
-            whole,
+            unchunked,
             key=lambda granularity: (
                 case.problem("1f1b").value(Candidate(devices, granularity)).seconds
             ),
         )
-        case.add(one.name.split(" = ")[0], Candidate(devices, best_granularity), "deepspeed")
+        case.add(measured.name.split(" = ")[0], Candidate(devices, best_granularity), "deepspeed")
     case.measure()
     name = f"placement.auto_vs_split.{case.name}"
     report.compare(name, plan.seconds, "split, its best granularity", split.seconds)
     report.compare(
         f"{name}.equal_granularity", plan.seconds, "split, the plan's granularity", equal.seconds
     )
-    fastest = min(experts.values(), key=lambda one: median(one.seconds))
+    fastest = min(experts.values(), key=lambda expert: median(expert.seconds))
     report.compare(
         f"placement.auto_vs_best_expert.{case.name}", plan.seconds, fastest.name, fastest.seconds
     )
@@ -265,10 +272,10 @@ def _compare(case: Case, report: Report) -> float:
 
 
 def _contiguous(case: Case, candidates: Iterable[Measured]) -> list[Measured]:
-    """Those that DeepSpeed can run."""
-    found = []
-    for one in candidates:
-        order = [one.placement[name] for name in case.profile.layers]
+    """The contiguous candidates, which DeepSpeed can run."""
+    contiguous = []
+    for candidate in candidates:
+        order = [candidate.placement[name] for name in case.profile.layers]
         if order == sorted(order):
-            found.append(one)
-    return found
+            contiguous.append(candidate)
+    return contiguous

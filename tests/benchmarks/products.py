@@ -1,11 +1,12 @@
-"""Candidates for the products of a decoding step: what each reaches on this processor.
+"""Speed of libraries for the matrix products of a decoding step on this processor.
 
     python -m tests.benchmarks.products threads=1 repeats=20
 
-An LSTM's product of 4+4×512 (1536 inputs, 2048 outputs) and the output layer's (512, 8000), for one
-hypothesis, five, and 64 sentences of beam 5. ONNX Runtime, OpenVINO and torchao are measured where
-they are installed (`pip install onnxruntime onnx openvino torchao`); the project needs none.
-`torch.compile` needs a C++ compiler, and takes some seconds for each shape.
+The products are those of an LSTM layer of the 4+4×512 model (1536 inputs, 2048 outputs) and of its
+output layer (512, 8000), for one hypothesis, for five, and for 64 sentences with beam size 5. ONNX
+Runtime, OpenVINO and torchao, which the project does not use, are measured if they are installed
+(`pip install onnxruntime onnx openvino torchao`). `torch.compile` needs a C++ compiler, and takes
+several seconds for each shape.
 """
 
 from __future__ import annotations
@@ -30,20 +31,20 @@ from nmt.memory import keep_memory
 from nmt.precision.formats import FloatFormat, Int8Format
 from tests.benchmarks.options import read_options
 
-SHAPES = ((320, 1536, 2048), (5, 1536, 2048), (1, 1536, 2048), (320, 512, 8000))  # R, K, N
+SHAPES = ((320, 1536, 2048), (5, 1536, 2048), (1, 1536, 2048), (320, 512, 8000))  # rows, in, out
 Product = Callable[[], Any]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Of the command line."""
+    """Options on the command line."""
 
     threads: int = 1
     repeats: int = 20
 
 
 def candidates(rows: int, inputs: int, outputs: int) -> Iterator[tuple[str, Product]]:
-    """Names and products."""
+    """The name and a function of each product that can be measured here."""
     generator = torch.Generator().manual_seed(1)
     x = torch.rand(rows, inputs, generator=generator) * 2 - 1
     weight = torch.randn(outputs, inputs, generator=generator)
@@ -154,22 +155,22 @@ def _openvino(x: Tensor, weight: Tensor, kind: str) -> Product:
 
 
 def microseconds(product: Product, repeats: int) -> float:
-    """The median of so many measurements, each of some products."""
+    """The median duration of a product over `repeats` measurements, each of at least 2 ms."""
     product()
     begin = time.perf_counter()
     product()
-    some = max(1, int(2e-3 / (time.perf_counter() - begin)))
+    count = max(1, int(2e-3 / (time.perf_counter() - begin)))
     times = []
     for _ in range(repeats):
         begin = time.perf_counter()
-        for _ in range(some):
+        for _ in range(count):
             product()
-        times.append((time.perf_counter() - begin) / some)
+        times.append((time.perf_counter() - begin) / count)
     return 1e6 * median(times)
 
 
 def main() -> None:
-    """Print a table in Markdown: microseconds, and billions of operations a second."""
+    """Print a Markdown table of microseconds and of billions of operations per second."""
     settings = read_options(Settings, sys.argv[1:])
     torch.set_num_threads(settings.threads)
     keep_memory()

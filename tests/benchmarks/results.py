@@ -1,4 +1,5 @@
-"""What was measured: rows for `bench.json`, and beside it `about.json`, how they came about."""
+"""Results of benchmarks: rows in `bench.json`, and all measurements and their circumstances in
+`about.json`."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from typing import Any
 from nmt.files import replacing
 from tests.benchmarks.machine import describe_machine
 
-# The names that a part owns: running it again replaces all of them.
+# Prefixes of the rows of each part, all of which a new run of the part replaces.
 PREFIXES: Mapping[str, tuple[str, ...]] = {
     "train": ("train.",),
     "pipeline": ("pipeline.",),
@@ -26,7 +27,7 @@ PREFIXES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Row:
-    """One line of bench.json. A ratio above 1 means better than the peer."""
+    """One row of bench.json. A ratio above 1 means better than the peer."""
 
     name: str
     value: float
@@ -54,7 +55,7 @@ class Report:
         peer: str | None = None,
         peer_values: Sequence[float] = (),
     ) -> None:
-        """Medians of what was measured; more is better where there is a peer."""
+        """Add a row with the medians of measurements. With a peer, more must be better."""
         value = median(values)
         peer_value = median(peer_values) if peer_values else None
         ratio = value / peer_value if peer_value else None
@@ -64,22 +65,22 @@ class Report:
             self.measured[name]["peer"] = _summary(peer_values)
 
     def replace(self, name: str, unit: str, values: Sequence[float]) -> None:
-        """As `add`, in the place of a row of this name if there is one."""
+        """Like `add`, but replaces a row of the same name."""
         self.rows = [row for row in self.rows if row.name != name]
         self.add(name, unit, values)
 
     def compare(self, name: str, seconds: Sequence[float], peer: str, by: Sequence[float]) -> None:
-        """How many times faster than the peer, from the seconds that both took."""
+        """Add a row with the speed-up over a peer, from the seconds of both."""
         ratio = median(by) / median(seconds)
         self.rows.append(Row(name, ratio, "x", peer, 1.0, ratio))
         self.measured[name] = {"seconds": _summary(seconds), "peer": _summary(by)}
 
     def skip(self, name: str, reason: str) -> None:
-        """Say why there is no such row."""
+        """Record why a row is missing."""
         self.not_measured[name] = reason
 
     def table(self) -> str:
-        """For people."""
+        """The results as text to read."""
         lines = [f"{'name':58} {'value':>9} {'spread':>7} {'peer':>9} {'ratio':>6}  unit"]
         for row in self.rows:
             spread = self.measured[row.name].get("spread")
@@ -120,9 +121,9 @@ def _summary(values: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def _cell(value: float | None, form: str) -> str:
-    width = int(form.partition(".")[0])
-    return format(value, form) if value is not None else "-".rjust(width)
+def _cell(value: float | None, format_: str) -> str:
+    width = int(format_.partition(".")[0])
+    return format(value, format_) if value is not None else "-".rjust(width)
 
 
 def _read(file: Path, default: Any) -> Any:

@@ -1,10 +1,10 @@
-"""`python -m tests.benchmarks.simulate [key=value …]`: a deep model on many devices, simulated.
+"""`python -m tests.benchmarks.simulate [key=value …]`: a deep model on many simulated devices.
 
-Every kind of task is measured alone on this machine, at the size that it has for so many
-micro-batches and chunks, so that the price of small pieces is in the result. A simulation of as
-many devices as asked for then tells how long a step takes, and how much of it devices are idle:
-1F1B with contiguous stages against the wavefront with GNMT's folded placement and with contiguous
-stages. Messages take their size by `gigabytes_per_second`.
+Every kind of task is measured on this machine, at its size for each number of micro-batches and
+chunks, so that the inefficiency of small tasks is part of the result. The simulation of a step on
+`devices` devices then gives its duration and the devices' idle time: with 1F1B and contiguous
+stages, and with the wavefront and contiguous, GNMT's folded, and annealed placements. A message
+takes its size divided by `gigabytes_per_second`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Options:
     micro_batches: tuple[int, ...] = (1, 2, 4, 8)
     chunks: tuple[int, ...] = (1, 2, 4, 8)
     gigabytes_per_second: float = 10.0
-    evaluations: int = 300  # of annealing, for each cut
+    evaluations: int = 300  # of annealing, for each granularity
     threads: int = 2
     output: Path = Path("runs/bench")
 
@@ -57,8 +57,9 @@ def main() -> None:
     )
     data = prepared(config)
     graph = build_graph(config.model, len(data.vocabulary))
-    cuts = [(M, C) for M in options.micro_batches for C in options.chunks]
-    profile = measure_profile(recipe_of(config, graph), _usual_batch(data), cuts, "cpu", repeats=2)
+    granularities = [(M, C) for M in options.micro_batches for C in options.chunks]
+    recipe, batch = recipe_of(config, graph), _usual_batch(data)
+    profile = measure_profile(recipe, batch, granularities, "cpu", repeats=2)
     profile.save(options.output / "simulation-profile.json")
     names = [f"cuda:{i}" for i in range(options.devices)]
     simulator = Simulator(profile, equal_devices(names, options.gigabytes_per_second))
@@ -69,7 +70,7 @@ def main() -> None:
         "| M | C | 1F1B, contiguous | wavefront, contiguous | wavefront, folded | annealed |",
         "|---|---|---|---|---|---|",
     ]
-    for M, C in cuts:
+    for M, C in granularities:
         problem = Problem(simulator, [(M, C)])
         search = PlanSearch(problem, options.evaluations)
         annealing(search, seed=1)
@@ -89,16 +90,16 @@ def main() -> None:
 
 
 def _usual_batch(data: PreparedData) -> Batch:
-    """The batch of median length among the first."""
+    """The batch with the median number of source tokens among the first 15."""
     batches = data.batches()
-    some = [next(batches) for _ in range(15)]
-    some.sort(key=lambda pairs: sum(map(len, pairs.source)))
-    return Batch.from_rows(some[7].source, some[7].target)
+    first = [next(batches) for _ in range(15)]
+    first.sort(key=lambda pairs: sum(map(len, pairs.source)))
+    return Batch.from_rows(first[7].source, first[7].target)
 
 
 def _cell(simulator: Simulator, placement: dict[str, int], M: int, C: int, rule: Rule) -> str:
-    found = simulator.run(placement, M, C, rule)
-    return f"{found.seconds:.2f} s, {found.idle:.0%} idle"
+    simulation = simulator.run(placement, M, C, rule)
+    return f"{simulation.seconds:.2f} s, {simulation.idle:.0%} idle"
 
 
 if __name__ == "__main__":

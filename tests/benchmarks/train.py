@@ -1,4 +1,4 @@
-"""Speed of training, beside Marian and Joey NMT: one process, two threads, batches of 64
+"""Speed of training, compared with Marian and Joey NMT: one process, two threads, batches of 64
 sentences."""
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ UNIT = "target tokens/s"
 
 
 def run(options: Options, report: Report) -> None:
-    """Ours and the peers in turns, each time in a new process."""
+    """Measure ours and the peers in turns, each time in a new process."""
     data = prepared(training_config(batches_of(SENTENCES), options.output / "scratch"))
     marian = Marian(options.venv, options.output / "marian", data) if options.peers else None
     joey = JoeyNmt(options.venv, options.output / "joey", data) if options.peers else None
@@ -44,10 +44,9 @@ def run(options: Options, report: Report) -> None:
                     marian.tokens_per_second(model, options.seconds, options.warm_up, seed)
                 )
             if joey:
-                found = joey.tokens_per_second(
-                    model, options.seconds, options.warm_up, seed, THREADS
+                others.append(
+                    joey.tokens_per_second(model, options.seconds, options.warm_up, seed, THREADS)
                 )
-                others.append(found)
         for precision, values in ours.items():
             report.add(name_of(model, precision), UNIT, values, PEER, peers)
             if joey:
@@ -65,7 +64,7 @@ def name_of(model: str, precision: str) -> str:
 
 
 def tokens_per_second(model: str, precision: str, seed: int, options: Options) -> float:
-    """Target tokens, EOS included, by the clock on the wall, making batches included."""
+    """Target tokens per second, EOS included, by wall-clock time, batching included."""
     config = training_config(
         [
             f"model={model}",

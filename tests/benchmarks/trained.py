@@ -1,8 +1,8 @@
-"""Translating test2016 by models that each toolkit has trained itself, of the same sizes, on the
-same pieces, with as many passes over Multi30k. Translations end where a model says, so beside the
-speed stand BLEU and how long they are.
+"""Translating test2016 with models that each toolkit has trained itself, with the same sizes,
+pieces and number of epochs on Multi30k. Since translations end by themselves, BLEU and their length
+are reported beside the speed.
 
-A model that is there from an earlier run is taken; training takes hours on two cores.
+Models of an earlier run are reused, since training takes hours on two cores.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ from tests.benchmarks.peers import Translated
 from tests.benchmarks.results import Report
 
 BATCH = 64  # sentences of a training step
-CANDIDATES = 50  # of a shortlist
+CANDIDATES = 50  # translations of each piece in the shortlist
 UNIT = "output tokens/s"
 
 
 @dataclass(frozen=True)
 class Run:
-    """Translating all once."""
+    """One translation of the whole test set."""
 
     texts: list[str]
-    tokens: int  # ends included
+    tokens: int  # output tokens, EOS included
     seconds: float
 
 
 def run(options: Options, report: Report) -> None:
-    """All toolkits in turns, for each model, search and number of threads."""
+    """Measure all toolkits in turns, for each model, search and number of threads."""
     data = prepared(training_config(batches_of(BATCH), options.output / "scratch"))
     vocabulary, test = data.vocabulary, test2016(options.sentences)
     sources = vocabulary.encode_batch(test[0])
@@ -81,7 +81,7 @@ def run(options: Options, report: Report) -> None:
 
 
 def trained(options: Options, model: str) -> Path:
-    """Our model folder in int8, with a shortlist: trained, if it is not there."""
+    """Our model folder in int8 with a shortlist, trained unless an earlier run has made it."""
     folder = (options.output / "ours" / model).absolute()
     exported = folder / "int8"
     if not (exported / DESCRIPTION).exists():
@@ -121,21 +121,22 @@ def _ours(
 def translated(
     folder: Path, search: str, texts: list[str], precision: Any, threads: int, shortlist: bool
 ) -> Run:
-    """By our own model."""
+    """Translate with our model."""
     keep_memory()  # as the commands do
     translator = Translator.load(folder, device="cpu", threads=threads, precision=precision)
     decode = decode_settings(search).model_copy(update={"shortlist": shortlist})
-    translator.translate(texts, decode)  # warm up: oneDNN makes its programs for each shape once
+    translator.translate(texts, decode)  # warm-up: oneDNN generates code for each new shape
     begin = time.perf_counter()
-    found = translator.translate(texts, decode)
+    translations = translator.translate(texts, decode)
     seconds = time.perf_counter() - begin
-    return Run([one.text for one in found], sum(len(one.tokens) + 1 for one in found), seconds)
+    tokens = sum(len(translation.tokens) + 1 for translation in translations)
+    return Run([translation.text for translation in translations], tokens, seconds)
 
 
 def _read(translate: Callable[[], Translated], vocabulary: Vocabulary) -> Run:
-    found = translate()
-    texts = [vocabulary.decode(row) for row in found.pieces]
-    return Run(texts, sum(len(row) + 1 for row in found.pieces), found.seconds)
+    result = translate()
+    texts = [vocabulary.decode(row) for row in result.pieces]
+    return Run(texts, sum(len(row) + 1 for row in result.pieces), result.seconds)
 
 
 def _measure(
@@ -145,12 +146,12 @@ def _measure(
     kinds: dict[str, Callable[[], Run]],
     references: Sequence[str],
 ) -> None:
-    """All in turns."""
+    """Run all kinds in turns, and report them."""
     runs: dict[str, list[Run]] = {kind: [] for kind in kinds}
     for _ in range(options.repeats):
         for kind, translate in kinds.items():
             runs[kind].append(translate())
-    speeds = {kind: [one.tokens / one.seconds for one in found] for kind, found in runs.items()}
+    speeds = {kind: [run.tokens / run.seconds for run in repeats] for kind, repeats in runs.items()}
     marian = {kind: values for kind, values in speeds.items() if kind.startswith("Marian")}
     best = max(marian, key=lambda kind: median(marian[kind]), default="")
     for kind, values in speeds.items():
