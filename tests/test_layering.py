@@ -18,6 +18,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "nmt.config": ("nmt.errors",),
     "nmt.files": (),
     "nmt.logs": (),
+    "nmt.markdown": (),
     "nmt.memory": (),
     "nmt.rules": ("nmt.errors",),
     "nmt.reinforce": ("nmt.errors",),
@@ -53,7 +54,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "nmt.model",
         "nmt.decoding",
     ),
-    "nmt.evaluation": (*BELOW, "nmt.decoding"),
+    "nmt.evaluation": (*BELOW, "nmt.markdown", "nmt.decoding"),
     "nmt.training": (
         *BELOW,
         "nmt.corpus",
@@ -67,6 +68,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "nmt.run": (
         *BELOW,
+        "nmt.markdown",
         "nmt.logs",
         "nmt.memory",
         "nmt.corpus",

@@ -16,6 +16,7 @@ from nmt.config import DecodeConfig
 from nmt.errors import ConfigurationError
 from nmt.evaluation.bleu import LABELS, Scores, SentenceScore
 from nmt.files import replacing
+from nmt.markdown import markdown_table
 
 EXAMPLES = 5  # segments shown in each table of examples
 
@@ -190,13 +191,7 @@ def _facts(items: Iterable[tuple[str, str]]) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    cells = [list(head), *([_text(cell) for cell in row] for row in rows)]
-    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
-    cells.insert(1, ["-" * width for width in widths])
-    return "\n".join(
-        f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |"
-        for line in cells
-    )
+    return markdown_table(head, [[_text(cell) for cell in row] for row in rows])
 
 
 def _text(value: str) -> str:

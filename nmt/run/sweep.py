@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from nmt.markdown import markdown_table
 from nmt.run.result import RunResult
 
 LONGEST_NAME = 120  # longest name of a job's folder, in characters
@@ -47,12 +48,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
         [str(number), " ".join(outcome.swept), *_cells(outcome)]
         for number, outcome in enumerate(outcomes)
     ]
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = [head, ["-" * width for width in widths], *rows]
-    return "\n".join(
-        f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |"
-        for line in lines
-    )
+    return markdown_table(head, rows)
 
 
 def _cells(outcome: Outcome) -> list[str]:
