@@ -1,122 +1,27 @@
-"""The running batch: sentences join and leave it at any decoding step (continuous batching).
-
-Each step extends every hypothesis of every sentence by one piece, however far each has come. Python
-code runs for finished sentences only; everything else is a fixed number of tensor operations.
-
-A sentence is finished when K of its hypotheses are, when no open hypothesis can overtake the
-`n_best` best finished ones (an open hypothesis' log probability cannot rise, and its length penalty
-is at most that of the longest translation allowed), or at that longest length. In the last case
-open hypotheses rank behind all finished ones and are marked `truncated`.
-
-B sentences, K hypotheses of each, R = B * K rows, S longest source, V vocabulary.
-"""
+"""The running batch: sentences join and leave it at any decoding step (continuous batching)."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field, replace
-
-import torch
-from torch import Tensor
 
 from nmt.config import DecodeConfig
-from nmt.decoding.beam import NEVER, Candidates, split
-from nmt.decoding.cuda_graphs import fastest_search_step
-from nmt.decoding.history import Histories
-from nmt.decoding.penalties import CoveragePenalty, LengthPenalty, RepetitionGuard
-from nmt.decoding.search_step import SearchStep, StepInput
-from nmt.model.batch import BOS
-from nmt.runtime.state import DecoderState
+from nmt.decoding.native_batch import NativeBatch
+from nmt.decoding.open_sentence import Finished, Hypothesis, Request
+from nmt.decoding.search_step import SearchStep
+from nmt.decoding.tensor_batch import TensorBatch
+from nmt.kernels.native import MAX_BEAMS
 from nmt.runtime.stepper import Stepper
 
-
-@dataclass(frozen=True)
-class Request:
-    """One sentence to translate."""
-
-    id: Hashable  # unique in the batch
-    source: Sequence[int]  # pieces without special ones
-    n_best: int | None = None  # None: as in the engine's settings
-    longest: int | None = None  # pieces of the translation, EOS included; None: by the settings
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """One translation of a sentence."""
-
-    pieces: list[int]  # without special ones
-    score: float  # log probability with both penalties
-    log_probability: float
-    truncated: bool  # it reached the longest length allowed
-    alignment: Tensor | None  # (T, S) attention, rows summing to 1; S includes EOS
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A sentence that has left the batch, with its translations, the best first."""
-
-    id: Hashable
-    hypotheses: list[Hypothesis]
-
-
-@dataclass
-class _Sentence:
-    """The part of a sentence's state that is not in tensors."""
-
-    request: Request
-    n_best: int
-    finished: list[Hypothesis] = field(default_factory=list)  # the best first
-
-    def add(self, hypothesis: Hypothesis) -> None:
-        self.finished.append(hypothesis)
-        self.finished.sort(key=lambda one: -one.score)  # stable: ties keep their order
-
-    @property
-    def threshold(self) -> float:
-        """The score that an open hypothesis has to beat."""
-        enough = len(self.finished) >= self.n_best
-        return self.finished[self.n_best - 1].score if enough else NEVER
-
-
-@dataclass(frozen=True)
-class _BeamState:
-    """The progress of all sentences. On the CPU."""
-
-    last: Tensor  # (B, K) the last piece of each hypothesis, which is read next
-    running: Tensor  # (B, K) log probabilities; -inf where there is no hypothesis
-    longest: Tensor  # (B,) most pieces of a translation, EOS included
-    repeats: Tensor  # (B,) how often an n-gram may occur
-    finished: Tensor  # (B,) finished hypotheses
-    threshold: Tensor  # (B,) see _Sentence.threshold
-
-    @classmethod
-    def start(cls, beams: int, longest: Sequence[int], repeats: Sequence[int]) -> _BeamState:
-        """The state of sentences that have no pieces yet."""
-        sentences = len(longest)
-        running = torch.full((sentences, beams), NEVER)
-        running[:, 0] = 0.0  # all hypotheses are equal at first: one is enough
-        return cls(
-            last=torch.full((sentences, beams), BOS),
-            running=running,
-            longest=torch.tensor(longest, dtype=torch.int64),
-            repeats=torch.tensor(repeats, dtype=torch.int64),
-            finished=torch.zeros(sentences, dtype=torch.int64),
-            threshold=torch.full((sentences,), NEVER),
-        )
-
-    def join(self, other: _BeamState) -> _BeamState:
-        """The sentences of both, these first."""
-        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
-        return _BeamState(*(torch.cat(pair) for pair in pairs))
-
-    def select(self, sentences: Tensor) -> _BeamState:
-        """Some of the sentences."""
-        return _BeamState(*(values[sentences] for values in vars(self).values()))
+__all__ = ["Engine", "Finished", "Hypothesis", "Request"]
 
 
 class Engine:
-    """Owns a running batch. Not thread-safe."""
+    """Owns a running batch. Not thread-safe.
+
+    Two implementations search alike: compiled code on CPUs where it can be built, and PyTorch's
+    operations.
+    """
 
     def __init__(
         self,
@@ -125,211 +30,38 @@ class Engine:
         alignments: bool = False,
         search_step: SearchStep | None = None,
     ) -> None:
-        """`search_step` performs the steps; None: the fastest one for the model's device."""
-        self._search_step = search_step or fastest_search_step(stepper)
-        self._decode = decode
-        self._beams = decode.beam_size
-        self._length_penalty = LengthPenalty(decode.length_penalty)
-        self._coverage_penalty = CoveragePenalty(decode.coverage_penalty)
-        self._guard = RepetitionGuard(decode.no_repeat_ngram, decode.max_repeats)
-        self._sentences: list[_Sentence] = []
-        self._beam_state = _BeamState.start(self._beams, [], [])
-        self._histories = Histories(self._beams, alignments)
-        self._state: DecoderState | None = None  # None: there are no sentences
-        self._rows: Tensor | None = None  # the state's row of each hypothesis; None: its own
+        """`search_step` performs the steps, by PyTorch's operations; None: whatever is the fastest
+        for the model's device."""
+        native = stepper.native if search_step is None and decode.beam_size <= MAX_BEAMS else None
+        self._batch: NativeBatch | TensorBatch = (
+            TensorBatch(stepper, decode, alignments, search_step)
+            if native is None
+            else NativeBatch(native, decode, alignments, stepper.shortlist)
+        )
         self.admission_seconds = 0.0  # of the last call of `admit`
 
     def __len__(self) -> int:
-        return len(self._sentences)
+        return len(self._batch)
 
     @property
     def longest_source(self) -> int:
-        """S: the positions that all sources in the batch are padded to."""
-        return 0 if self._state is None else self._state.sources.longest
+        """S: the positions of the longest source in the batch."""
+        return self._batch.longest_source
 
-    @torch.inference_mode()
     def admit(self, requests: Sequence[Request]) -> None:
         """Encode sentences and add them to the batch."""
         if not requests:
             return
         begin = time.perf_counter()
-        known = {sentence.request.id for sentence in self._sentences}
-        known.update(request.id for request in requests)
-        assert len(known) == len(self) + len(requests), "ids are unique in a batch"
-        coverage = self._decode.coverage_penalty > 0
-        sources = [request.source for request in requests]
-        state = self._search_step.start(sources, self._beams, coverage, self._decode.shortlist)
-        if self._state is None:
-            self._state = state
-        else:
-            before = self._state if self._rows is None else self._state.reorder(self._rows)
-            self._state, self._rows = before.join(state), None
-        for request in requests:
-            n_best = request.n_best or self._decode.n_best
-            assert n_best <= self._beams, "n_best is at most the beam size"
-            self._sentences.append(_Sentence(request, n_best))
-        new = _BeamState.start(
-            self._beams,
-            [self._longest(request) for request in requests],
-            [self._guard.limit(source) for source in sources],
-        )
-        self._beam_state = self._beam_state.join(new)
-        self._histories.admit(len(requests), self.longest_source)
+        ids = {*self._batch.ids, *(request.id for request in requests)}
+        assert len(ids) == len(self) + len(requests), "ids are unique in a batch"
+        self._batch.admit(requests)
         self.admission_seconds = time.perf_counter() - begin
 
-    @torch.inference_mode()
     def step(self) -> list[Finished]:
         """Extend every hypothesis by one piece → the finished sentences, which leave the batch."""
-        if self._state is None:
-            return []
-        B, K = len(self), self._beams
-        beam_state = self._beam_state
-        step_input = StepInput(self._rows, beam_state.last, beam_state.running, self._banned())
-        outcome = self._search_step(self._state, step_input)
-        self._state, self._rows, candidates = outcome.state, None, outcome.candidates
-        parts = split(candidates, K)
-        self._take_finished(candidates, parts.finished)
-        parents = candidates.beams.gather(1, parts.continued)
-        pieces = candidates.pieces.gather(1, parts.continued)
-        self._beam_state = replace(
-            self._beam_state, last=pieces, running=candidates.scores.gather(1, parts.continued)
-        )
-        self._histories.append(parents, pieces, outcome.attention)
-        done = self._done()
-        rows = (torch.arange(B)[:, None] * K + parents).flatten()
-        leaving = self._leave(done.nonzero()[:, 0], rows)
-        if leaving:
-            self._keep((~done).nonzero()[:, 0], rows)
-        elif K > 1:
-            self._rows = rows
-        return leaving
+        return self._batch.step()
 
-    @torch.inference_mode()
     def cancel(self, request_id: Hashable) -> bool:
         """Remove a sentence from the batch; false if it is not in it."""
-        ids = [sentence.request.id for sentence in self._sentences]
-        if request_id not in ids:
-            return False
-        place = ids.index(request_id)
-        others = torch.tensor([i for i in range(len(ids)) if i != place], dtype=torch.int64)
-        rows = torch.arange(len(ids) * self._beams) if self._rows is None else self._rows
-        self._keep(others, rows)
-        return True
-
-    def _longest(self, request: Request) -> int:
-        if request.longest is not None:
-            return max(1, request.longest)
-        ratio, offset = self._decode.max_length_ratio, self._decode.max_length_offset
-        return max(1, int(ratio * (len(request.source) + 1)) + offset)
-
-    def _banned(self) -> tuple[Tensor, Tensor] | None:
-        if self._guard.size == 0:
-            return None
-        K = self._beams
-        rows, pieces = self._guard.banned(
-            self._histories.pieces.flatten(0, 1),
-            self._histories.lengths.repeat_interleave(K),
-            self._beam_state.repeats.repeat_interleave(K),
-        )
-        return (rows, pieces) if len(rows) else None
-
-    def _take_finished(self, candidates: Candidates, finished: Tensor) -> None:
-        """Keep the hypotheses that end in this step, as they are before its piece."""
-        places = finished.nonzero()
-        if len(places) == 0:
-            return
-        sentences, ranks = places[:, 0], places[:, 1]
-        beams = candidates.beams[sentences, ranks]
-        coverage = self._coverage(sentences * self._beams + beams)
-        log_probabilities = candidates.scores[sentences, ranks].tolist()
-        for i, beam, log_probability, penalty in zip(
-            sentences.tolist(), beams.tolist(), log_probabilities, coverage, strict=True
-        ):
-            length = int(self._histories.lengths[i]) + 1
-            self._sentences[i].add(
-                self._hypothesis(i, beam, log_probability, length, penalty, truncated=False)
-            )
-        self._beam_state = replace(
-            self._beam_state,
-            finished=self._beam_state.finished + finished.sum(1),
-            threshold=torch.tensor([sentence.threshold for sentence in self._sentences]),
-        )
-
-    def _done(self) -> Tensor:
-        """(B,) whether each sentence is finished."""
-        at_end = self._histories.lengths >= self._beam_state.longest
-        enough = self._beam_state.finished >= self._beams
-        if self._beams == 1:
-            return at_end | enough
-        penalty = ((5 + self._beam_state.longest) / 6) ** self._length_penalty.alpha
-        best_possible = (
-            self._beam_state.running.amax(1) / penalty
-        )  # the coverage penalty is never positive
-        return at_end | enough | (self._beam_state.threshold >= best_possible)
-
-    def _leave(self, places: Tensor, rows: Tensor) -> list[Finished]:
-        """The results of some sentences. `rows` (R,) are the rows that this step's hypotheses
-        continued."""
-        found: list[Finished] = []
-        coverage: list[float] = []  # of all their hypotheses, if open ones are needed
-        for n, i in enumerate(places.tolist()):
-            sentence, K = self._sentences[i], self._beams
-            best = sentence.finished[: sentence.n_best]
-            missing = sentence.n_best - len(best)
-            if missing:
-                coverage = coverage or self._coverage(rows.view(-1, K)[places].flatten())
-                best = best + self._open_ones(i, coverage[n * K : (n + 1) * K], missing)
-            found.append(Finished(sentence.request.id, best))
-        return found
-
-    def _open_ones(self, i: int, coverage: Sequence[float], count: int) -> list[Hypothesis]:
-        """The best open hypotheses of sentence i, which are truncated here."""
-        length = int(self._histories.lengths[i])
-        penalty, running = self._length_penalty(length), self._beam_state.running[i].tolist()
-        beams = [beam for beam in range(self._beams) if running[beam] > NEVER]
-        beams.sort(key=lambda beam: -(running[beam] / penalty + coverage[beam]))
-        return [
-            self._hypothesis(i, beam, running[beam], length, coverage[beam], truncated=True)
-            for beam in beams[:count]
-        ]
-
-    def _hypothesis(
-        self,
-        i: int,
-        beam: int,
-        log_probability: float,
-        length: int,
-        coverage: float,
-        truncated: bool,
-    ) -> Hypothesis:
-        alignment = self._histories.alignment(i, beam)
-        if alignment is not None:
-            assert self._state is not None, "the batch has sentences"
-            alignment = alignment[:, : int(self._state.sources.lengths[i])]
-        score = log_probability / self._length_penalty(length) + coverage
-        pieces = self._histories.written(i, beam)
-        return Hypothesis(pieces, score, log_probability, truncated, alignment)
-
-    def _coverage(self, rows: Tensor) -> list[float]:
-        """Coverage penalties of hypotheses as they were before this step's piece."""
-        assert self._state is not None, "the batch has sentences"
-        attended = self._state.attended
-        if attended is None:
-            return [0.0] * len(rows)
-        lengths = self._state.sources.lengths[rows // self._beams].to(attended.device)
-        penalties: list[float] = self._coverage_penalty(
-            attended[rows.to(attended.device)], lengths
-        ).tolist()
-        return penalties
-
-    def _keep(self, sentences: Tensor, rows: Tensor) -> None:
-        """Remove all other sentences. The hypotheses of these continue `rows` (R,)."""
-        assert self._state is not None, "the batch has sentences"
-        rows = rows.view(-1, self._beams)[sentences].flatten()
-        self._state = self._state.select(sentences, rows) if len(sentences) else None
-        self._rows = None
-        if self._state is None:
-            self._search_step.rest()
-        self._histories.select(sentences, self.longest_source)
-        self._beam_state = self._beam_state.select(sentences)
-        self._sentences = [self._sentences[i] for i in sentences.tolist()]
+        return self._batch.cancel(request_id)

@@ -38,7 +38,7 @@ class StepScores:
     def __init__(self, weight: Tensor) -> None:
         """`weight` (1, A) is v."""
         self._weight = weight[0].float()
-        self._score_weight = -2 * self._weight
+        self.score_weight = -2 * self._weight
         self._one = torch.ones((), device=weight.device)
 
     def keys(self, keys: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class StepScores:
             return scores
         q, keys = _exponential(queries).view(B, -1, 1, A), keys[:, None]
         if q.is_cuda:
-            return torch.addcmul(self._one, q, keys).reciprocal_() @ self._score_weight
+            return torch.addcmul(self._one, q, keys).reciprocal_() @ self.score_weight
         K, S = q.shape[1], keys.shape[2]
         # A step's largest tensor by far, made in parts that stay in the caches.
         sentences = min(B, max(1, ENERGIES // (K * S * A)))
@@ -62,7 +62,7 @@ class StepScores:
             part = energies[: min(sentences, B - first)]
             rows = slice(first, first + sentences)
             torch.addcmul(self._one, q[rows], keys[rows], out=part).reciprocal_()
-            torch.mv(part.view(-1, A), self._score_weight, out=scores[rows].view(-1))
+            torch.mv(part.view(-1, A), self.score_weight, out=scores[rows].view(-1))
         return scores
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nmt.kernels.native import PackedMatrix, packed
 from nmt.kernels.products import pack, padded, product
 from nmt.model.graph import total
 from nmt.model.rows import LARGEST, quantise
@@ -49,6 +50,9 @@ class Weights:
 class Linear(ABC):
     """x Wᵀ + b with weights that are prepared once."""
 
+    # The same weights for compiled code, where there is one.
+    matrix: PackedMatrix | None = None
+
     @abstractmethod
     def __call__(self, codes: Tensor) -> Tensor:
         """(R, K) → (R, N) in fp32 or the weights' format."""
@@ -63,6 +67,7 @@ class Format(ABC):
     can have; only formats with a fixed range use it."""
 
     rounds: bool  # whether a product's result has fewer bits than fp32
+    weight_type: torch.dtype
 
     @abstractmethod
     def encode(self, x: Tensor, bound: float) -> Tensor:
@@ -100,7 +105,7 @@ class FloatFormat(Format):
     """fp32 or bf16."""
 
     def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype = dtype
+        self.dtype = self.weight_type = dtype
         self.rounds = dtype != torch.float32
 
     def encode(self, x: Tensor, bound: float) -> Tensor:  # noqa: ARG002 - as every format
@@ -130,6 +135,7 @@ class Int8Format(Format):
     """8 bits, on CPUs only."""
 
     rounds = False
+    weight_type = torch.int8
 
     def encode(self, x: Tensor, bound: float) -> Tensor:
         """See Format."""
@@ -217,6 +223,7 @@ class PackedLinear(_InBlocks):
     def __init__(self, weights: Weights) -> None:
         self._weight = pack(weights.values.contiguous())
         self._bias = weights.bias
+        self.matrix = packed(weights.values, None, weights.bias)
 
     def _product(self, codes: Tensor) -> Tensor:
         return product(codes, self._weight, self._bias)
@@ -230,6 +237,7 @@ class Int8Linear(_InBlocks):
         self._scales, self._bias = weights.scales, weights.bias
         self._zeros = torch.zeros(len(weights.values), dtype=torch.int64)
         self._weight = torch.ops.onednn.qlinear_prepack(weights.values, None)
+        self.matrix = packed(weights.values, weights.scales, weights.bias)
 
     def _product(self, codes: Tensor) -> Tensor:
         result: Tensor = torch.ops.onednn.qlinear_pointwise(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nmt.kernels.attention import StepScores
+from nmt.kernels.native import NativeLayer
 from nmt.model.attention import Attention, AttentionKeys
 from nmt.model.batch import length_mask
 from nmt.model.layer import State
@@ -30,7 +31,13 @@ class KeysProduct(SourceLayer):
         self.device = layer.weight.device
         (bound,) = bounds
         self._linear = number_format.linear(layer.weight, None, [(layer.weight.shape[1], bound)])
+        self._width = len(layer.weight)
         self.bound = NOT_CODED
+
+    def native(self) -> NativeLayer | None:
+        """See RuntimeLayer."""
+        matrix = self._linear.matrix
+        return None if matrix is None else NativeLayer("keys", self._width, 0.0, first=matrix)
 
     def encode(self, inputs: Sequence[Tensor], packing: Packing) -> Tensor:  # noqa: ARG002 - as others
         """See SourceLayer."""
@@ -47,8 +54,18 @@ class AttentionStep(TargetLayer):
         width = layer.query_weight.shape[1]
         self._query = number_format.linear(layer.query_weight, layer.bias, [(width, queries)])
         self._scores = StepScores(layer.score_weight)
+        self._width = layer.query_weight.shape[1]  # of the memory, as of the queries
         self.device = layer.bias.device
         self.bound = memory  # a context is a mean of vectors of the memory
+
+    def native(self) -> NativeLayer | None:
+        """See RuntimeLayer."""
+        matrix, weight = self._query.matrix, self._scores.score_weight
+        return (
+            None
+            if matrix is None
+            else NativeLayer("attention", self._width, self.bound, first=matrix, weight=weight)
+        )
 
     def remember(self, inputs: Sequence[Tensor], layout: Layout) -> Memory:
         """See TargetLayer: keys (…, A) and coded memory (…, H)."""

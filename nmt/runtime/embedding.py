@@ -8,6 +8,7 @@ from math import sqrt
 from torch import Tensor
 from torch.nn import functional as F
 
+from nmt.kernels.native import NativeLayer
 from nmt.model.embedding import Embedding
 from nmt.model.layer import State
 from nmt.precision.formats import Format
@@ -29,6 +30,10 @@ class EmbeddingRows(SourceLayer, TargetLayer):
         self.bound = max(float(weight.abs().max()), 1e-30)
         self.weight = number_format.encode(weight, self.bound)
         self.device = self.weight.device
+
+    def native(self) -> NativeLayer:
+        """See RuntimeLayer."""
+        return NativeLayer("embedding", self.weight.shape[1], self.bound, table=self.weight)
 
     def encode(self, inputs: Sequence[Tensor], packing: Packing) -> Tensor:  # noqa: ARG002 - as others
         """See SourceLayer."""

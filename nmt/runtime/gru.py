@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from nmt.kernels.native import NativeLayer, PackedMatrix
 from nmt.model.gru import GruLayer
 from nmt.model.layer import State
 from nmt.precision.formats import Format
@@ -33,6 +34,11 @@ class _Cell:
         self._format, self._device = number_format, weight_hh.device
         self._inputs = number_format.linear(weight_ih, bias_ih, inputs)
         self._state = number_format.linear(weight_hh, bias_hh, [(self.hidden, CELL_BOUND)])
+
+    @property
+    def matrices(self) -> tuple[PackedMatrix | None, PackedMatrix | None]:
+        """Of the inputs and of the state, for compiled code."""
+        return self._inputs.matrix, self._state.matrix
 
     def start(self, rows: int) -> State:
         """The state before the first step."""
@@ -60,6 +66,10 @@ class GruStep(RecurrentRuntime, TargetLayer):
         super().__init__(layer, number_format, bounds, layer.gru.input_size)
         self._cell = _Cell(layer, number_format, self.inputs)
 
+    def native(self) -> NativeLayer | None:
+        """See RuntimeLayer."""
+        return self.native_cell("gru", self._cell.hidden, *self._cell.matrices)
+
     def start(self, rows: int) -> State:
         """See TargetLayer."""
         return self._cell.start(rows)
@@ -84,6 +94,10 @@ class GruScan(RecurrentScan):
         super().__init__(layer, number_format, bounds, layer.gru.input_size)
         self._cell = _Cell(layer, number_format, self.inputs)
         self.hidden = self._cell.hidden
+
+    def native(self) -> NativeLayer | None:
+        """See RuntimeLayer."""
+        return self.native_cell("gru", self.hidden, *self._cell.matrices, reverse=self.reverse)
 
     def start(self, rows: int) -> State:
         """See RecurrentScan."""

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nmt.kernels.native import NativeLayer
 from nmt.model.layer import State
 from nmt.runtime.packing import Layout, Packing
 from nmt.runtime.state import Memory, Sources
@@ -29,6 +30,10 @@ class RuntimeLayer:
 
     bound: float  # the largest absolute value of the output; NOT_CODED: it is not coded
     device: torch.device  # where its weights are; inputs may be elsewhere
+
+    def native(self) -> NativeLayer | None:
+        """The layer for compiled code; None: there is none for it."""
+        return None
 
 
 class SourceLayer(RuntimeLayer, ABC):

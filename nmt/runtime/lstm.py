@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nmt.kernels import kernels_for
 from nmt.kernels.lstm import lstm_cell
+from nmt.kernels.native import NativeLayer
 from nmt.model.layer import State
 from nmt.model.lstm import LstmLayer
 from nmt.precision.formats import Format
@@ -43,6 +44,10 @@ class LstmStep(RecurrentRuntime, TargetLayer):
         inputs = [*self.inputs, (self.hidden, CELL_BOUND)]
         self._linear = number_format.linear(torch.cat([weight_ih, weight_hh], 1), bias, inputs)
 
+    def native(self) -> NativeLayer | None:
+        """See RuntimeLayer."""
+        return self.native_cell("lstm", self.hidden, self._linear.matrix, None, self.cells)
+
     def start(self, rows: int) -> State:
         """See TargetLayer."""
         return _start(self.format, rows, self.hidden, self.device)
@@ -75,6 +80,11 @@ class LstmScan(RecurrentScan):
         weight_ih, weight_hh, bias = _matrices(layer)
         self._linear = number_format.linear(weight_ih, bias, self.inputs)
         self._recurrent = number_format.linear(weight_hh, None, [(self.hidden, CELL_BOUND)])
+
+    def native(self) -> NativeLayer | None:
+        """See RuntimeLayer."""
+        matrices = self._linear.matrix, self._recurrent.matrix
+        return self.native_cell("lstm", self.hidden, *matrices, self.cells, self.reverse)
 
     def start(self, rows: int) -> State:
         """See RecurrentScan."""

@@ -13,6 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from nmt.kernels.native import NativeLayer, PackedMatrix, packed
 from nmt.model.clip import LOGITS
 from nmt.model.layer import State
 from nmt.model.output import Output
@@ -40,6 +41,31 @@ class OutputStep(TargetLayer):
     def score_all(self) -> None:
         """Free what `narrowed` needs, a second copy of the weights."""
         self._weights = None
+
+    def native(self) -> NativeLayer | None:
+        """See RuntimeLayer."""
+        matrix = self._scores.matrix
+        clip = LOGITS if self._clipped else None
+        return (
+            None
+            if matrix is None
+            else NativeLayer(
+                "output",
+                0,
+                0.0,
+                first=matrix,
+                weight=self._bias,
+                logit_clip=clip,
+            )
+        )
+
+    def native_words(self, ids: Tensor) -> tuple[PackedMatrix, Tensor | None]:
+        """The matrix of some tokens for compiled code, and what is added to its results."""
+        assert self._weights is not None, "they were not freed"
+        weights = self._weights.rows(ids)
+        matrix = packed(weights.values, weights.scales, weights.bias)
+        assert matrix is not None, "the whole matrix is there, too"
+        return matrix, None if self._bias is None else self._bias[ids].contiguous()
 
     def step(
         self,
@@ -95,6 +121,11 @@ class _Scores:
         self._device = weights.values.device
         self._linear, self._bias = number_format.prepared(weights), bias
         self._bounds, self._bound, self._clipped = bounds, sum(bounds), clipped
+
+    @property
+    def matrix(self) -> PackedMatrix | None:
+        """For compiled code."""
+        return self._linear.matrix
 
     def __call__(self, vectors: Sequence[Tensor]) -> Tensor:
         """One or more coded (R, H), to be added up → logits (R, tokens) in fp32."""

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from nmt.kernels.native import NativeLayer, PackedMatrix
 from nmt.model.layer import State
 from nmt.model.recurrent import RecurrentLayer
 from nmt.precision.formats import Format
@@ -41,6 +42,30 @@ class RecurrentRuntime(RuntimeLayer):
             self.bound = min(self.bound, self.clip)
         self.inputs = [(width // len(bounds), bound) for bound in bounds]
 
+    def native_cell(
+        self,
+        kind: str,
+        hidden: int,
+        first: PackedMatrix | None,
+        second: PackedMatrix | None,
+        cell_clip: float | None = None,
+        reverse: bool = False,
+    ) -> NativeLayer | None:
+        """A layer with such a cell for compiled code, if its first matrix is there for it."""
+        if first is None:
+            return None
+        return NativeLayer(
+            kind,
+            hidden,
+            self.bound if self.residuals else CELL_BOUND,
+            first=first,
+            second=second,
+            residuals=self.residuals,
+            clip=self.clip,
+            cell_clip=cell_clip,
+            reverse=reverse,
+        )
+
     def output(self, h: Tensor, code: Tensor, inputs: Sequence[Tensor]) -> Tensor:
         """The cell's output, its code, and the coded inputs → the layer's output, coded."""
         if not self.residuals:
@@ -60,7 +85,7 @@ class RecurrentScan(RecurrentRuntime, SourceLayer):
         self, layer: RecurrentLayer, number_format: Format, bounds: Sequence[float], width: int
     ) -> None:
         super().__init__(layer, number_format, bounds, width)
-        self._reverse = layer.reverse
+        self.reverse = layer.reverse
 
     @abstractmethod
     def start(self, rows: int) -> State:
@@ -78,7 +103,7 @@ class RecurrentScan(RecurrentRuntime, SourceLayer):
     def encode(self, inputs: Sequence[Tensor], packing: Packing) -> Tensor:
         """See SourceLayer."""
         inputs = [x.to(self.device) for x in inputs]
-        mirrored = packing.mirrored.to(self.device) if self._reverse else None
+        mirrored = packing.mirrored.to(self.device) if self.reverse else None
         x = torch.cat(inputs, 1) if len(inputs) > 1 else inputs[0]
         if mirrored is not None:
             x = x[mirrored]

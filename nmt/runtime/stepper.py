@@ -23,6 +23,7 @@ from nmt.model.shortlist import Shortlist
 from nmt.precision.formats import FloatFormat, Format
 from nmt.runtime.kinds import SOURCE_LAYERS, TARGET_LAYERS
 from nmt.runtime.layer import SourceLayer, TargetLayer
+from nmt.runtime.native import NativeModel, SourcePlace, TargetPlace, native_model
 from nmt.runtime.output import OutputStep
 from nmt.runtime.packing import Packing, Padding
 from nmt.runtime.padded import PaddedSource
@@ -94,10 +95,28 @@ class Stepper:
         assert isinstance(output, OutputStep), "the graph ends with it"
         self._output = output
         # On a GPU, choosing the output layer's rows for each batch would take longer than it saves.
-        self._shortlist = shortlist if output.device.type == "cpu" else None
-        if self._shortlist is None:
+        self.shortlist = shortlist if output.device.type == "cpu" else None
+        if self.shortlist is None:
             output.score_all()
+        self.native = self._native(number_format)
         self.idle_graphs: list[Any] = []  # of batches that are empty now; see `cuda_graphs`
+
+    def _native(self, number_format: Format) -> NativeModel | None:
+        """The layers for compiled code."""
+        if self.padded is not None:
+            return None
+        source = {
+            node.name: SourcePlace(
+                self._source[node.name],
+                tuple(name for name in node.inputs if not name.startswith(BATCH)),
+            )
+            for node in self._source_nodes
+        }
+        target = {
+            name: TargetPlace(layer, tuple(one for one in inputs if one != TARGET), source_inputs)
+            for name, layer, inputs, source_inputs in self._target
+        }
+        return native_model(number_format, source, target, self._alignment)
 
     @torch.inference_mode()
     def start(
@@ -113,8 +132,8 @@ class Stepper:
         written, if it has one. `encode` does what `self.encode` does."""
         ids, lengths = pad([[*source, EOS] for source in sources])
         side = (encode or self.encode)(ids, lengths)
-        if self._shortlist and narrow:
-            side = replace(side, allowed=self._shortlist.allowed(sources))
+        if self.shortlist and narrow:
+            side = replace(side, allowed=self.shortlist.allowed(sources))
         rows = len(sources) * beams
         states = {target.name: target.layer.start(rows) for target in self._target}
         attended = None

@@ -1,0 +1,117 @@
+/* Number formats and elementary functions, as nmt/precision/formats.py defines them.
+
+Values are fp32 while they are computed; codes are what layers hand each other and what products
+read: fp32 itself, bf16, or unsigned bytes whose code ZERO is 0. Loops are written so that
+compilers vectorise them. */
+
+#ifndef NMT_NUMBERS_H
+#define NMT_NUMBERS_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+enum { FP32, BF16, INT8 };
+
+#define ZERO 128     /* the code of 0 in int8 */
+#define LARGEST 127  /* codes are within ZERO ± LARGEST */
+
+static const int64_t CODE_BYTES[] = {4, 2, 1};
+
+INLINE float as_float(uint32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+
+INLINE uint32_t as_bits(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    return bits;
+}
+
+/* Round to nearest, ties to even. NaN stays NaN: its quiet bit survives. */
+INLINE uint16_t to_bf16(float x)
+{
+    uint32_t bits = as_bits(x);
+    uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    return (uint16_t)(x == x ? rounded : 0x7fc0);
+}
+
+INLINE float from_bf16(uint16_t code) { return as_float((uint32_t)code << 16); }
+
+INLINE float rounded_to_bf16(float x) { return from_bf16(to_bf16(x)); }
+
+/* exp x within 2 units in the last place; 0 or inf outside the range of fp32. */
+INLINE float exponential(float x)
+{
+    float inside = x < -87.3f ? -87.3f : x > 88.7f ? 88.7f : x;
+    float n = rintf(inside * 1.44269504088896341f);
+    float r = (inside - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    /* 2^n in two factors, since 2^128 is not a number of fp32. */
+    int32_t half = (int32_t)n >> 1, rest = (int32_t)n - half;
+    p = p * as_float((uint32_t)(half + 127) << 23) * as_float((uint32_t)(rest + 127) << 23);
+    return x < -87.3f ? 0.0f : p;
+}
+
+INLINE float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
+
+/* The maximum of n numbers; the inner loop is one instruction. */
+static float largest_of(const float *x, int64_t n)
+{
+    float lanes[16], largest = -INFINITY;
+    int64_t whole = n / 16 * 16;
+    for (int j = 0; j < 16; j++) lanes[j] = -INFINITY;
+    for (int64_t i = 0; i < whole; i += 16)
+        for (int j = 0; j < 16; j++) lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
+    for (int64_t i = whole; i < n; i++) largest = x[i] > largest ? x[i] : largest;
+    for (int j = 0; j < 16; j++) largest = lanes[j] > largest ? lanes[j] : largest;
+    return largest;
+}
+
+/* n values within ±bound → codes. */
+static void encode(int64_t format, const float *x, float bound, void *codes, int64_t n)
+{
+    if (format == FP32) {
+        memcpy(codes, x, 4 * n);
+    } else if (format == BF16) {
+        uint16_t *out = codes;
+        for (int64_t i = 0; i < n; i++) out[i] = to_bf16(x[i]);
+    } else {
+        uint8_t *out = codes;
+        float scale = LARGEST / bound;
+        /* The half makes truncation round to nearest. */
+        for (int64_t i = 0; i < n; i++) out[i] = (uint8_t)(int32_t)(ZERO + 0.5f + x[i] * scale);
+    }
+}
+
+/* n codes → values, added to what is in x, or in place of it. */
+static void decode(int64_t format, const void *codes, float bound, float *x, int64_t n, int add)
+{
+    if (!add) memset(x, 0, 4 * n);
+    if (format == FP32) {
+        const float *in = codes;
+        for (int64_t i = 0; i < n; i++) x[i] += in[i];
+    } else if (format == BF16) {
+        /* Sums of bf16 tensors are rounded to bf16. */
+        const uint16_t *in = codes;
+        for (int64_t i = 0; i < n; i++) x[i] = rounded_to_bf16(x[i] + from_bf16(in[i]));
+    } else {
+        const uint8_t *in = codes;
+        float unit = bound / LARGEST;
+        for (int64_t i = 0; i < n; i++) x[i] += -ZERO * unit + in[i] * unit;
+    }
+}
+
+#endif
