@@ -7,6 +7,7 @@ import io
 import random
 import re
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import sentencepiece
@@ -88,7 +89,12 @@ class Vocabulary:
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
         """The pieces with these ids, as SentencePiece writes them, special ones included."""
-        return [self._processor.id_to_piece(int(i)) for i in ids]
+        every = self._every_piece
+        return [every[i] for i in ids]
+
+    @cached_property
+    def _every_piece(self) -> list[str]:
+        return [self._processor.id_to_piece(i) for i in range(len(self))]
 
     def __len__(self) -> int:
         return int(self._processor.get_piece_size())

@@ -29,14 +29,15 @@ class Engine:
         decode: DecodeConfig,
         alignments: bool = False,
         search_step: SearchStep | None = None,
+        threads: int | None = None,
     ) -> None:
         """`search_step` performs the steps, by PyTorch's operations; None: whatever is the fastest
-        for the model's device."""
+        for the model's device. Compiled code works with `threads`; None: as many as PyTorch."""
         native = stepper.native if search_step is None and decode.beam_size <= MAX_BEAMS else None
         self._batch: NativeBatch | TensorBatch = (
             TensorBatch(stepper, decode, alignments, search_step)
             if native is None
-            else NativeBatch(native, decode, alignments, stepper.shortlist)
+            else NativeBatch(native, decode, alignments, stepper.shortlist, threads)
         )
         self.admission_seconds = 0.0  # of the last call of `admit`
 

@@ -46,15 +46,16 @@ class NativeBatch:
         decode: DecodeConfig,
         alignments: bool,
         shortlist: Shortlist | None,
+        threads: int | None = None,
     ) -> None:
-        """`shortlist` is the model's. Works with as many threads as PyTorch would."""
+        """`shortlist` is the model's. Works with `threads`; None: as many as PyTorch."""
         assert decode.beam_size <= MAX_BEAMS, "the compiled code has room for that many"
         self._model, self._decode, self._alignments = model, decode, alignments
         self._shortlist = shortlist if decode.shortlist else None
         self._length_penalty = LengthPenalty(decode.length_penalty)
         self._coverage_penalty = CoveragePenalty(decode.coverage_penalty)
         self._guard = RepetitionGuard(decode.no_repeat_ngram, decode.max_repeats)
-        self._threads = torch.get_num_threads()
+        self._threads = threads or torch.get_num_threads()
         self._room = model.room(self._threads)
         self._running: list[_Running] = []
         self._sentences = Sentences([])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -13,8 +12,8 @@ import torch
 
 from nmt.config import DecodeConfig, UseConfig, find_direction
 from nmt.corpus.vocabulary import Vocabulary
-from nmt.decoding.batch_policy import capacity, worth_adding
-from nmt.decoding.engine import Engine, Hypothesis, Request
+from nmt.decoding.bulk import search
+from nmt.decoding.engine import Engine, Hypothesis
 from nmt.decoding.translation import TextCodec, Translation, aligned_text, load_vocabulary
 from nmt.errors import InputError, PlanError
 from nmt.model.folder import ModelDescription, read_description, read_weights
@@ -173,27 +172,15 @@ class Translator(TextCodec):
     def _search(
         self, sources: Sequence[Sequence[int]], decode: DecodeConfig, alignments: bool
     ) -> dict[int, list[Hypothesis]]:
-        """Hypotheses for each source that is not empty, by its place.
-
-        The longest sentences come first, so that those in the batch have similar lengths, and what
-        does not fit in memory fails at the start. The batch is refilled as sentences leave it.
-        """
-        engine = self.engine(decode, alignments)
-        places = (place for place, source in enumerate(sources) if source)
-        waiting = deque(sorted(places, key=lambda place: -len(sources[place])))
-        found: dict[int, list[Hypothesis]] = {}
-        while waiting or len(engine):
-            if waiting:
-                longest = max(engine.longest_source, len(sources[waiting[0]]) + 1)
-                most = capacity(decode.batch_sentences, longest)
-                room = most - len(engine)
-                if worth_adding(room, most, len(waiting)) or not len(engine):
-                    chosen = [waiting.popleft() for _ in range(min(room, len(waiting)))]
-                    engine.admit([Request(place, sources[place]) for place in chosen])
-            for finished in engine.step():
-                assert isinstance(finished.id, int), "places are the ids here"
-                found[finished.id] = finished.hypotheses
-        return found
+        """Hypotheses for each source that is not empty, by its place."""
+        # PyTorch's operations share their work among threads themselves.
+        threads = torch.get_num_threads() if self.stepper.native is not None else 1
+        return search(
+            lambda each: Engine(self.stepper, decode, alignments, threads=each),
+            sources,
+            decode.batch_sentences,
+            threads,
+        )
 
     def translate_texts(
         self,

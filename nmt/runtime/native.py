@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
-from ctypes import POINTER, byref, c_int64, c_void_p, pointer
+from ctypes import addressof, byref, c_int64, c_void_p, pointer
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -200,7 +201,7 @@ class NativeSentence:
         self._memory = [
             [np.empty((S, width), dtype=np.float32) for width in widths] for widths in memories
         ]
-        self.memories = [x.ctypes.data for pair in self._memory for x in pair]
+        self.memories = [_address(x) for pair in self._memory for x in pair]
         self._words = words
         self.struct = SentenceStruct(
             K=K,
@@ -211,22 +212,27 @@ class NativeSentence:
             coverage=search.coverage,
             enough=-np.inf,
         )
+        self.address = addressof(self.struct)
         self._point(K * state_bytes)
 
     def _point(self, state_bytes: int) -> None:
         """Fill in the addresses."""
-        struct, tokens = self.struct, [part.ctypes.data for part in self._tokens]
-        struct.running, struct.last = self._running.ctypes.data, self._last.ctypes.data
-        struct.tokens, struct.spare_tokens, struct.finished_tokens = tokens
+        struct = self.struct
+        struct.running, struct.last = _address(self._running), _address(self._last)
+        tokens = _address(self._tokens)
+        each = self._tokens[0].nbytes
+        struct.tokens, struct.spare_tokens = tokens, tokens + each
+        struct.finished_tokens = tokens + 2 * each
         struct.state = self._state.data_ptr()
         struct.spare = struct.state + state_bytes
         if self._attended is not None:
-            struct.attended, struct.spare_attended = (x.ctypes.data for x in self._attended)
-        struct.weights, struct.parents = self._weights.ctypes.data, self._parents.ctypes.data
+            struct.attended = _address(self._attended)
+            struct.spare_attended = struct.attended + self._attended[0].nbytes
+        struct.weights, struct.parents = _address(self._weights), _address(self._parents)
         if self._attention is not None:
-            struct.attention = self._attention.ctypes.data
-        for number, (keys, values) in enumerate(self._memory):
-            struct.keys[number], struct.values[number] = keys.ctypes.data, values.ctypes.data
+            struct.attention = _address(self._attention)
+        for number in range(len(self.memories) // 2):
+            struct.keys[number], struct.values[number] = self.memories[2 * number : 2 * number + 2]
         if self._words is not None:
             allowed, matrix, bias = self._words
             struct.output, struct.allowed = pointer(matrix.struct), address(allowed)
@@ -255,10 +261,10 @@ class NativeSentence:
         """The hypotheses that have not ended; `penalty` makes coverage penalties of sums of
         attention (K, S)."""
         # The code works on two arrays in turns.
-        tokens = self._tokens[int(self.struct.tokens != self._tokens[0].ctypes.data)]
+        tokens = self._tokens[int(self.struct.tokens != _address(self._tokens))]
         coverage = [0.0] * len(tokens)
         if self._attended is not None:
-            turn = int(self.struct.attended != self._attended[0].ctypes.data)
+            turn = int(self.struct.attended != _address(self._attended))
             coverage = penalty(self._attended[turn])
         return [
             Written(
@@ -287,13 +293,17 @@ class NativeSentence:
         return torch.from_numpy(self._attention[np.arange(length), beams])
 
 
+def _address(x: NDArray[Any]) -> int:
+    """Where an array's numbers are; `x.ctypes.data` takes several times as long."""
+    place: int = x.__array_interface__["data"][0]
+    return place
+
+
 class Sentences:
     """Some sentences for `NativeModel.step`."""
 
     def __init__(self, sentences: Sequence[NativeSentence]) -> None:
-        self.pointers = (POINTER(SentenceStruct) * len(sentences))(
-            *(pointer(one.struct) for one in sentences)
-        )
+        self.pointers = (c_void_p * len(sentences))(*(one.address for one in sentences))
         self.events = (c_int64 * len(sentences))()
         self._owned = list(sentences)
 

@@ -15,10 +15,18 @@ from nmt.decoding.engine import Engine, Hypothesis, Request
 from nmt.decoding.penalties import LengthPenalty
 from nmt.model.batch import EOS
 from nmt.model.shortlist import Shortlist
+from nmt.runtime import stepper as stepper_module
 from nmt.runtime.stepper import Stepper
 from tests.random_models import MakeDecode, MakeModel, Model, assert_same_hypotheses
 
 WORDS = (4, 5, 6, 7)
+
+
+@pytest.fixture(autouse=True, params=["compiled code", "PyTorch"])
+def _implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test here, with both implementations of the running batch."""
+    if request.param == "PyTorch":
+        monkeypatch.setattr(stepper_module, "native_model", lambda *_: None)
 
 
 def run(engine: Engine) -> dict[object, list[Hypothesis]]:

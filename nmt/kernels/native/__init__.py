@@ -253,8 +253,8 @@ def declare(found: ctypes.CDLL) -> None:
     found.nmt_room_bytes.argtypes = [model, c_int64]
     found.nmt_state_bytes.argtypes = [model]
     found.nmt_start.argtypes = [model, POINTER(SentenceStruct)]
-    sentences = POINTER(POINTER(SentenceStruct))
-    found.nmt_step.argtypes = [model, sentences, c_int64, c_void_p, c_int64, numbers]
+    addresses = POINTER(c_void_p)
+    found.nmt_step.argtypes = [model, addresses, c_int64, c_void_p, c_int64, numbers]
     found.nmt_pack.restype = found.nmt_start.restype = None
     for name in ("packed_bytes", "encode", "room_bytes", "state_bytes", "step"):
         getattr(found, f"nmt_{name}").restype = c_int64

@@ -67,7 +67,8 @@ static char *concatenate(const Model *model, const Layer *layers, const Layer *l
 INLINE void zero_to(char *from, char *to) { memset(from, 0, to - from); }
 
 /* Gates (4H), with the cell's doubled, and c (H) → h and the next c. */
-static void lstm_cell(const float *gates, float *c, float *h, int64_t H, float clip)
+static void lstm_cell(const float *restrict gates, float *restrict c, float *restrict h, int64_t H,
+                      float clip)
 {
     for (int64_t i = 0; i < H; i++) {
         float input = sigmoid(gates[i]), forget = sigmoid(gates[H + i]);
@@ -80,7 +81,8 @@ static void lstm_cell(const float *gates, float *c, float *h, int64_t H, float c
 }
 
 /* The inputs' and the state's part of the gates (3H), and h (H) → the next h. */
-static void gru_cell(const float *gates, const float *recurrent, float *h, int64_t H)
+static void gru_cell(const float *restrict gates, const float *restrict recurrent,
+                     float *restrict h, int64_t H)
 {
     for (int64_t i = 0; i < H; i++) {
         float reset = sigmoid(gates[i] + recurrent[i]);
@@ -92,8 +94,8 @@ static void gru_cell(const float *gates, const float *recurrent, float *h, int64
 
 /* A recurrent layer's output of one row, from h (written over), its code, and the inputs. */
 static void recurrent_output(const Model *model, const Layer *layers, const Layer *layer,
-                             char *const *outputs, int64_t row, float *h, const void *code,
-                             char *out, float *sum)
+                             char *const *outputs, int64_t row, float *restrict h,
+                             const void *code, char *out, float *restrict sum)
 {
     int64_t H = layer->width;
     if (!layer->residuals) {
@@ -175,13 +177,16 @@ static int scan(const Model *model, const Layer *layer, char *const *outputs, co
     return done;
 }
 
-static void attention_exponentials(float *x, int64_t n)
+/* Row by row, so that a number does not depend on where it is: in the last numbers of a loop,
+compilers round elsewhere. */
+static void attention_exponentials(float *x, int64_t rows, int64_t A)
 {
-    for (int64_t i = 0; i < n; i++) {
-        float e = x[i] < -LARGEST_ENERGY ? -LARGEST_ENERGY
-                  : x[i] > LARGEST_ENERGY ? LARGEST_ENERGY : x[i];
-        x[i] = exponential(2 * e);
-    }
+    for (int64_t r = 0; r < rows; r++, x += A)
+        for (int64_t i = 0; i < A; i++) {
+            float e = x[i] < -LARGEST_ENERGY ? -LARGEST_ENERGY
+                      : x[i] > LARGEST_ENERGY ? LARGEST_ENERGY : x[i];
+            x[i] = exponential(2 * e);
+        }
 }
 
 static int encode_layer(const Model *model, const Layer *layer, char *const *outputs,
@@ -197,7 +202,7 @@ static int encode_layer(const Model *model, const Layer *layer, char *const *out
     char *x = all_inputs(model, layer, outputs, sources->tokens);
     if (!x) return 0;
     product(&layer->first, x, stride_of(&layer->first), sources->tokens, (float *)out);
-    attention_exponentials((float *)out, sources->tokens * layer->width);
+    attention_exponentials((float *)out, sources->tokens, layer->width);
     free(x);
     return 1;
 }

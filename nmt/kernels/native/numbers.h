@@ -2,7 +2,8 @@
 
 Values are fp32 while they are computed; codes are what layers hand each other and what products
 read: fp32 itself, bf16, or unsigned bytes whose code ZERO is 0. Loops are written so that
-compilers vectorise them. */
+compilers vectorise them, and pointers do not overlap, so that there is one version of each: a
+number does not depend on what else is in the batch. */
 
 #ifndef NMT_NUMBERS_H
 #define NMT_NUMBERS_H
@@ -81,15 +82,16 @@ static float largest_of(const float *x, int64_t n)
 }
 
 /* n values within ±bound → codes. */
-static void encode(int64_t format, const float *x, float bound, void *codes, int64_t n)
+static void encode(int64_t format, const float *restrict x, float bound, void *restrict codes,
+                   int64_t n)
 {
     if (format == FP32) {
         memcpy(codes, x, 4 * n);
     } else if (format == BF16) {
-        uint16_t *out = codes;
+        uint16_t *restrict out = codes;
         for (int64_t i = 0; i < n; i++) out[i] = to_bf16(x[i]);
     } else {
-        uint8_t *out = codes;
+        uint8_t *restrict out = codes;
         float scale = LARGEST / bound;
         /* The half makes truncation round to nearest. */
         for (int64_t i = 0; i < n; i++) out[i] = (uint8_t)(int32_t)(ZERO + 0.5f + x[i] * scale);
@@ -97,7 +99,8 @@ static void encode(int64_t format, const float *x, float bound, void *codes, int
 }
 
 /* n codes → values, added to what is in x, or in place of it. */
-static void decode(int64_t format, const void *codes, float bound, float *x, int64_t n, int add)
+static void decode(int64_t format, const void *restrict codes, float bound, float *restrict x,
+                   int64_t n, int add)
 {
     if (!add) memset(x, 0, 4 * n);
     if (format == FP32) {
@@ -105,10 +108,10 @@ static void decode(int64_t format, const void *codes, float bound, float *x, int
         for (int64_t i = 0; i < n; i++) x[i] += in[i];
     } else if (format == BF16) {
         /* Sums of bf16 tensors are rounded to bf16. */
-        const uint16_t *in = codes;
+        const uint16_t *restrict in = codes;
         for (int64_t i = 0; i < n; i++) x[i] = rounded_to_bf16(x[i] + from_bf16(in[i]));
     } else {
-        const uint8_t *in = codes;
+        const uint8_t *restrict in = codes;
         float unit = bound / LARGEST;
         for (int64_t i = 0; i < n; i++) x[i] += -ZERO * unit + in[i] * unit;
     }

@@ -157,7 +157,7 @@ static void attention_step(const Model *model, const Layer *layer, const Row *ro
         zero_to(concatenate(model, model->target, layer, room->outputs, r, room->x + r * stride),
                 room->x + (r + 1) * stride);
     product_by(room->threads, &layer->first, room->x, stride, R, room->gates);
-    attention_exponentials(room->gates, R * A);
+    attention_exponentials(room->gates, R, A);
     for (int64_t r = 0; r < R; r++) {
         const Sentence *s = rows[r].sentence;
         const float *values = s->values[layer->memory];
