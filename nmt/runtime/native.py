@@ -119,6 +119,9 @@ class NativeModel:
         output = target[targets[-1]].layer
         assert isinstance(output, OutputStep), "the graph ends with it"
         self._output = output
+        self._tokens = min(layer.tokens for layer in layers.values() if layer.tokens is not None)
+        written = layers[targets[-1]].struct.first.outputs
+        assert written <= self._tokens, "each token that is written can be read"
         self._state_bytes: int = code.nmt_state_bytes(byref(struct))
 
     def start(
@@ -127,8 +130,12 @@ class NativeModel:
         """Encode sources, tokens with their ends → their searches before the first step.
 
         Raises:
+            IndexError: a token is not in the vocabulary, or a source is empty.
             MemoryError: there is not enough for their encodings.
         """
+        for source in sources:
+            if not source or min(source) < 0 or max(source) >= self._tokens:
+                raise IndexError(f"tokens of a source must be 0 to {self._tokens - 1}")
         sentences = [
             NativeSentence(
                 len(source), search, self._memories, self._state_bytes, self._chosen(search)

@@ -156,6 +156,16 @@ def test_memory_that_is_short_is_an_error(
         model.start([[4, 5, 3]], [Search(1, 5, 0, 0, 0.0, False)], 1)
 
 
+@pytest.mark.parametrize("source", [[], [4, VOCABULARY], [-1, 3], [10**9]])
+def test_compiled_code_never_reads_what_is_not_there(
+    make_model: MakeModel, source: list[int]
+) -> None:
+    model = make_model(vocabulary=VOCABULARY).stepper.native
+    assert model is not None
+    with pytest.raises(IndexError, match="must be 0 to 99"):
+        model.start([source], [Search(1, 5, 0, 0, 0.0, False)], 1)
+
+
 def test_events_name_the_sentences(make_model: MakeModel) -> None:
     model = make_model(end=50.0).stepper.native  # everything ends at once
     assert model is not None

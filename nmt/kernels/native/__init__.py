@@ -177,6 +177,7 @@ class NativeLayer:
         """The fields of `Layer` in layers.h; `kind` is one of KINDS."""
         weight = None if weight is None else weight.float().contiguous()
         self._owned = (first, second, table, weight)
+        self.tokens = None if table is None else len(table)  # that an embedding has
         self.struct = LayerStruct(
             kind=KINDS.index(kind),
             width=width,
