@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Protocol, 
 import yaml
 
 from nmt.config import Settings, read
-from nmt.errors import ConfigurationError, NmtError
+from nmt.errors import ConfigurationError, NmtError, StoppedError
 from nmt.logs import start_logging
 from nmt.memory import keep_memory
 
@@ -39,6 +39,7 @@ QUIET_HYDRA = (
     "hydra/hydra_logging=none",
 )
 USER_ERROR, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
+SIGNALLED = 128  # added to the signal's number, as shells do
 FULL_ERROR = "HYDRA_FULL_ERROR"  # environment variable with which hydra raises exceptions
 
 
@@ -123,6 +124,9 @@ def run_command(
         if before not in ("", "0"):
             raise
         _exit_with(name, _other_option(str(error), config_name) or _compact(str(error)))
+    except StoppedError as error:
+        sys.stderr.write(f"{name}: {error}\n")
+        sys.exit(SIGNALLED + error.number)
     except (NmtError, OSError) as error:
         _exit_with(name, runner.failures() or _sentence(error))
     finally:
@@ -161,6 +165,10 @@ class _Runner(Generic[SomeSettings]):
             if self._sweep is not None:
                 plain = self._sweep.job_values(plain, swept)
             result = self._main(read(self._kind, plain))
+        except StoppedError as error:  # the other jobs must not run
+            self._jobs.append((swept, None, error))
+            sys.stderr.write(f"{error}\n")
+            sys.exit(SIGNALLED + error.number)
         except Exception as error:
             self._jobs.append((swept, None, error))
             raise

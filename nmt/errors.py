@@ -40,6 +40,17 @@ class TrainingError(NmtError):
     """Training cannot continue."""
 
 
+class StoppedError(NmtError):
+    """Training was stopped by a signal, and what it had done is saved."""
+
+    def __init__(self, message: str, number: int) -> None:
+        self.number = number  # of the signal
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[StoppedError], tuple[str, int]]:
+        return type(self), (str(self), self.number)
+
+
 class PlanError(NmtError):
     """A plan does not fit its graph, or cannot be run."""
 
@@ -55,7 +66,8 @@ class InputError(NmtError):
 def error_as_data(error: NmtError) -> dict[str, Any]:
     """An error as plain values that can be sent to another process."""
     messages = error.mistakes if isinstance(error, ConfigurationError) else [str(error)]
-    return {"type": type(error).__name__, "messages": messages}
+    data: dict[str, Any] = {"type": type(error).__name__, "messages": messages}
+    return {**data, "number": error.number} if isinstance(error, StoppedError) else data
 
 
 def error_from_data(data: Mapping[str, Any]) -> NmtError:
@@ -64,6 +76,8 @@ def error_from_data(data: Mapping[str, Any]) -> NmtError:
     kind = globals().get(data["type"], NmtError)
     if kind is ConfigurationError:
         return ConfigurationError(messages)
+    if kind is StoppedError:
+        return StoppedError("\n".join(messages), int(data["number"]))
     assert isinstance(kind, type), f"{kind} is not a class"
     assert issubclass(kind, NmtError), f"{kind} is not an NmtError"
     return kind("\n".join(messages))

@@ -29,6 +29,7 @@ from nmt.placement.schedule import Timeline
 from nmt.placement.shards import split_layers
 from nmt.placement.simulate import Simulator
 from nmt.precision.bf16 import require_bf16
+from nmt.run.decisions import processor
 from nmt.run.measure import measure_layers, measure_link, measure_steps
 
 logger = logging.getLogger(__name__)
@@ -121,7 +122,7 @@ def find_profile(config: PlaceConfig, granularities: Sequence[tuple[int, int]]) 
             "profile of version 0.2",  # earlier versions measured differently
             granularities,
             torch.__version__,
-            _processor(),
+            processor(),
         ],
     ]
     digest = hashlib.blake2b(json.dumps(identity).encode(), digest_size=8).hexdigest()
@@ -321,15 +322,6 @@ def cost_table(profile: Profile) -> str:
     if profile.message_overhead:
         lines_ += ["", f"Each MB sent or received: {1e9 * profile.message_overhead:.3f} ms"]
     return "\n".join(lines_)
-
-
-def _processor() -> str:
-    """The name of the processor or GPU, so that a profile is not used on another one."""
-    file = Path("/proc/cpuinfo")
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    lines_ = file.read_text("utf-8").splitlines() if file.exists() else []
-    return next((line for line in lines_ if line.startswith("model name")), "unknown")
 
 
 if __name__ == "__main__":

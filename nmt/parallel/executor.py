@@ -149,6 +149,9 @@ class Executor(Protocol):
             NmtError: what it raised there, on all processes.
         """
 
+    def largest(self, value: int) -> int:
+        """The largest value of all processes, on all of them."""
+
     def distribute(
         self, items: Sequence[Item], compute: Callable[[Sequence[Item]], Sequence[Value]]
     ) -> list[Value]:

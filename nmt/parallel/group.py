@@ -19,6 +19,8 @@ from nmt.parallel.world import is_worker, world
 # are noticed at once, by whoever started them.
 TIMEOUT = timedelta(hours=2)
 
+_cpus: dist.ProcessGroup | None = None  # beside NCCL's group; None: the group itself has CPUs
+
 
 def backend_for(
     devices: Sequence[str], hosts: Sequence[str] = (), one_process: bool = False
@@ -44,6 +46,8 @@ def join(backend: str) -> None:
     dist.init_process_group(
         backend, store=store, rank=place.rank, world_size=place.size, timeout=TIMEOUT
     )
+    global _cpus
+    _cpus = dist.new_group(backend="gloo", timeout=TIMEOUT) if backend == "nccl" else None
 
 
 def own_device(names: Sequence[str], position: int) -> torch.device:
@@ -145,6 +149,14 @@ def _for_others(error: Exception | None) -> NmtError | None:
     )
 
 
+def largest(value: int) -> int:
+    """The largest value of all processes, on all of them. Over the CPUs, so that no GPU is waited
+    for."""
+    message = torch.tensor(value)
+    dist.all_reduce(message, dist.ReduceOp.MAX, group=_cpus)
+    return int(message)
+
+
 def wait_for_all() -> None:
     """Wait until all processes have called this."""
     dist.barrier()
@@ -196,6 +208,10 @@ class GroupMember:
     def from_main(self, compute: Callable[[], Value]) -> Value:
         """What `compute` returns on the main process, on all of them."""
         return from_main(compute)
+
+    def largest(self, value: int) -> int:
+        """The largest value of all processes."""
+        return largest(value)
 
     def distribute(
         self, items: Sequence[Item], compute: Callable[[Sequence[Item]], Sequence[Value]]

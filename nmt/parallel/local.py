@@ -107,6 +107,10 @@ class LocalExecutor(WeightsMixin):
         """What `compute` returns: this is the main process."""
         return compute()
 
+    def largest(self, value: int) -> int:
+        """The value itself: there is only one process."""
+        return value
+
     def distribute(
         self, items: Sequence[Item], compute: Callable[[Sequence[Item]], Sequence[Value]]
     ) -> list[Value]:

@@ -27,6 +27,7 @@ from nmt.placement.plan import Plan, single_device
 from nmt.placement.planners import plan_with
 from nmt.placement.problem import PlanSearch, Problem
 from nmt.placement.simulate import Simulator
+from nmt.run.decisions import earlier_decision, keep
 from nmt.training.checkpoint import find_checkpoint
 from nmt.training.loss import SmoothedCrossEntropy
 from nmt.training.optimizer import optimizer_factory
@@ -120,10 +121,7 @@ def make_executor(
         names, hosts = given.devices, given.hosts
     one_process = isinstance(parallel, WavefrontConfig) and parallel.one_process
     group.join(group.backend_for(names, hosts, one_process))
-    # All processes measure at the same time, as they will work at the same time; the main one's
-    # plan is used.
-    measured_plan = find_plan(config, graph, data, device)
-    plan = group.from_main(lambda: measured_plan)
+    plan = find_plan(config, graph, data, device)
     if group.is_main():
         save_plan(config, plan)
     if isinstance(parallel, WavefrontConfig):
@@ -170,20 +168,34 @@ def follow_plan(config: TrainConfig) -> TrainConfig:
 
 
 def find_plan(config: TrainConfig, graph: LayerGraph, data: PreparedData, device: str) -> Plan:
-    """The plan to train with: the one that the configuration names, or the one that the run began
-    with, or a new one made by the configured planner from measured costs."""
+    """The plan to train with: the one that the configuration names, or that of the run's folder, or
+    that of an earlier run like this one, or a new one made by the configured planner from measured
+    costs. All processes call this, and get the main one's plan."""
     file = config.placement.file
     if file is not None:
         plan = Plan.load(file)
         plan.validate_against(graph.name, graph.names)
         return plan
     devices = devices_of(config, device)
-    earlier = plan_of_run(config, graph, devices)
+
+    def from_before() -> Plan | None:
+        plan = plan_of_run(config, graph, devices)
+        decision = None if plan else earlier_decision(config, data, "plan")
+        return Plan.model_validate(decision) if decision else plan
+
+    earlier = group.from_main(from_before)
     if earlier is not None:
         return earlier
     granularity = config.parallel.micro_batches, config.parallel.chunks
+    # All processes measure at the same time, as they will work at the same time.
     profile = measure_costs(config, graph, data, [granularity], str(group.own_device(devices, 0)))
-    return search_plan(config, graph, profile, devices, [granularity], use_all_devices=True)
+
+    def decide() -> Plan:
+        plan = search_plan(config, graph, profile, devices, [granularity], use_all_devices=True)
+        keep(config, data, "plan", plan.model_dump(mode="json"))
+        return plan
+
+    return group.from_main(decide)
 
 
 def search_plan(
@@ -241,20 +253,37 @@ def devices_of(config: TrainConfig, device: str) -> list[str]:
 
 
 def plan_of_run(config: TrainConfig, graph: LayerGraph, devices: list[str]) -> Plan | None:
-    """The plan in the folder of a resumed run, if it still fits the configuration. Another
-    measurement might give another partition, with which sums over the stages round differently."""
+    """The plan in the run's folder, if it still fits the configuration. With another one, sums over
+    the stages would round differently."""
     file = config.folder / PLAN
-    if find_checkpoint(config) is None or not file.exists():
+    if not file.exists():
         return None
     plan = Plan.load(file)
     parallel = config.parallel
-    saved = (plan.graph, set(plan.placement), plan.devices, plan.micro_batches, plan.chunks)
-    wanted = (graph.name, set(graph.names), devices, parallel.micro_batches, parallel.chunks)
-    if saved != wanted or plan.schedule != parallel.rule:
-        return None
+    differences = [
+        f"{what} was {before}, is {now}"
+        for what, before, now in (
+            ("the graph", plan.graph, graph.name),
+            ("the layers", sorted(plan.placement), sorted(graph.names)),
+            ("the devices", plan.devices, devices),
+            ("`parallel.micro_batches`", plan.micro_batches, parallel.micro_batches),
+            ("`parallel.chunks`", plan.chunks, parallel.chunks),
+            ("the schedule", plan.schedule, parallel.rule),
+        )
+        if before != now
+    ]
     if parallel.executor == "deepspeed" and not plan.is_contiguous(graph.names):
-        return None
-    return plan
+        differences.append("stages were not contiguous, as DeepSpeed needs them")
+    if not differences:
+        logger.info("keeping the plan of the run: %s", file)
+        return plan
+    if find_checkpoint(config) is not None:
+        logger.warning(
+            "The run resumes with another plan, so its numbers will differ from those of an "
+            "uninterrupted run: %s",
+            "; ".join(differences),
+        )
+    return None
 
 
 def save_plan(config: TrainConfig, plan: Plan) -> None:

@@ -18,9 +18,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from nmt.config import Settings, TrainConfig, read
-from nmt.errors import WorkerError, error_from_data
+from nmt.errors import StoppedError, WorkerError, error_from_data
 from nmt.files import replacing
-from nmt.run.processes import run_workers
+from nmt.run.processes import WorkersStoppedError, deliver, run_workers
 
 JOB = "run.json"
 
@@ -98,11 +98,18 @@ def run_job(job: Job, file: Path, processes: int, threads: int | None) -> None:
     Raises:
         NmtError: the error that a worker raised.
         WorkerError: a worker failed without leaving an error.
+        StoppedError: a signal stopped the run, and what it had done is saved.
     """
     error_file(file).unlink(missing_ok=True)
     save_job(job, file)
     try:
         run_workers([sys.executable, "-m", "nmt.run.worker", str(file)], processes, threads)
+    except WorkersStoppedError as stopped:
+        with suppress(OSError, ValueError):
+            error = error_from_data(json.loads(error_file(file).read_text(encoding="utf-8")))
+            if isinstance(error, StoppedError):
+                raise StoppedError(str(error), stopped.number) from None
+        deliver(stopped.number)  # there was nothing to save yet
     except WorkerError:
         with suppress(OSError, ValueError):
             data = json.loads(error_file(file).read_text(encoding="utf-8"))

@@ -11,14 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
 from nmt.errors import WorkerError
 from nmt.parallel.world import LINUX, cores
 
-GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+GRACE = 5.0  # seconds between SIGTERM and SIGKILL, where a worker has failed
 
 # Runs in the worker's process first, and makes the kernel kill the worker when the parent dies for
 # any reason. (A preexec_fn would do the same, but may deadlock in a parent that has threads.)
@@ -28,6 +28,14 @@ ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; kept over exec
 if os.getppid() == int(sys.argv[1]):
     os.execvp(sys.argv[2], sys.argv[2:])
 """
+
+
+class WorkersStoppedError(Exception):
+    """This process was sent a signal, and its workers have ended."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(f"signal {number}")
 
 
 def end_worker() -> NoReturn:
@@ -43,10 +51,12 @@ def run_workers(command: Sequence[str], processes: int, threads: int | None) -> 
     """Run `command` in `processes` processes as the ranks of one group, and wait for all of them.
 
     They inherit stdout and stderr. Each gets `threads` CPU threads, by default its share of the
-    cores. SIGINT and SIGTERM stop the workers before they take effect in this process.
+    cores. The first SIGINT or SIGTERM is passed on to the workers as a SIGTERM, so that they can
+    save what they have done; a second one kills them.
 
     Raises:
         WorkerError: a worker failed; the others have been stopped.
+        WorkersStoppedError: a signal has stopped all of them.
     """
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
@@ -70,9 +80,9 @@ def run_workers(command: Sequence[str], processes: int, threads: int | None) -> 
                 workers.append(_start(command, environment | ranks))
             _wait(workers, received)
         finally:
-            _stop(workers)
+            _stop(workers, 0.0 if received else GRACE)
     if received:
-        _deliver(received[0])
+        raise WorkersStoppedError(received[0])
 
 
 def _start(command: Sequence[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -86,7 +96,8 @@ def _start(command: Sequence[str], environment: dict[str, str]) -> subprocess.Po
 
 
 def _wait(workers: Sequence[subprocess.Popen[bytes]], received: Sequence[int]) -> None:
-    """Wait until all have ended, one has failed, or a signal arrives."""
+    """Wait until all have ended, one has failed, or a second signal has arrived. The first is
+    passed on, and then all are waited for, whether they fail or not."""
     ended: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
 
     def watch(rank: int) -> None:
@@ -96,14 +107,19 @@ def _wait(workers: Sequence[subprocess.Popen[bytes]], received: Sequence[int]) -
 
     for rank in range(len(workers)):
         threading.Thread(target=watch, args=(rank,), daemon=True).start()
-    running = len(workers)
-    while running and not received:
+    running, passed_on = len(workers), False
+    while running and len(received) < 2:
+        if received and not passed_on:
+            passed_on = True
+            for worker in workers:
+                with suppress(ProcessLookupError):  # already gone
+                    worker.send_signal(signal.SIGTERM)
         try:
             rank, code = ended.get(timeout=0.2)
         except queue.Empty:
             continue
         running -= 1
-        if code:
+        if code and not received:
             raise WorkerError(
                 f"All {len(workers)} workers must finish, but worker {rank} {_how(code)}; "
                 "the others were stopped. See its message above."
@@ -121,13 +137,13 @@ def _how(code: int) -> str:
     return f"was killed by {name}{memory}"
 
 
-def _stop(workers: Sequence[subprocess.Popen[bytes]]) -> None:
+def _stop(workers: Sequence[subprocess.Popen[bytes]], grace: float) -> None:
     """Terminate the workers that are still running and the processes that they started, and kill
-    those that do not end within GRACE."""
+    those that do not end within `grace` seconds."""
     running = [worker for worker in workers if worker.poll() is None]
     for worker in running:
         _kill(worker, signal.SIGTERM)
-    deadline = time.monotonic() + GRACE
+    deadline = time.monotonic() + grace
     while any(worker.poll() is None for worker in running) and time.monotonic() < deadline:
         time.sleep(0.02)
     for worker in running:
@@ -162,7 +178,7 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _deliver(number: int) -> None:
+def deliver(number: int) -> None:
     """Give a signal that was held back its usual effect."""
     if number == signal.SIGINT:
         raise KeyboardInterrupt

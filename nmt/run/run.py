@@ -60,7 +60,7 @@ def start(config: TrainConfig) -> RunResult:
     if config.placement.planner == "auto" and config.parallel.executor == "wavefront":
         config = planned(config, data)
     if isinstance(config.parallel, WavefrontConfig) and config.parallel.tune:
-        config = tuned(config)
+        config = tuned(config, data)
     job, file = TrainJob(config=config, started=started), config.folder / JOB
     processes = config.parallel.processes
     if processes > 1:

@@ -13,6 +13,7 @@ from typing import Any
 from nmt.config import LocalConfig, ParallelConfig, TrainConfig
 from nmt.corpus.prepare import PreparedData
 from nmt.placement.plan import Plan
+from nmt.run.decisions import kept
 from nmt.run.executors import (
     PLAN,
     devices_of,
@@ -22,7 +23,6 @@ from nmt.run.executors import (
     training_graph,
 )
 from nmt.run.measure import measure_layers, measure_steps
-from nmt.training.checkpoint import find_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -30,15 +30,23 @@ STEPS = 2  # timed steps of each candidate
 CHUNKS = (2, 4)  # numbers of chunks to try besides 1
 
 
-def tuned(config: TrainConfig) -> TrainConfig:
+def tuned(config: TrainConfig, data: PreparedData) -> TrainConfig:
     """The configuration changed to the fastest way to execute it, without `parallel.tune`.
 
     Chooses the number of micro-batches, then the number of chunks, then between the best pipeline
-    and a single process with all threads. A resumed run is executed as it began.
+    and a single process with all threads. A resumed run is executed as it began, and a run like an
+    earlier one as that was.
     """
     earlier = _resumed(config)
     if earlier is not None:
         return earlier
+    chosen = kept(config, data, "tuning", lambda: _measured_best(config))
+    if chosen["executor"] == "local":
+        return _single_process(config)
+    return _changed(config, micro_batches=chosen["micro_batches"], chunks=chosen["chunks"])
+
+
+def _measured_best(config: TrainConfig) -> dict[str, Any]:
     most = config.data.batch.multiple // config.parallel.replicas
     micro_batches = [m for m in range(2, most + 1) if most % m == 0] or [1]
     speeds: dict[ParallelConfig, float] = {}  # target tokens a second, measured
@@ -47,7 +55,7 @@ def tuned(config: TrainConfig) -> TrainConfig:
     if config.parallel.replicas == 1:
         best = _fastest(speeds, [_single_process(config)], best)
     logger.info("tuning: chose %s", _summary(best))
-    return best
+    return best.parallel.model_dump(mode="json", include={"executor", "micro_batches", "chunks"})
 
 
 def planned(config: TrainConfig, data: PreparedData) -> TrainConfig:
@@ -56,7 +64,7 @@ def planned(config: TrainConfig, data: PreparedData) -> TrainConfig:
     and a resumed run uses it again."""
     file, parallel = config.folder / PLAN, config.parallel
     devices = devices_of(config, find_device(config))
-    earlier = Plan.load(file) if find_checkpoint(config) and file.exists() else None
+    earlier = Plan.load(file) if file.exists() else None
     if (
         earlier is not None
         and earlier.schedule == parallel.rule
@@ -67,10 +75,16 @@ def planned(config: TrainConfig, data: PreparedData) -> TrainConfig:
         most = config.data.batch.multiple // parallel.replicas  # micro-batches
         granularities = [(m, c) for m in range(1, most + 1) if most % m == 0 for c in (1, *CHUNKS)]
         graph = training_graph(config, len(data.vocabulary))
-        profile = measure_layers(
-            config, granularities, 1 if find_device(config) == "cuda" else len(devices)
-        )
-        plan = search_plan(config, graph, profile, devices, granularities, use_all_devices=False)
+
+        def decide() -> dict[str, Any]:
+            processes = 1 if find_device(config) == "cuda" else len(devices)
+            profile = measure_layers(config, granularities, processes)
+            found = search_plan(
+                config, graph, profile, devices, granularities, use_all_devices=False
+            )
+            return found.model_dump(mode="json")
+
+        plan = Plan.model_validate(kept(config, data, "placement", decide))
         file.parent.mkdir(parents=True, exist_ok=True)
         plan.save(file)
     return follow_plan(config.changed(placement={"planner": "file", "file": str(file)}))

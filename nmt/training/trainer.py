@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nmt.config import TrainConfig
 from nmt.corpus.prepare import PreparedData
-from nmt.errors import TrainingError
+from nmt.errors import StoppedError, TrainingError
 from nmt.model.batch import Batch
 from nmt.model.folder import ModelDescription
 from nmt.parallel.executor import Executor, StepResult
@@ -23,6 +23,7 @@ from nmt.training.identity import run_identity
 from nmt.training.metrics import Metrics
 from nmt.training.optimizer import learning_rate_factor
 from nmt.training.scores import Scores
+from nmt.training.stopping import StopSignals
 from nmt.training.tracing import Tracing
 from nmt.training.validation import (
     discard,
@@ -59,6 +60,7 @@ class Trainer:
         )
         self._identity = run_identity(config, data)
         self._progress = Progress(identity=self._identity)
+        self._signals = StopSignals()
         self._saved_step = -1  # of the last checkpoint; all processes count it, one writes it
         self._started = started
         self._tracing = (
@@ -73,11 +75,13 @@ class Trainer:
         """Train until a limit is reached or the scores stop improving."""
         self._resume()
         with ExitStack() as stack:
+            stack.enter_context(self._signals.noted())
             if self._executor.is_main:
                 self._metrics = stack.enter_context(
                     Metrics(self._config.folder, self._progress.step)
                 )
             while not self._finished():
+                self._stop_if_asked()
                 self._step()
                 step = self._progress.step
                 if step % self._settings.validate_every == 0 and step >= max(
@@ -88,6 +92,20 @@ class Trainer:
                     self._checkpoint()
             self._end()
         return self._progress
+
+    def _stop_if_asked(self) -> None:
+        """Save and stop if any of the processes has been sent a signal; all stop after the same
+        step."""
+        number = self._executor.largest(self._signals.number)
+        if not number:
+            return
+        if self._saved_step != self._progress.step:
+            self._checkpoint()
+        raise StoppedError(
+            f"Training was stopped by a signal after step {self._progress.step}, which is saved; "
+            "run the same command again to resume.",
+            number,
+        )
 
     def _step(self) -> None:
         begin = time.perf_counter()

@@ -121,11 +121,14 @@ def test_workers_end_with_their_parent(number: signal.Signals, code: int, tmp_pa
             sys.executable,
             "-c",
             "import sys\n"
-            "from nmt.run.processes import run_workers\n"
+            "from nmt.run.processes import WorkersStoppedError, deliver, run_workers\n"
             "try:\n"
             "    run_workers(sys.argv[1:], 2, None)\n"
-            "except KeyboardInterrupt:\n"
-            "    sys.exit(130)\n",
+            "except WorkersStoppedError as stopped:\n"
+            "    try:\n"
+            "        deliver(stopped.number)\n"
+            "    except KeyboardInterrupt:\n"
+            "        sys.exit(130)\n",
             *python(WAITING, tmp_path),
         ],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -133,4 +136,43 @@ def test_workers_end_with_their_parent(number: signal.Signals, code: int, tmp_pa
     workers = waiting_workers(tmp_path, 2)
     parent.send_signal(number)
     assert parent.wait(timeout=60) == code
+    assert all(ended(worker) for worker in workers)
+
+
+SAVING = """
+import os, pathlib, signal, sys, time
+def save(*_):
+    pathlib.Path(sys.argv[1], "saving").touch()
+    time.sleep(float(sys.argv[2]))
+    pathlib.Path(sys.argv[1], "saved").touch()
+    os._exit(2)
+signal.signal(signal.SIGTERM, save)
+"""
+
+
+@pytest.mark.parametrize(("signals", "seconds"), [(1, 0.5), (2, 60)])
+def test_a_signal_lets_workers_save_and_a_second_one_kills_them(
+    tmp_path: Path, signals: int, seconds: float
+) -> None:
+    parent = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys\nfrom nmt.run.processes import run_workers\n"
+            "run_workers(sys.argv[1:], 2, None)\n",
+            *python(SAVING + WAITING, tmp_path),
+            str(seconds),
+        ],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+    )
+    workers = waiting_workers(tmp_path, 2)
+    parent.send_signal(signal.SIGINT)
+    while not (tmp_path / "saving").exists():
+        time.sleep(0.01)
+    if signals == 2:
+        parent.send_signal(signal.SIGINT)
+    _, said = parent.communicate(timeout=30)
+    assert b"WorkersStoppedError: signal 2" in said
+    assert (tmp_path / "saved").exists() == (signals == 1)
     assert all(ended(worker) for worker in workers)
