@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Protocol, 
 import yaml
 
 from nmt.config import Settings, read
-from nmt.errors import ConfigurationError, NmtError, StoppedError
+from nmt.errors import ConfigurationError, NmtError, StoppedError, system_error
 from nmt.logs import start_logging
 from nmt.memory import keep_memory
 
@@ -318,14 +318,8 @@ def _compact(message: str) -> str:
 
 
 def _sentence(error: Exception) -> str:
-    """The message of an error for the user. Errors of the system, such as a full disk or a missing
-    permission, get a message of ours."""
-    if not isinstance(error, OSError):
-        return str(error)
-    if error.errno is None:
-        raise error  # not an error of the system, but a mistake in our code or a library
-    where = f" `{error.filename}`" if error.filename is not None else ""
-    return f"The system refused{where}: {error.strerror}; correct the path, or make room."
+    """The message of an error for the user."""
+    return str(system_error(error) if isinstance(error, OSError) else error)
 
 
 def _exit_with(name: str, message: str) -> NoReturn:

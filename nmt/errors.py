@@ -36,6 +36,10 @@ class CheckpointError(NmtError):
     """A checkpoint cannot be read or belongs to another run."""
 
 
+class StorageError(NmtError):
+    """A file or folder cannot be written or read, as the system says."""
+
+
 class TrainingError(NmtError):
     """Training cannot continue."""
 
@@ -61,6 +65,17 @@ class WorkerError(NmtError):
 
 class InputError(NmtError):
     """A text, a file or a request cannot be translated or scored."""
+
+
+def system_error(error: OSError) -> StorageError:
+    """An error of the system, such as a full disk or a missing permission, as one of ours. One
+    that is not the system's, but a mistake in code, is raised again."""
+    if error.errno is None:
+        raise error
+    where = f" `{error.filename}`" if error.filename is not None else ""
+    return StorageError(
+        f"The system refused{where}: {error.strerror}; correct the path, or make room."
+    )
 
 
 def error_as_data(error: NmtError) -> dict[str, Any]:

@@ -16,7 +16,7 @@ BELOW = ("nmt.errors", "nmt.config", "nmt.files")
 ALLOWED: dict[str, tuple[str, ...]] = {
     "nmt.errors": (),
     "nmt.config": ("nmt.errors",),
-    "nmt.files": (),
+    "nmt.files": ("nmt.errors",),
     "nmt.logs": (),
     "nmt.markdown": (),
     "nmt.memory": (),

@@ -3,7 +3,8 @@
 It holds `model.safetensors` (weights under canonical names; an int8 matrix has the scales of its
 rows beside it as `<name>.scale`), `model.yaml` (a `ModelDescription`), `vocabulary.model`
 (SentencePiece), `README.md` (the model card) and, with a shortlist of likely tokens,
-`shortlist.safetensors`. There is no pickle in it.
+`shortlist.safetensors`. `SHA256SUMS` has the checksums of those files that are not text; folders of
+earlier versions have none. There is no pickle in it.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from torch import Tensor
 from nmt.config import Direction, ModelConfig, Settings, read
 from nmt.config.settings import PositiveFloat
 from nmt.errors import ConfigurationError, ModelFolderError
+from nmt.files import damage, new_folder, write_sums
 from nmt.model.build import build_graph
 from nmt.model.clip import Clip
 from nmt.model.graph import LayerGraph, canonical_name
 from nmt.model.rows import quantise
-from nmt.model.shortlist import Shortlist
+from nmt.model.shortlist import SHORTLIST, Shortlist
 
 SCALE = ".scale"
 WEIGHTS, DESCRIPTION, VOCABULARY, CARD = (
@@ -69,22 +71,28 @@ def write_model_folder(
     shortlist: Shortlist | None = None,
 ) -> None:
     """Write the folder atomically: beside its place first, then renamed. `weights` are floats, in
-    whatever format they are stored."""
+    whatever format they are stored.
+
+    Raises:
+        StorageError: it cannot be written; an earlier one stays.
+    """
     new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    save_file(_stored(weights, description.weights), new / WEIGHTS)
-    (new / DESCRIPTION).write_text(
-        yaml.safe_dump(description.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
-    )
-    shutil.copyfile(vocabulary, new / VOCABULARY)
-    (new / CARD).write_text(card, encoding="utf-8")
-    if shortlist is not None:
-        shortlist.save(new)
-    # safetensors makes its files readable for the owner only; they get the mode of the others.
-    for file in new.glob("*.safetensors"):
-        shutil.copymode(new / DESCRIPTION, file)
-    replace_folder(new, folder, old)
+    with new_folder(new):
+        save_file(_stored(weights, description.weights), new / WEIGHTS)
+        (new / DESCRIPTION).write_text(
+            yaml.safe_dump(description.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
+        )
+        shutil.copyfile(vocabulary, new / VOCABULARY)
+        (new / CARD).write_text(card, encoding="utf-8")
+        if shortlist is not None:
+            shortlist.save(new)
+        # safetensors makes its files readable for the owner only; they get the mode of the others.
+        for file in new.glob("*.safetensors"):
+            shutil.copymode(new / DESCRIPTION, file)
+        # What people may edit is left out.
+        names = (WEIGHTS, VOCABULARY, SHORTLIST)
+        write_sums(new, [name for name in names if (new / name).exists()])
+        replace_folder(new, folder, old)
 
 
 def _stored(weights: Mapping[str, Tensor], number_format: str) -> dict[str, Tensor]:
@@ -151,9 +159,13 @@ def read_weights(folder: Path, description: ModelDescription) -> dict[str, Tenso
     """The weights by canonical name; those that are stored in int8 are converted back to fp32.
 
     Raises:
-        ModelFolderError: the file is damaged, or its names or shapes are not the model's.
+        ModelFolderError: a file of the folder does not have its checksum; or the weights are
+            damaged, or not the model's.
     """
     file = folder / WEIGHTS
+    problem = damage(folder)
+    if problem is not None:
+        raise ModelFolderError(f"`{folder}` must be whole, but {problem}; get the folder again.")
     expected = expected_shapes(description.graph())
     try:
         with safe_open(file, framework="pt") as stored:
@@ -170,6 +182,16 @@ def read_weights(folder: Path, description: ModelDescription) -> dict[str, Tenso
                 f"`{name}` in `{file}` must have the shape {tuple(shape)}, "
                 f"but has {tuple(weights[name].shape)} instead."
             )
+        if weights[name].dtype not in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
+            raise ModelFolderError(
+                f"`{name}` in `{file}` must be of floating-point numbers, but is "
+                f"{weights[name].dtype} instead."
+            )
+        if not bool(torch.isfinite(weights[name]).all()):
+            raise ModelFolderError(
+                f"`{name}` in `{file}` must be finite, but is not: training has diverged, or the "
+                "file is damaged."
+            )
     unknown = sorted(weights.keys() - expected.keys())
     if unknown:
         raise ModelFolderError(f"`{file}` holds `{unknown[0]}`, which the model does not have.")
@@ -184,7 +206,7 @@ def _restored(stored: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
             continue
         if value.dtype == torch.int8:
             scales = stored.get(name + SCALE)
-            if scales is None or scales.shape != value.shape[:1]:
+            if scales is None or scales.shape != value.shape[:1] or scales.dtype != torch.float32:
                 raise ModelFolderError(
                     f"`{file}` must hold `{name + SCALE}`, one number for each row of `{name}`, "
                     "but does not; get the folder again."

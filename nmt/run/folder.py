@@ -6,28 +6,57 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from nmt.config import TrainConfig
 from nmt.errors import CheckpointError
+from nmt.files import replacing
+from nmt.training.checkpoint import find_checkpoint
+from nmt.training.identity import differences, flat
+
+logger = logging.getLogger(__name__)
+
+CONFIG = "config.yaml"
 
 
 @contextmanager
 def writing_to(config: TrainConfig) -> Iterator[None]:
     """Lock the run's folder, log into its train.log, and write config.yaml. For the run's main
-    process.
+    process. If the run is resumed with other settings, each of them is logged, and the earlier
+    configuration is kept as config-until-step-<step>.yaml.
 
     Raises:
         CheckpointError: another command is training this run.
     """
     with lock(config.folder), log_file(config.folder / "train.log"):
-        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        (config.folder / "config.yaml").write_text(text, encoding="utf-8")
+        values = config.model_dump(mode="json")
+        _keep_earlier(config, values)
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        with replacing(config.folder / CONFIG) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
         yield
+
+
+def _keep_earlier(config: TrainConfig, values: Mapping[str, Any]) -> None:
+    """Log what a resumed run changes, and keep its configuration so far."""
+    file, checkpoint = config.folder / CONFIG, find_checkpoint(config)
+    if checkpoint is None or not file.exists():
+        return
+    try:
+        earlier = yaml.safe_load(file.read_text(encoding="utf-8"))
+        changes = differences(dict(flat(earlier)), dict(flat(values)))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        changes = [f"`{file}` was damaged"]
+    changes = [one for one in changes if not one.startswith("`resume`")]
+    for change in changes:
+        logger.info("resuming with another setting: %s", change)
+    if changes:
+        file.replace(file.with_name(f"config-until-{checkpoint.name}.yaml"))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from nmt.config import TrainConfig
-from nmt.errors import NmtError, error_as_data
+from nmt.errors import NmtError, error_as_data, system_error
 from nmt.logs import start_logging
 from nmt.memory import keep_memory
 from nmt.parallel import group
@@ -42,8 +42,8 @@ def main() -> None:
     keep_memory()
     try:
         execute(load_job(file), file)
-    except NmtError as error:
-        _leave_error(error, file)
+    except (NmtError, OSError) as error:
+        _leave_error(system_error(error) if isinstance(error, OSError) else error, file)
         sys.exit(FAILED)
     end_worker()
 

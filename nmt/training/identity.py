@@ -27,6 +27,13 @@ MAY_CHANGE = (
     # how long it trains; a learning rate schedule that ends with the run is stretched
     "training.max_*",
     "training.patience",
+    # how it trains, as far as a run may be steered on its way; each change is logged
+    "model.dropout",
+    "model.embedding_dropout",
+    "optimizer.learning_rate",
+    "optimizer.clip_norm",
+    "schedule.*",
+    "training.label_smoothing",
     # what is written, and how often
     "training.log_every",
     "training.validate_every",
@@ -56,7 +63,7 @@ def run_identity(config: TrainConfig, data: PreparedData) -> dict[str, Any]:
     `digest` of both."""
     settings = {
         path: value
-        for path, value in _flat(config.model_dump(mode="json"))
+        for path, value in flat(config.model_dump(mode="json"))
         if not any(fnmatchcase(path, pattern) for pattern in MAY_CHANGE)
     }
     identity: dict[str, Any] = {"settings": settings, "contents": data.contents()}
@@ -64,46 +71,67 @@ def run_identity(config: TrainConfig, data: PreparedData) -> dict[str, Any]:
     return {"digest": hashlib.sha256(text).hexdigest()[:16], **identity}
 
 
-def _flat(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def flat(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted path, value) of each setting."""
     if not isinstance(values, Mapping):
         yield path, values
         return
     for key, value in values.items():
-        yield from _flat(value, f"{path}.{key}" if path else str(key))
+        yield from flat(value, f"{path}.{key}" if path else str(key))
 
 
 def check_resumable(config: TrainConfig, data: PreparedData) -> None:
     """Check that a run's last checkpoint was written by the same run. Writes nothing.
 
     Raises:
-        CheckpointError: a setting or the data differs; the message names the first difference.
+        CheckpointError: settings or the data differ; the message names each difference.
     """
     folder = find_checkpoint(config)
     if folder is None:
         return
     progress = read_progress(folder)
     before, now = progress.identity or {}, run_identity(config, data)
-    if "settings" not in before or "contents" not in before:
+    if not all(isinstance(before.get(kind), dict) for kind in ("settings", "contents")):
         raise CheckpointError(
             f"`{folder}` must be a checkpoint of version 0.2 or later, but was written by an "
             "earlier one; finish the run with that version, or choose another `name`."
         )
     for kind in ("settings", "contents"):
-        for path in {**before[kind], **now[kind]}:
-            old, new = before[kind].get(path), now[kind].get(path)
-            if old != new:
-                raise CheckpointError(_difference(config, kind, path, old, new))
-    data.batches().load_state_dict(progress.data or {})
+        different = [
+            path
+            for path in {**before[kind], **now[kind]}
+            if before[kind].get(path) != now[kind].get(path)
+        ]
+        if different and kind == "settings":
+            changes = differences(before[kind], now[kind])
+            raise CheckpointError(
+                f"The run in `{config.folder}` can only be resumed with the settings that it began "
+                f"with, but {'; '.join(changes)}; restore them, or choose another `name` for a new "
+                "run."
+            )
+        if different:
+            names = " and ".join(f"`{path}`" for path in different)
+            raise CheckpointError(
+                f"{names} must have the same content as when the run in `{config.folder}` began, "
+                "but has changed; restore the files, or choose another `name` for a new run."
+            )
+    try:
+        data.batches().load_state_dict(progress.data or {})
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError):
+        raise CheckpointError(
+            f"`{folder}` must have the run's position in its data, but what it has is none; delete "
+            "it to resume from the checkpoint before."
+        ) from None
 
 
-def _difference(config: TrainConfig, kind: str, path: str, old: Any, new: Any) -> str:
-    if kind == "contents":
-        return (
-            f"`{path}` must have the same content as when the run in `{config.folder}` began, but "
-            "has changed; restore the files, or choose another `name` for a new run."
-        )
-    return (
-        f"`{path}` must be {old!r} to resume the run in `{config.folder}`, but is {new!r} instead; "
-        "choose another `name` for a new run."
-    )
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What has changed from one set of values by path to another, in words."""
+    return [
+        f"`{path}` was {_shown(before, path)}, is {_shown(now, path)}"
+        for path in {**before, **now}
+        if before.get(path) != now.get(path)
+    ]
+
+
+def _shown(values: Mapping[str, Any], path: str) -> str:
+    return json.dumps(values[path], ensure_ascii=False) if path in values else "not set"

@@ -15,10 +15,11 @@ from nmt.config import TrainConfig
 from nmt.corpus.prepare import PreparedData
 from nmt.errors import StoppedError, TrainingError
 from nmt.model.batch import Batch
-from nmt.model.folder import ModelDescription
+from nmt.model.folder import ModelDescription, expected_shapes
 from nmt.parallel.executor import Executor, StepResult
+from nmt.parallel.state import check_state
 from nmt.training.average import mean_of_checkpoints
-from nmt.training.checkpoint import Checkpoints, Progress, find_checkpoint
+from nmt.training.checkpoint import STATE, Checkpoints, Progress, find_checkpoint
 from nmt.training.identity import run_identity
 from nmt.training.metrics import Metrics
 from nmt.training.optimizer import learning_rate_factor
@@ -257,11 +258,15 @@ class Trainer:
         if folder is None:
             return
         progress, state = self._checkpoints.read(folder)
-        assert progress.data is not None, "every checkpoint has the position in the data"
+        shapes = expected_shapes(self._description.graph())
+        check_state(state, shapes, str(folder / STATE))
+        assert progress.data is not None, "this has been checked"
         self._batches.load_state_dict(progress.data)
         self._executor.load_state_dict(state)
         self._progress = progress
         self._saved_step = progress.step
+        if self._executor.is_main:
+            self._checkpoints.set_aside(folder)
         logger.info("resuming from step %d (%s)", progress.step, folder)
 
     def _end(self) -> None:

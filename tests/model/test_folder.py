@@ -8,7 +8,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nmt.config import Direction, GnmtConfig
-from nmt.errors import ModelFolderError
+from nmt.errors import ModelFolderError, StorageError
+from nmt.files import SUMS
 from nmt.model.folder import (
     ModelDescription,
     read_description,
@@ -72,7 +73,7 @@ def test_what_was_written_is_read(
     assert all(torch.equal(stored[name], value) for name, value in weights.items())
     assert (folder / "vocabulary.model").read_bytes() == b"pieces"
     assert (folder / "README.md").read_text(encoding="utf-8") == "# Card\n"
-    names = ["README.md", "model.safetensors", "model.yaml", "vocabulary.model"]
+    names = ["README.md", "SHA256SUMS", "model.safetensors", "model.yaml", "vocabulary.model"]
     assert sorted(path.name for path in folder.iterdir()) == names
     assert [path.name for path in folder.parent.iterdir()] == ["best"]
 
@@ -132,7 +133,7 @@ def test_a_failed_write_leaves_the_old_folder(
     more = {name: value + 1 for name, value in weights.items()}
     with monkeypatch.context() as patch:
         patch.setattr(f"nmt.model.folder.{step}", full)
-        with pytest.raises(OSError, match="no space left"):
+        with pytest.raises(StorageError, match="could not be written: no space left"):
             write_model_folder(folder, description, more, vocabulary, "new")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     write_model_folder(folder, description, more, vocabulary, "new")
@@ -211,7 +212,26 @@ def test_a_description_of_another_kind(folder: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "vocabulary.model"])
+def test_flipped_bytes(folder: Path, name: str) -> None:
+    file = folder / name
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 4] = bytes(byte ^ 0xFF for byte in content[middle : middle + 4])
+    file.write_bytes(content)
+    assert message(folder) == (
+        f"`{folder}` must be whole, but {name} does not have the checksum in SHA256SUMS; get the "
+        "folder again."
+    )
+
+
+def test_what_people_write_may_change(folder: Path) -> None:
+    (folder / "README.md").write_text("Mine.\n", encoding="utf-8")
+    read_weights(folder, read_description(folder))
+
+
 def test_damaged_weights(folder: Path) -> None:
+    (folder / SUMS).unlink()
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-10])
     assert message(folder).startswith(f"`{file}` must hold weights, but is damaged: ")
@@ -224,6 +244,7 @@ def change_weights(folder: Path, change: Callable[[dict[str, Tensor]], object]) 
     stored = load_file(file)
     change(stored)
     save_file(stored, file)
+    (folder / SUMS).unlink(missing_ok=True)  # as if another program had written it
     return file
 
 
@@ -237,6 +258,22 @@ def test_a_weight_of_another_shape(folder: Path) -> None:
     assert message(folder) == (
         f"`output.bias` in `{file}` must have the shape (20,), but has (3,) instead."
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (torch.ones(20).int(), "must be of floating-point numbers, but is torch.int32 instead"),
+        (torch.ones(20).bool(), "must be of floating-point numbers, but is torch.bool instead"),
+        (torch.ones(20) + 0j, "must be of floating-point numbers, but is torch.complex64 instead"),
+        (torch.ones(20).char(), "must be of floating-point numbers, but is torch.int8 instead"),
+        (torch.full((20,), torch.inf), "must be finite, but is not"),
+        (torch.full((20,), torch.nan), "must be finite, but is not"),
+    ],
+)
+def test_a_weight_of_another_kind(folder: Path, value: Tensor, expected: str) -> None:
+    file = change_weights(folder, lambda stored: stored.update({"output.bias": value}))
+    assert message(folder).startswith(f"`output.bias` in `{file}` {expected}")
 
 
 def test_a_weight_too_many(folder: Path) -> None:
@@ -270,6 +307,7 @@ def test_int8_weights(
         else "target_embedding.weight.scale"
     ]
     save_file(tensors, file)
+    (folder / SUMS).unlink()
     assert "one number for each row of" in message(folder)
 
 

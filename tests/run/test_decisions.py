@@ -41,7 +41,8 @@ def test_a_decision_is_made_once(config: TrainConfig, caplog: pytest.LogCaptureF
 
 
 @pytest.mark.parametrize(
-    "change", ["seed=7", "model.hidden_size=16", "data.batch.sentences=8", "placement.evaluations=9"]
+    "change",
+    ["seed=7", "model.hidden_size=16", "data.batch.sentences=8", "placement.evaluations=9"],
 )
 def test_it_is_for_one_configuration(
     config: TrainConfig, small: MakeConfig, tmp_path: Path, change: str

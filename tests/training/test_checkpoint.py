@@ -1,11 +1,14 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from nmt.errors import CheckpointError
-from nmt.training.checkpoint import PROGRESS, STATE, Checkpoints, Progress
+from nmt.errors import CheckpointError, StorageError
+from nmt.files import SUMS
+from nmt.parallel.state import check_state
+from nmt.training.checkpoint import PROGRESS, STATE, Checkpoints, Progress, newest_whole
 
 PROGRESSES = Progress(
     step=7,
@@ -69,7 +72,7 @@ def test_writing_a_step_again_replaces_it(checkpoints: Checkpoints) -> None:
 
 @pytest.mark.parametrize("what", ["save_file", "json.dumps", "Path.replace"])
 def test_a_failed_write_leaves_the_ones_before(
-    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch, what: str
+    checkpoints: Checkpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError("no space left")
@@ -78,8 +81,9 @@ def test_a_failed_write_leaves_the_ones_before(
     checkpoints.write(Progress(step=2), state())
     with monkeypatch.context() as patch:
         patch.setattr(f"nmt.training.checkpoint.{what}", full)
-        with pytest.raises(OSError, match="no space left"):
+        with pytest.raises(StorageError, match=r"could not be written: no space left \(\d+ MB are"):
             checkpoints.write(Progress(step=3), state(3.0))
+    assert not list(tmp_path.glob("checkpoints/*.new"))
     assert names(checkpoints) == ["step-00000001", "step-00000002"]
     checkpoints.read(checkpoints.all()[-1])
     checkpoints.write(Progress(step=3), state(3.0))
@@ -98,6 +102,28 @@ def test_an_unfinished_checkpoint_is_not_one(checkpoints: Checkpoints, tmp_path:
 
 # What a user reads
 
+BAD_PROGRESS = [
+    None,
+    b"",
+    b"{",
+    b"[]",
+    b"7",
+    b"null",
+    b'{"stap": 1}',
+    b'{"step": "7"}',
+    b'{"step": 7.5}',
+    b'{"step": true}',
+    b'{"step": -1}',
+    b'{"step": 1e400}',
+    b'{"seconds": NaN}',
+    b'{"step": 1' + b"0" * 400 + b"}",
+    b'{"best_scores": []}',
+    b'{"data": [1]}',
+    b'{"identity": "x"}',
+    b"[" * 100_000,
+    b"\xff",
+]
+
 
 def read_message(checkpoints: Checkpoints, folder: Path) -> str:
     with pytest.raises(CheckpointError) as raised:
@@ -105,7 +131,7 @@ def read_message(checkpoints: Checkpoints, folder: Path) -> str:
     return str(raised.value)
 
 
-@pytest.mark.parametrize("content", [None, b"{", b"[]", b'{"stap": 1}', b"\xff"])
+@pytest.mark.parametrize("content", BAD_PROGRESS)
 def test_damaged_progress(checkpoints: Checkpoints, content: bytes | None) -> None:
     checkpoints.write(PROGRESSES, state())
     (folder,) = checkpoints.all()
@@ -130,3 +156,104 @@ def test_damaged_state(checkpoints: Checkpoints, size: int | None) -> None:
     message = read_message(checkpoints, folder)
     assert message.startswith(f"`{file}` must hold a checkpoint's tensors, but cannot be read (")
     assert message.endswith(f"); delete `{folder}` to resume from the one before.")
+
+
+# Damage
+
+
+def flip(file: Path) -> None:
+    """Four bytes in the middle."""
+    content = bytearray(file.read_bytes())
+    for i in range(len(content) // 2, len(content) // 2 + 4):
+        content[i] ^= 0xFF
+    file.write_bytes(content)
+
+
+DAMAGES: dict[str, Any] = {
+    "flipped state": lambda folder: flip(folder / STATE),
+    "flipped progress": lambda folder: flip(folder / PROGRESS),
+    "no state": lambda folder: (folder / STATE).unlink(),
+    "no progress": lambda folder: (folder / PROGRESS).unlink(),
+    "no sums and half a state": lambda folder: (
+        (folder / SUMS).unlink(),
+        (folder / STATE).write_bytes((folder / STATE).read_bytes()[:-5]),
+    ),
+    "empty sums and no state": lambda folder: (
+        (folder / SUMS).write_bytes(b""),
+        (folder / STATE).unlink(),
+    ),
+    "odd sums": lambda folder: (folder / SUMS).write_bytes(b"\xff\xfe"),
+    "sums of elsewhere": lambda folder: (folder / SUMS).write_text("00  ../../x\n"),
+    "empty": lambda folder: [file.unlink() for file in folder.iterdir()],
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_the_newest_whole_checkpoint_is_taken(
+    checkpoints: Checkpoints, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for step in (1, 2):
+        checkpoints.write(Progress(step=step), state())
+    first, second = checkpoints.all()
+    assert newest_whole(checkpoints.all()) == second
+    DAMAGES[kind](second)
+    for _ in range(2):
+        assert newest_whole(checkpoints.all()) == first
+    assert caplog.text.count(f"`{second}` is damaged (") == 1
+    assert "the run resumes from step-00000001." in caplog.text
+    checkpoints.set_aside(first)
+    assert checkpoints.all() == [first]
+    assert (second.parent / f"damaged-{second.name}").is_dir()
+
+
+def test_all_are_damaged(checkpoints: Checkpoints) -> None:
+    for step in (1, 2):
+        checkpoints.write(Progress(step=step), state())
+    for folder in checkpoints.all():
+        flip(folder / STATE)
+    with pytest.raises(CheckpointError, match="all 2 are damaged; in step-00000002"):
+        newest_whole(checkpoints.all())
+
+
+def test_checkpoints_without_sums_are_read(checkpoints: Checkpoints) -> None:
+    checkpoints.write(PROGRESSES, state())
+    (folder,) = checkpoints.all()
+    (folder / SUMS).unlink()
+    assert newest_whole([folder]) == folder
+    assert checkpoints.read(folder)[0] == PROGRESSES
+
+
+# Tensors that are not the model's
+
+SHAPES = {"a": torch.Size([3, 2])}
+
+
+def test_a_state_of_the_model() -> None:
+    check_state({**state(), "optimizer/row/a": torch.ones(3)}, SHAPES, "file")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("parameter/a", torch.ones(2, 3), r"must have the shape \(3, 2\), but has \(2, 3\)"),
+        ("parameter/a", torch.ones(3, 2).int(), "floating-point numbers, but is torch.int32"),
+        ("parameter/a", torch.ones(3, 2).bool(), "floating-point numbers, but is torch.bool"),
+        ("parameter/a", torch.ones(3, 2) + 0j, "floating-point numbers, but is torch.complex64"),
+        ("parameter/a", torch.full((3, 2), torch.inf), "must be finite, but is not"),
+        ("optimizer/exp_avg/a", torch.full((3, 2), torch.nan), "must be finite, but is not"),
+        ("optimizer/exp_avg/a", torch.ones(7), r"shape \(3, 2\), but has \(7,\)"),
+        ("average/a", torch.ones(2), r"shape \(3, 2\), but has \(2,\)"),
+        ("average_mass", torch.ones(2, dtype=torch.float64), "must be one number"),
+        ("parameter/b", torch.ones(3, 2), "must be a tensor of the model"),
+        ("odd/a", torch.ones(3, 2), "must be a tensor of the model"),
+    ],
+)
+def test_a_state_of_something_else(key: str, value: Tensor, message: str) -> None:
+    with pytest.raises(CheckpointError, match=message) as raised:
+        check_state({**state(), key: value}, SHAPES, "file")
+    assert str(raised.value).startswith(f"`{key}` in `file` ")
+
+
+def test_a_state_without_a_parameter() -> None:
+    with pytest.raises(CheckpointError, match="`file` must have a tensor `parameter/b`"):
+        check_state(state(), {**SHAPES, "b": torch.Size([1])}, "file")

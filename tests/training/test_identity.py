@@ -16,18 +16,12 @@ from tests.training.conftest import MakeConfig
 # Changes that make it another run.
 OTHER = (
     "seed=2",
-    "optimizer.learning_rate=0.5",
     "optimizer=sgd",
-    "optimizer.clip_norm=0.5",
-    "schedule.warmup_steps=5",
-    "schedule.name=cosine",
     "model.hidden_size=16",
-    "model.dropout=0.5",
     "data.batch.sentences=8",
     "data.filter.max_tokens=7",
     "precision.clip=1.0",
     "decode.beam_size=2",
-    "training.label_smoothing=0.2",
     "training.best_by=bleu",
     "training.average.decay=0.5",
     "training.average.kind=none",
@@ -38,6 +32,12 @@ SAME = (
     "name=other",
     "resume=must",
     "training.max_steps=99",
+    "training.label_smoothing=0.2",
+    "model.dropout=0.5",
+    "schedule.name=cosine",
+    "schedule.warmup_steps=5",
+    "optimizer.clip_norm=0.5",
+    "optimizer.learning_rate=0.5",
     "training.max_minutes=1",
     "training.patience=3",
     "training.log_every=7",
@@ -79,14 +79,15 @@ def begun(config: TrainConfig, identity: dict[str, Any]) -> None:
     checkpoints.write(Progress(step=3, identity=identity), {})
 
 
-def test_the_first_difference_is_named(small: MakeConfig, data: PreparedData) -> None:
-    config = small("optimizer.learning_rate=0.5")
+def test_all_differences_are_named(small: MakeConfig, data: PreparedData) -> None:
+    config = small("model.hidden_size=48", "seed=7")
     begun(config, run_identity(small(), data))
     with pytest.raises(CheckpointError) as caught:
         check_resumable(config, data)
     assert str(caught.value) == (
-        f"`optimizer.learning_rate` must be {small().optimizer.learning_rate} to resume the run in "
-        f"`{config.folder}`, but is 0.5 instead; choose another `name` for a new run."
+        f"The run in `{config.folder}` can only be resumed with the settings that it began with, "
+        "but `seed` was 1, is 7; `model.hidden_size` was 8, is 48; restore them, or choose another "
+        "`name` for a new run."
     )
 
 

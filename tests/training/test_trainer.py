@@ -380,13 +380,13 @@ def test_must_on_a_run_that_exists(small: MakeConfig, started: TrainConfig) -> N
     [
         ("model.hidden_size=16", "`model.hidden_size` must be 8 ", "but is 16 instead"),
         ("optimizer.learning_rate=0.5", "`optimizer.learning_rate` must be ", "but is 0.5 instead"),
-        ("seed=2", "`seed` must be 1 ", "but is 2 instead"),
-        ("optimizer=sgd", "`optimizer.name` must be 'adam' ", "but is 'sgd' instead"),
-        ("data.vocabulary.size=320", "`data.vocabulary.size` must be 330 ", "but is 320 instead"),
+        ("seed=2", "`seed` was 1", "is 2"),
+        ("optimizer=sgd", '`optimizer.name` was "adam"', 'is "sgd"'),
+        ("data.vocabulary.size=320", "`data.vocabulary.size` was 330", "is 320"),
         (
             "training.average.kind=none",
-            "`training.average.kind` must be 'weights' ",
-            "but is 'none' instead",
+            '`training.average.kind` was "weights"',
+            'is "none"',
         ),
     ],
 )
@@ -394,15 +394,17 @@ def test_another_run_s_checkpoint(
     small: MakeConfig, started: TrainConfig, change: str, before: str, now: str
 ) -> None:
     message = refused(small(change))
-    assert message.startswith(before)
-    assert f"to resume the run in `{started.folder}`, {now}" in message
+    assert message.startswith(
+        f"The run in `{started.folder}` can only be resumed with the settings"
+    )
+    assert f"{before}, {now}" in message
     assert message.endswith("; choose another `name` for a new run.")
 
 
 @pytest.mark.usefixtures("started")
 def test_other_batches(small: MakeConfig) -> None:
     message = refused(small("data.batch.sentences=8"))
-    assert message.startswith("`data.batch.sentences` must be 16 to resume the run in ")
+    assert "but `data.batch.sentences` was 16, is 8; restore them" in message
 
 
 @pytest.mark.parametrize("name", ["progress.json", "state.safetensors"])
