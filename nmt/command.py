@@ -17,9 +17,16 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Protocol, 
 import yaml
 
 from nmt.config import Settings, read
-from nmt.errors import ConfigurationError, NmtError, StoppedError, system_error
+from nmt.errors import (
+    ConfigurationError,
+    ConnectionLostError,
+    NmtError,
+    StoppedError,
+    system_error,
+)
 from nmt.logs import start_logging
 from nmt.memory import keep_memory
+from nmt.parallel.world import is_first_to_say
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -125,8 +132,11 @@ def run_command(
             raise
         _exit_with(name, _other_option(str(error), config_name) or _compact(str(error)))
     except StoppedError as error:
-        sys.stderr.write(f"{name}: {error}\n")
+        if is_first_to_say(str(error)):
+            sys.stderr.write(f"{name}: {error}\n")
         sys.exit(SIGNALLED + error.number)
+    except ConnectionLostError as error:
+        _exit_with(name, str(error), "connection lost")  # each process has its own words
     except (NmtError, OSError) as error:
         _exit_with(name, runner.failures() or _sentence(error))
     finally:
@@ -322,8 +332,10 @@ def _sentence(error: Exception) -> str:
     return str(system_error(error) if isinstance(error, OSError) else error)
 
 
-def _exit_with(name: str, message: str) -> NoReturn:
-    for line in message.splitlines():
+def _exit_with(name: str, message: str, kind: str | None = None) -> NoReturn:
+    """Print an error and exit. Of the processes of a run, only the first with such an error prints
+    it: with that message, or of that kind."""
+    for line in message.splitlines() if is_first_to_say(kind or message) else []:
         sys.stderr.write(f"{name}: error: {line}\n")
     sys.exit(USER_ERROR)
 

@@ -63,6 +63,10 @@ class WorkerError(NmtError):
     """A process of a parallel run failed; the others were stopped."""
 
 
+class ConnectionLostError(WorkerError):
+    """A process of a parallel run cannot reach the others, or no longer."""
+
+
 class InputError(NmtError):
     """A text, a file or a request cannot be translated or scored."""
 

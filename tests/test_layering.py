@@ -80,7 +80,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "nmt.training",
     ),
     "nmt.search": (*BELOW, "nmt.rules", "nmt.reinforce", "nmt.run"),
-    "nmt.command": (*BELOW, "nmt.logs", "nmt.memory"),
+    "nmt.command": (*BELOW, "nmt.logs", "nmt.memory", "nmt.parallel.world"),
     "serve": BELOW,
 }
 COMMANDS = (

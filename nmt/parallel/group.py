@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, cast
 
@@ -11,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from nmt.errors import NmtError, WorkerError
+from nmt.errors import ConnectionLostError, NmtError, WorkerError
 from nmt.parallel.executor import Item, Value
 from nmt.parallel.world import is_worker, world
 
@@ -43,11 +46,58 @@ def join(backend: str) -> None:
     # A lone process needs no rendezvous.
     store = None if is_worker() else dist.HashStore()  # type: ignore[attr-defined]
     os.environ.setdefault("LOCAL_RANK", str(place.local_rank))
-    dist.init_process_group(
-        backend, store=store, rank=place.rank, world_size=place.size, timeout=TIMEOUT
-    )
+    with connected():
+        dist.init_process_group(
+            backend, store=store, rank=place.rank, world_size=place.size, timeout=TIMEOUT
+        )
     global _cpus
     _cpus = dist.new_group(backend="gloo", timeout=TIMEOUT) if backend == "nccl" else None
+
+
+# What gloo, NCCL and torch's store say when another process or its host cannot be reached.
+UNREACHABLE = (
+    "connection closed by peer",
+    "connection reset by peer",
+    "connection refused",
+    "broken pipe",
+    "connectfullmesh",
+    "remote process exited",
+    "socket",
+    "no route to host",
+    "network is unreachable",
+    "timed out",
+    "timeout",
+    "unable to find address",
+    "unable to resolve",
+)
+
+
+@contextmanager
+def connected() -> Iterator[None]:
+    """Turn torch's errors of communication into a sentence.
+
+    Raises:
+        ConnectionLostError: inside, another process could not be reached.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        told = str(error)
+        if not any(text in told.lower() for text in UNREACHABLE):
+            raise
+        place = world()
+        master = os.environ.get("MASTER_ADDR", "127.0.0.1")
+        raise ConnectionLostError(
+            f"All {place.size} processes must stay connected, but rank {place.rank} on "
+            f"{socket.gethostname()} cannot reach another one ({_shortened(told)}); look at the "
+            f"messages of the other ranks, and at the network between this host and {master} "
+            "(GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME name the interface to use)."
+        ) from None
+
+
+def _shortened(message: str) -> str:
+    """The first line of a message of torch, without the place in its source code."""
+    return re.sub(r"\[\S+\.\w+:\d+\]\s*", "", message.strip()).splitlines()[0].partition(". ")[0]
 
 
 def own_device(names: Sequence[str], position: int) -> torch.device:

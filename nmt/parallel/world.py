@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
+from datetime import timedelta
 from typing import NamedTuple
 
 LINUX = sys.platform.startswith("linux")
@@ -36,3 +38,26 @@ def world() -> World:
 def cores() -> int:
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if LINUX else os.cpu_count() or 1
+
+
+def is_first_to_say(what: str) -> bool:
+    """Whether no other process of the run has called this with `what`, so that errors that all of
+    them have are printed once. True where that cannot be found out."""
+    if not is_worker():
+        return True
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    # Where the processes find each other: in their starter, which outlives them.
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return True
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    try:
+        store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=5))
+        return int(store.add(f"nmt/said/{hash_of(what)}", 1)) == 1
+    except (RuntimeError, ValueError):
+        return True
+
+
+def hash_of(text: str) -> str:
+    """A short key for a text, the same in all processes."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -19,6 +19,7 @@ from nmt.corpus.prepare import PreparedData, prepare
 from nmt.errors import PlanError
 from nmt.evaluation.plots import require_matplotlib
 from nmt.model.folder import ModelDescription
+from nmt.parallel import group
 from nmt.parallel.world import is_worker, world
 from nmt.precision.bf16 import require_bf16
 from nmt.run.executors import (
@@ -109,7 +110,7 @@ def _check_launched(config: TrainConfig) -> None:
 
 def train_here(config: TrainConfig, started: float, data: PreparedData | None = None) -> RunResult:
     """Execute this process's part of a run that began at `started`, a time of `job.now`."""
-    with _threads(config.parallel.threads):
+    with _threads(config.parallel.threads), group.connected():
         device = find_device(config)
         if data is None:
             data = prepare(config.data, config.seed)

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 from nmt.config import TrainConfig
-from nmt.errors import NmtError, error_as_data, system_error
+from nmt.errors import ConnectionLostError, NmtError, error_as_data, system_error
 from nmt.logs import start_logging
 from nmt.memory import keep_memory
 from nmt.parallel import group
 from nmt.parallel.probe import measure_link
-from nmt.parallel.world import world
+from nmt.parallel.world import is_first_to_say, world
 from nmt.run.job import (
     Job,
     LayersJob,
@@ -42,6 +42,11 @@ def main() -> None:
     keep_memory()
     try:
         execute(load_job(file), file)
+    except ConnectionLostError as error:
+        # Most often it follows from the failure of another worker, which is reported by itself.
+        if is_first_to_say("connection lost"):
+            sys.stderr.write(f"{error}\n")
+        sys.exit(FAILED)
     except (NmtError, OSError) as error:
         _leave_error(system_error(error) if isinstance(error, OSError) else error, file)
         sys.exit(FAILED)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -27,13 +27,6 @@ MAY_CHANGE = (
     # how long it trains; a learning rate schedule that ends with the run is stretched
     "training.max_*",
     "training.patience",
-    # how it trains, as far as a run may be steered on its way; each change is logged
-    "model.dropout",
-    "model.embedding_dropout",
-    "optimizer.learning_rate",
-    "optimizer.clip_norm",
-    "schedule.*",
-    "training.label_smoothing",
     # what is written, and how often
     "training.log_every",
     "training.validate_every",
@@ -57,6 +50,17 @@ MAY_CHANGE = (
     "data.test.*",
 )
 
+# Settings that a run may be steered by on its way: they are part of its identity, but may differ
+# from the checkpoint's. Each change is logged.
+MAY_BE_STEERED = (
+    "model.dropout",
+    "model.embedding_dropout",
+    "optimizer.learning_rate",
+    "optimizer.clip_norm",
+    "schedule.*",
+    "training.label_smoothing",
+)
+
 
 def run_identity(config: TrainConfig, data: PreparedData) -> dict[str, Any]:
     """The identity of a run: `settings` by dotted path, `contents` of the data as digests, and the
@@ -64,11 +68,15 @@ def run_identity(config: TrainConfig, data: PreparedData) -> dict[str, Any]:
     settings = {
         path: value
         for path, value in flat(config.model_dump(mode="json"))
-        if not any(fnmatchcase(path, pattern) for pattern in MAY_CHANGE)
+        if not _matches(path, MAY_CHANGE)
     }
     identity: dict[str, Any] = {"settings": settings, "contents": data.contents()}
     text = json.dumps(identity, sort_keys=True).encode()
     return {"digest": hashlib.sha256(text).hexdigest()[:16], **identity}
+
+
+def _matches(path: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(path, pattern) for pattern in patterns)
 
 
 def flat(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -101,9 +109,14 @@ def check_resumable(config: TrainConfig, data: PreparedData) -> None:
             path
             for path in {**before[kind], **now[kind]}
             if before[kind].get(path) != now[kind].get(path)
+            and not (kind == "settings" and _matches(path, MAY_BE_STEERED))
         ]
         if different and kind == "settings":
-            changes = differences(before[kind], now[kind])
+            sides = [
+                {path: side[kind][path] for path in different if path in side[kind]}
+                for side in (before, now)
+            ]
+            changes = differences(*sides)
             raise CheckpointError(
                 f"The run in `{config.folder}` can only be resumed with the settings that it began "
                 f"with, but {'; '.join(changes)}; restore them, or choose another `name` for a new "

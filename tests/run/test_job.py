@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from nmt.errors import (
     CheckpointError,
@@ -70,8 +72,9 @@ def test_what_a_worker_raises_is_raised_here(small: MakeConfig) -> None:
     assert isinstance(job, TrainJob)
     assert job.config == config
     (state,) = config.folder.glob("checkpoints/*/state.safetensors")
-    state.write_bytes(b"{")
-    with pytest.raises(CheckpointError, match="must hold a checkpoint's tensors"):
+    save_file({"parameter/odd": torch.ones(1)}, state)
+    (state.parent / "SHA256SUMS").unlink()
+    with pytest.raises(CheckpointError, match="must have a tensor `parameter/source_embedding"):
         start(small(*changes, "training.max_steps=12"))
     assert not error_file(config.folder / JOB).exists()
 

@@ -13,6 +13,15 @@ from nmt.training.checkpoint import Checkpoints, Progress
 from nmt.training.identity import check_resumable, run_identity
 from tests.training.conftest import MakeConfig
 
+# Changes that make it another run, but that a run may be resumed with.
+STEERED = (
+    "optimizer.learning_rate=0.5",
+    "optimizer.clip_norm=0.5",
+    "schedule.warmup_steps=5",
+    "schedule.name=cosine",
+    "model.dropout=0.5",
+    "training.label_smoothing=0.2",
+)
 # Changes that make it another run.
 OTHER = (
     "seed=2",
@@ -32,12 +41,6 @@ SAME = (
     "name=other",
     "resume=must",
     "training.max_steps=99",
-    "training.label_smoothing=0.2",
-    "model.dropout=0.5",
-    "schedule.name=cosine",
-    "schedule.warmup_steps=5",
-    "optimizer.clip_norm=0.5",
-    "optimizer.learning_rate=0.5",
     "training.max_minutes=1",
     "training.patience=3",
     "training.log_every=7",
@@ -55,7 +58,7 @@ def data(small: MakeConfig) -> PreparedData:
     return prepare(small().data, 1)
 
 
-@pytest.mark.parametrize("change", OTHER)
+@pytest.mark.parametrize("change", [*OTHER, *STEERED])
 def test_another_run(small: MakeConfig, data: PreparedData, change: str) -> None:
     before, now = run_identity(small(), data), run_identity(small(change), data)
     assert before["digest"] != now["digest"]
@@ -89,6 +92,15 @@ def test_all_differences_are_named(small: MakeConfig, data: PreparedData) -> Non
         "but `seed` was 1, is 7; `model.hidden_size` was 8, is 48; restore them, or choose another "
         "`name` for a new run."
     )
+
+
+@pytest.mark.parametrize("change", STEERED)
+def test_a_run_may_be_steered(small: MakeConfig, data: PreparedData, change: str) -> None:
+    config = small(change)
+    progress = Progress(step=3, identity=run_identity(small(), data))
+    progress.data = data.batches().state_dict()
+    Checkpoints(config.folder / "checkpoints", 1).write(progress, {})
+    check_resumable(config, data)
 
 
 def test_other_contents_are_named(small: MakeConfig, data: PreparedData) -> None:

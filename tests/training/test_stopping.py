@@ -69,8 +69,14 @@ def test_the_error_is_the_same_in_another_process() -> None:
 def test_a_pipeline_saves_and_resumes_to_the_bit(
     small: MakeConfig, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    two = ("parallel=wavefront", "parallel.stages=2", "parallel.micro_batches=2")
-    config = small("name=stopped", *two, "training.checkpoint_every=100", "parallel.device=cpu")
+    two = (
+        "parallel=wavefront",
+        "parallel.stages=2",
+        "parallel.micro_batches=2",
+        "parallel.device=cpu",
+        "training.checkpoint_every=100",
+    )
+    config = small("name=stopped", *two)
     process = subprocess.Popen(
         train_command(config, tmp_path), cwd=ROOT, stderr=subprocess.PIPE, text=True
     )
@@ -83,7 +89,7 @@ def test_a_pipeline_saves_and_resumes_to_the_bit(
     assert "Traceback" not in said
     (saved,) = (config.folder / "checkpoints").iterdir()
     assert int(saved.name[5:]) == last_step(config.folder)
-    for one in (config, small("name=whole", *two, "training.checkpoint_every=100")):
+    for one in (config, small("name=whole", *two)):
         subprocess.run(train_command(one, tmp_path), cwd=ROOT, capture_output=True, check=True)
     whole = tmp_path / "runs" / "whole" / STATE
     assert (config.folder / STATE).read_bytes() == whole.read_bytes()

@@ -159,7 +159,7 @@ def test_a_run_folder(through: TrainConfig) -> None:
 
 def test_the_best_model_is_a_complete_folder(through: TrainConfig, tmp_path: Path) -> None:
     best = through.folder / "best"
-    names = ["README.md", "model.safetensors", "model.yaml", "vocabulary.model"]
+    names = ["README.md", "SHA256SUMS", "model.safetensors", "model.yaml", "vocabulary.model"]
     assert sorted(path.name for path in best.iterdir()) == names
     elsewhere = Path(shutil.copytree(best, tmp_path / "elsewhere"))
     translator = Translator.load(elsewhere)
@@ -183,7 +183,7 @@ def test_the_best_model_is_a_complete_folder(through: TrainConfig, tmp_path: Pat
 
 def test_no_pickle_is_written(through: TrainConfig) -> None:
     files = [path for path in through.folder.rglob("*") if path.is_file()]
-    kinds = {path.suffix for path in files if "tfevents" not in path.name}
+    kinds = {path.suffix for path in files if "tfevents" not in path.name} - {""}  # SHA256SUMS
     assert kinds == {".safetensors", ".json", ".jsonl", ".yaml", ".model", ".md", ".log"}
     assert not [path for path in files if path.read_bytes()[:2] in (b"\x80\x02", b"\x80\x04")]
 
@@ -378,8 +378,7 @@ def test_must_on_a_run_that_exists(small: MakeConfig, started: TrainConfig) -> N
 @pytest.mark.parametrize(
     ("change", "before", "now"),
     [
-        ("model.hidden_size=16", "`model.hidden_size` must be 8 ", "but is 16 instead"),
-        ("optimizer.learning_rate=0.5", "`optimizer.learning_rate` must be ", "but is 0.5 instead"),
+        ("model.hidden_size=16", "`model.hidden_size` was 8", "is 16"),
         ("seed=2", "`seed` was 1", "is 2"),
         ("optimizer=sgd", '`optimizer.name` was "adam"', 'is "sgd"'),
         ("data.vocabulary.size=320", "`data.vocabulary.size` was 330", "is 320"),
@@ -398,7 +397,7 @@ def test_another_run_s_checkpoint(
         f"The run in `{started.folder}` can only be resumed with the settings"
     )
     assert f"{before}, {now}" in message
-    assert message.endswith("; choose another `name` for a new run.")
+    assert message.endswith("; restore them, or choose another `name` for a new run.")
 
 
 @pytest.mark.usefixtures("started")
@@ -408,16 +407,14 @@ def test_other_batches(small: MakeConfig) -> None:
 
 
 @pytest.mark.parametrize("name", ["progress.json", "state.safetensors"])
-def test_a_damaged_checkpoint(small: MakeConfig, started: TrainConfig, name: str) -> None:
+def test_a_damaged_checkpoint(
+    small: MakeConfig, through: TrainConfig, started: TrainConfig, name: str
+) -> None:
     (folder,) = [path for path in checkpoints(started).all() if path.name == "step-00000006"]
     (folder / name).write_bytes(b"{")
-    with pytest.raises(CheckpointError, match=f"delete `{folder}` to resume from the one before"):
-        train(small())
-    for file in folder.iterdir():
-        file.unlink()
-    folder.rmdir()
     train(small())
-    assert last(started)[0].step == 24
+    assert_same_run(through, started)
+    assert (folder.parent / "damaged-step-00000006" / name).read_bytes() == b"{"
 
 
 def test_a_new_run_in_an_old_folder_has_its_own_vocabulary(
