@@ -27,6 +27,7 @@ from nmt.evaluation.report import (
     score_table,
     write_report,
 )
+from nmt.evaluation.tokenizers import bleu_tokenizer
 
 if TYPE_CHECKING:
     from nmt.decoding import Translation, Translator
@@ -49,6 +50,7 @@ def evaluate(config: EvaluateConfig) -> None:
     folder = Path(config.output.replace("{name}", test_set.name))
     make_folder(folder)
     files = test_set.files
+    tokenizer = bleu_tokenizer(config.bleu_tokenizer, _corpus_target(config))
     translating: TranslationRun | None = None
     translations: Sequence[Translation | None] = [None] * len(test_set.reference)
     if config.hypothesis is not None:
@@ -58,14 +60,28 @@ def evaluate(config: EvaluateConfig) -> None:
     else:
         translating, translations = translate(config, test_set)
         hypotheses = [translation.text for translation in translations]
-    scores = score(hypotheses, test_set.reference, bootstrap=config.bootstrap, seed=config.seed)
-    segments = make_segments(test_set, hypotheses, translations)
+        tokenizer = bleu_tokenizer(config.bleu_tokenizer, translating.direction.target)
+    scores = score(
+        hypotheses,
+        test_set.reference,
+        bootstrap=config.bootstrap,
+        seed=config.seed,
+        tokenizer=tokenizer,
+    )
+    segments = make_segments(test_set, hypotheses, translations, tokenizer)
     write_report(folder, Report(test_set.name, files, scores, segments, translating))
     print(f"{test_set.name}: {len(segments)} sentences\n\n{score_table(scores)}\n")
     if translating is not None:
         print(f"{len(segments) / translating.seconds:.1f} sentences per second")
     print(f"Report: {folder / 'report.md'}", flush=True)
     check_quality(scores, config.minimum_bleu)
+
+
+def _corpus_target(config: EvaluateConfig) -> str | None:
+    """The target language of the corpus; None for files."""
+    if config.data is None or config.split is None:
+        return None
+    return config.data.splits[config.split].direction.target
 
 
 def check_quality(scores: Scores, minimum: float | None) -> None:
@@ -134,6 +150,7 @@ def translate(
     seconds = time.perf_counter() - started
     return TranslationRun(
         model=describe_model(chosen, translator, direction),
+        direction=direction,
         decode=config.decode,
         seconds=seconds,
         source_tokens=sum(len(translation.source_tokens) for translation in translations),
@@ -166,7 +183,9 @@ def find_test_direction(config: EvaluateConfig, translator: Translator) -> Direc
 def describe_model(
     chosen: TranslatorConfig, translator: Translator, direction: Direction
 ) -> dict[str, str]:
-    """Facts about the model, for the report."""
+    """Facts about the model and what it was run on, for the report."""
+    import torch  # only here, for the same reason
+
     description = translator.description
     model = description.model
     return {
@@ -176,18 +195,22 @@ def describe_model(
         f"vocabulary of {description.vocabulary_size:,}",
         "trained in": description.precision,
         "translated in": translator.precision,
-        "device": chosen.plan or chosen.device,
-        "threads": str(chosen.threads or "PyTorch's choice"),
+        "device": ", ".join(translator.stepper.devices),
+        **({} if chosen.plan is None else {"plan": chosen.plan}),
+        "threads": str(torch.get_num_threads()),
     }
 
 
 def make_segments(
-    test_set: ReadTestSet, hypotheses: Sequence[str], translations: Sequence[Translation | None]
+    test_set: ReadTestSet,
+    hypotheses: Sequence[str],
+    translations: Sequence[Translation | None],
+    tokenizer: str,
 ) -> list[Segment]:
     """A segment for each line of the test set."""
     nothing: list[str | None] = [None] * len(hypotheses)
     sources = nothing if test_set.source is None else test_set.source
-    sentences = sentence_scores(hypotheses, test_set.reference)
+    sentences = sentence_scores(hypotheses, test_set.reference, tokenizer)
     rows = zip(sources, test_set.reference, hypotheses, sentences, translations, strict=True)
     return [
         Segment(

@@ -64,6 +64,8 @@ VALUES: dict[str, Any] = {
         "warmup_steps": 0,
         "decay_start": 0.0,
         "final_factor": 0.0,
+        "plateau_patience": 1,
+        "plateau_factor": 0.5,
     },
     "parallel": {
         "executor": "local",
@@ -113,6 +115,8 @@ VALUES: dict[str, Any] = {
         "best_by": "bleu",
         "patience": None,
         "log_every": 1,
+        "log_seconds": 30.0,
+        "bleu_tokenizer": "auto",
         "average": {"kind": "none", "checkpoints": 1, "decay": 0.9, "every": 1},
     },
 }
@@ -184,7 +188,7 @@ def test_every_mistake_is_reported_at_once() -> None:
         "`seed` must be at least 0, but is -1 instead.",
         "`model.hidden_size` must be a valid integer, but is '8' instead.",
         "`model.hiden` is not a setting; remove it or check its spelling.",
-        "`optimizer.name` must be one of 'adam' or 'sgd', but is 'rmsprop' instead.",
+        "`optimizer.name` must be one of 'adam', 'sgd', 'adagrad' or 'adafactor', but is 'rmsprop' instead.",
         "`training.log_every` must be set, but is missing.",
     ]
 

@@ -16,7 +16,7 @@ from nmt.config.commands import (
 )
 from nmt.config.data import BatchConfig, CorpusConfig, DataConfig, FilterConfig, VocabularyConfig
 from nmt.config.decode import DecodeConfig, PrecisionConfig, TranslatorConfig, UseConfig
-from nmt.config.direction import Direction, find_direction, join_directions
+from nmt.config.direction import BleuTokenizer, Direction, find_direction, join_directions
 from nmt.config.model import GnmtConfig, ModelConfig
 from nmt.config.parallel import (
     DeepSpeedConfig,
@@ -58,6 +58,7 @@ __all__ = [
     "VALIDATION_METRICS",
     "AverageConfig",
     "BatchConfig",
+    "BleuTokenizer",
     "ClusterConfig",
     "CorpusConfig",
     "DataConfig",

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from nmt.config.data import DataConfig
 from nmt.config.decode import DecodeConfig, TranslatorConfig, UseConfig
-from nmt.config.direction import Direction, LanguageCode
+from nmt.config.direction import BLEU_TOKENIZER, BleuTokenizer, Direction, LanguageCode
 from nmt.config.settings import (
     NonNegativeFloat,
     NonNegativeInt,
@@ -54,6 +54,7 @@ class EvaluateConfig(Settings):
         description="Number of resamples for the confidence intervals; 0: no intervals."
     )
     seed: NonNegativeInt = Field(description="Seed of the resamples.")
+    bleu_tokenizer: BleuTokenizer = Field(description=BLEU_TOKENIZER)
     minimum_bleu: NonNegativeFloat | None = Field(
         description="Fail after writing the report if BLEU is lower; null: accept any score."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -26,6 +26,15 @@ def _language_code(value: str) -> str:
 
 
 LanguageCode = Annotated[str, AfterValidator(_language_code)]
+
+
+BleuTokenizer = Literal["auto", "13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none"]
+BLEU_TOKENIZER = (
+    "How BLEU cuts text into words, one of sacreBLEU's tokenizers. auto follows the target "
+    "language: zh for Chinese, ja-mecab and ko-mecab for Japanese and Korean where they are "
+    "installed, char for those otherwise and for other languages without spaces, and 13a for all "
+    "others and for files in an unknown language."
+)
 
 
 class Direction(Settings):

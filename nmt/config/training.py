@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from nmt.config.data import DataConfig
 from nmt.config.decode import DecodeConfig, FloatPrecisionConfig
-from nmt.config.direction import join_directions
+from nmt.config.direction import BLEU_TOKENIZER, BleuTokenizer, join_directions
 from nmt.config.model import ModelConfig
 from nmt.config.parallel import ParallelConfig, WavefrontConfig
 from nmt.config.placement import PlacementConfig
@@ -29,14 +29,16 @@ VALIDATION_METRICS = ("bleu", "chrf", "loss")
 class OptimizerConfig(Settings):
     """conf/optimizer: the optimizer."""
 
-    name: Literal["adam", "sgd"] = Field(
-        description="adam: AdamW; sgd: plain stochastic gradient descent."
+    name: Literal["adam", "sgd", "adagrad", "adafactor"] = Field(
+        description="adam: AdamW; sgd: plain stochastic gradient descent; adagrad: Adagrad; "
+        "adafactor: Adafactor, which keeps a row and a column of second moments for each matrix."
     )
     learning_rate: PositiveFloat = Field(description="Peak learning rate.")
     betas: tuple[Fraction, Fraction] = Field(description="Decay rates of Adam's two moments.")
-    epsilon: PositiveFloat = Field(description="Term added to Adam's denominator.")
+    epsilon: PositiveFloat = Field(description="Term added to the denominator of Adam or Adagrad.")
     weight_decay: NonNegativeFloat = Field(
-        description="Weight decay: decoupled with adam (AdamW), an L2 penalty with sgd."
+        description="Weight decay: decoupled with adam (AdamW) and adafactor, an L2 penalty with "
+        "sgd and adagrad."
     )
     clip_norm: PositiveFloat | None = Field(
         description="Norm to which the gradient of the whole model is clipped; null: no clipping."
@@ -46,8 +48,9 @@ class OptimizerConfig(Settings):
 class ScheduleConfig(Settings):
     """conf/schedule: the learning rate schedule."""
 
-    name: Literal["constant", "inverse_sqrt", "cosine"] = Field(
-        description="How the learning rate decays after the warm-up."
+    name: Literal["constant", "inverse_sqrt", "cosine", "plateau"] = Field(
+        description="How the learning rate decays after the warm-up; plateau: when validations no "
+        "longer improve `training.best_by`."
     )
     warmup_steps: NonNegativeInt = Field(
         description="Number of steps over which the learning rate rises linearly from 0."
@@ -56,7 +59,15 @@ class ScheduleConfig(Settings):
         description="Fraction of the run after which the cosine decay begins."
     )
     final_factor: Annotated[float, Field(ge=0, le=1)] = Field(
-        description="Learning rate at the end of the cosine decay, as a fraction of its peak."
+        description="Learning rate at the end of the cosine decay, or the lowest with plateau, as "
+        "a fraction of its peak."
+    )
+    plateau_patience: PositiveInt = Field(
+        description="Number of validations in a row without improvement after which plateau "
+        "lowers the learning rate; then as many must follow before it is lowered again."
+    )
+    plateau_factor: Annotated[float, Field(gt=0, lt=1)] = Field(
+        description="What plateau multiplies the learning rate by each time."
     )
 
 
@@ -142,6 +153,11 @@ class TrainingConfig(Settings):
     log_every: PositiveInt = Field(
         description="Number of steps between two lines of training metrics in metrics.jsonl."
     )
+    log_seconds: PositiveFloat = Field(
+        description="Seconds between two lines of progress in the log, between validations; on a "
+        "terminal there is a bar instead."
+    )
+    bleu_tokenizer: BleuTokenizer = Field(description=BLEU_TOKENIZER)
     average: AverageConfig
 
 
@@ -190,7 +206,7 @@ class TrainConfig(Settings):
                 "one of `training.max_steps`, `training.max_epochs` and `training.max_minutes` "
                 "must be set."
             )
-        elif self.schedule.name != "constant" and limits[:2] == (None, None):
+        elif self.schedule.name in ("inverse_sqrt", "cosine") and limits[:2] == (None, None):
             mistakes.append(
                 "one of `training.max_steps` and `training.max_epochs` must be set with "
                 f"`schedule={self.schedule.name}`, which does not depend on the clock."

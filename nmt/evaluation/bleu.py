@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.bleu import BLEU, BLEUScore
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 
@@ -19,16 +19,37 @@ from nmt.errors import InputError
 
 Metric = BLEU | CHRF | TER
 
-METRICS: dict[str, Callable[[], Metric]] = {
-    "bleu": lambda: BLEU(tokenize="13a"),
+# Makers of the metrics, given BLEU's tokenizer.
+METRICS: dict[str, Callable[[str], Metric]] = {
+    "bleu": lambda tokenizer: BLEU(tokenize=tokenizer),
     # The closest to papers that report lower-cased, tokenised BLEU (Multi30k, IWSLT 2014). Their
     # figures come from tokenised files and another script, and cannot be compared directly.
-    "bleu_lowercase": lambda: BLEU(tokenize="13a", lowercase=True, force=True),
-    "chrf": lambda: CHRF(),
-    "ter": lambda: TER(),  # lower is better
+    "bleu_lowercase": lambda tokenizer: BLEU(tokenize=tokenizer, lowercase=True, force=True),
+    "chrf": lambda _: CHRF(),
+    "ter": lambda _: TER(),  # lower is better
 }
 LABELS = {"bleu": "BLEU", "bleu_lowercase": "BLEU, lower-cased", "chrf": "chrF2", "ter": "TER"}
 ALL = tuple(METRICS)
+
+
+@dataclass(frozen=True)
+class BleuParts:
+    """What a BLEU score is made of. It is the brevity penalty times the geometric mean of the
+    precisions."""
+
+    brevity_penalty: float
+    length_ratio: float  # words of the hypotheses over those of the references
+    hypothesis_words: int
+    reference_words: int
+    precisions: tuple[float, ...]  # of 1-, 2-, 3- and 4-grams, in percent
+
+    def __str__(self) -> str:
+        precisions = " / ".join(f"{value:.1f}" for value in self.precisions)
+        return (
+            f"brevity penalty {self.brevity_penalty:.3f}, length ratio {self.length_ratio:.3f} "
+            f"({self.hypothesis_words} / {self.reference_words} words), 1- to 4-gram precisions "
+            f"{precisions}"
+        )
 
 
 @dataclass(frozen=True)
@@ -38,6 +59,7 @@ class Score:
     score: float
     interval: tuple[float, float] | None  # 95% bootstrap interval; None without resamples
     signature: str  # sacreBLEU's signature, which says how to reproduce the score
+    parts: BleuParts | None = None  # of BLEU; None for other metrics
 
 
 Scores = dict[str, Score]
@@ -58,8 +80,10 @@ def score(
     bootstrap: int,
     seed: int,
     metrics: Sequence[str] = ALL,
+    tokenizer: str = "13a",
 ) -> Scores:
-    """Score a corpus by each of `metrics` (names of `METRICS`).
+    """Score a corpus by each of `metrics` (names of `METRICS`). `tokenizer` is BLEU's, see
+    `nmt.evaluation.tokenizers`.
 
     With `bootstrap` > 0, that many resamples of the sentences give a 95% percentile interval. They
     are the same for all metrics, and the same as those of `sacrebleu -m … --confidence` with
@@ -70,14 +94,17 @@ def score(
     """
     check_lengths(len(hypotheses), len(references))
     return {
-        name: _score(METRICS[name](), hypotheses, references, bootstrap, seed) for name in metrics
+        name: _score(METRICS[name](tokenizer), hypotheses, references, bootstrap, seed)
+        for name in metrics
     }
 
 
-def sentence_scores(hypotheses: Sequence[str], references: Sequence[str]) -> list[SentenceScore]:
+def sentence_scores(
+    hypotheses: Sequence[str], references: Sequence[str], tokenizer: str = "13a"
+) -> list[SentenceScore]:
     """Score each sentence, to find examples; not suitable for comparing systems."""
     check_lengths(len(hypotheses), len(references))
-    bleu, chrf = BLEU(tokenize="13a", effective_order=True, force=True), CHRF()
+    bleu, chrf = BLEU(tokenize=tokenizer, effective_order=True, force=True), CHRF()
     return [
         SentenceScore(
             float(bleu.sentence_score(hypothesis, [reference]).score),
@@ -121,8 +148,19 @@ def _score(
     if bootstrap:
         interval = _interval(metric, np.array(statistics, dtype=np.float64), bootstrap, seed)
         metric.n_bootstrap, metric.seed = bootstrap, str(seed)  # for the signature
-    value = float(metric._aggregate_and_compute(statistics).score)
-    return Score(value, interval, str(metric.get_signature()))
+    found = metric._aggregate_and_compute(statistics)
+    parts = _parts(found) if isinstance(found, BLEUScore) else None
+    return Score(float(found.score), interval, str(metric.get_signature()), parts)
+
+
+def _parts(found: BLEUScore) -> BleuParts:
+    return BleuParts(
+        brevity_penalty=float(found.bp),
+        length_ratio=float(found.ratio),
+        hypothesis_words=int(found.sys_len),
+        reference_words=int(found.ref_len),
+        precisions=tuple(map(float, found.precisions)),
+    )
 
 
 def _interval(

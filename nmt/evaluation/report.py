@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from nmt.config import DecodeConfig
+from nmt.config import DecodeConfig, Direction
 from nmt.errors import ConfigurationError
 from nmt.evaluation.bleu import LABELS, Scores, SentenceScore
 from nmt.files import replacing
@@ -39,6 +39,7 @@ class TranslationRun:
     """The model that made the hypotheses, its settings and its speed."""
 
     model: Mapping[str, str]  # facts: folder, direction, architecture, precision and so on
+    direction: Direction
     decode: DecodeConfig
     seconds: float  # time of translation, without loading the model
     source_tokens: int
@@ -87,7 +88,7 @@ def write_report(folder: Path, report: Report) -> None:
 
 
 def score_table(scores: Scores) -> str:
-    """The scores as a Markdown table, followed by their signatures."""
+    """The scores as a Markdown table, followed by the parts of BLEU and the signatures."""
     rows = [
         (
             LABELS[name],
@@ -96,8 +97,15 @@ def score_table(scores: Scores) -> str:
         )
         for name, score in scores.items()
     ]
+    parts = [
+        (f"{LABELS[name]}, parts", str(score.parts))
+        for name, score in scores.items()
+        if score.parts
+    ]
     signatures = [(LABELS[name], score.signature) for name, score in scores.items()]
-    return _table(("metric", "score", "95% interval"), rows) + "\n\n" + _facts(signatures)
+    return (
+        _table(("metric", "score", "95% interval"), rows) + "\n\n" + _facts([*parts, *signatures])
+    )
 
 
 def as_json(report: Report, created: str) -> dict[str, Any]:

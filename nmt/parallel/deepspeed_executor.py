@@ -89,11 +89,14 @@ class DeepSpeedExecutor(GroupMember, WeightsMixin):
             self._weights.set_parameters(initial)
 
     def _make_store(self, sharded: bool) -> PlainStore | ShardedStore:
-        optimizer = self._engine.basic_optimizer
         if sharded:
-            return ShardedStore(self._engine.optimizer, optimizer, self._parameters)
+            # Adagrad has been made anew for the flat parameters.
+            wrapper = self._engine.optimizer
+            return ShardedStore(wrapper, wrapper.optimizer, self._parameters)
         stages = self._engine.grid.get_model_parallel_group()
-        return PlainStore(optimizer, self._parameters, self._recipe.clip_norm, stages)
+        return PlainStore(
+            self._engine.basic_optimizer, self._parameters, self._recipe.clip_norm, stages
+        )
 
     def train_step(self, batch: Batch, step: int, learning_rate: float) -> StepResult:
         """One optimizer step on the global batch."""
@@ -140,7 +143,9 @@ class DeepSpeedExecutor(GroupMember, WeightsMixin):
 
     def _micro_batch_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The loss that the last stage starts the backward pass from."""
-        loss = self._recipe.loss(logits, labels)
+        training = self._scale is not None
+        compute = self._recipe.loss if training else self._recipe.validation_loss
+        loss = compute(logits, labels)
         self._losses.append(loss.detach())
         return loss if self._scale is None else loss * self._scale
 

@@ -17,9 +17,9 @@ from torch import Tensor
 from nmt.model.batch import Batch
 from nmt.model.context import ForwardContext
 from nmt.model.dropout import Randomness
-from nmt.model.graph import BATCH, Axis, LayerGraph, LayerStack, Node, total
+from nmt.model.graph import BATCH, Axis, LayerStack, Node, total
 from nmt.model.layer import State, run_layer
-from nmt.parallel.executor import Loss
+from nmt.parallel.executor import TrainingRecipe
 from nmt.placement.tasks import ChunkKey, Task, TaskGraph
 
 
@@ -51,16 +51,15 @@ class DeviceWork:
 
     def __init__(
         self,
-        graph: LayerGraph,
+        recipe: TrainingRecipe,
         stack: LayerStack,
-        loss: Loss,
         device: torch.device,
-        dtype: torch.dtype,
     ) -> None:
+        graph = recipe.graph
         self._nodes = {node.name: node for node in graph.nodes}
         self._last = graph.nodes[-1].name
-        self._stack, self._loss = stack, loss
-        self._device, self._dtype = device, dtype
+        self._stack, self._recipe = stack, recipe
+        self._device, self._dtype = device, recipe.dtype
         self.losses: list[Tensor] = []
 
     def begin(self, step: Step) -> None:
@@ -143,7 +142,9 @@ class DeviceWork:
             context = ForwardContext.of(batch, self._step.randomness, self._step.loss_scale)
             output, state_out = run_layer(self._stack.layer(layer), inputs, state, context)
             if layer == self._last:
-                output = self._loss(output, batch.labels)
+                training = self._step.randomness is not None
+                compute = self._recipe.loss if training else self._recipe.validation_loss
+                output = compute(output, batch.labels)
                 self.losses.append(output.detach())
                 output = output * self._step.loss_scale
         if self._training:

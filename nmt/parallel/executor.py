@@ -28,6 +28,7 @@ class TrainingRecipe:
     graph: LayerGraph
     seed: int  # of the initial weights and of dropout
     loss: Loss
+    validation_loss: Loss
     optimizer: OptimizerFactory
     clip_norm: float | None  # largest norm of the whole model's gradient; None: no clipping
     dtype: torch.dtype = torch.float32  # of the layers' work

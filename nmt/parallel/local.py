@@ -43,6 +43,7 @@ class LocalExecutor(WeightsMixin):
     ) -> None:
         self._device, self._micro_batches = torch.device(device), micro_batches
         self._loss, self._clip_norm = recipe.loss, recipe.clip_norm
+        self._validation_loss = recipe.validation_loss
         self._randomness = Randomness(recipe.seed)
         self.recorder = Recorder()
         self._stack = recipe.build(recipe.graph.names).to(device)
@@ -85,7 +86,7 @@ class LocalExecutor(WeightsMixin):
 
     def validation_loss(self, batches: Iterable[Batch]) -> float:
         """Mean loss of a target token, without dropout."""
-        return mean_loss(self._stack, batches, self._loss, self._device)
+        return mean_loss(self._stack, batches, self._validation_loss, self._device)
 
     def gather_parameters(self) -> dict[str, Tensor]:
         """All parameters by canonical name; views."""

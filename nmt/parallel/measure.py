@@ -60,7 +60,7 @@ def measure_profile(
     """All layers on one device, for each (micro-batches, chunks); the loss is in the last layer."""
     graph, dtype, micro_batches = recipe.graph, recipe.dtype, granularities[0][0]
     stack = graph.build(graph.names, seed=0).to(device=torch.device(device), dtype=dtype)
-    work = DeviceWork(graph, stack, recipe.loss, torch.device(device), dtype)
+    work = DeviceWork(recipe, stack, torch.device(device))
     updates = {name: _update_seconds(recipe, name, device) for name in graph.names}
     middle = batch.split(micro_batches)[micro_batches // 2]
     kept = _kept_bytes(graph, stack, work, middle)

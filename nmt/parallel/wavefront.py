@@ -82,7 +82,7 @@ class WavefrontExecutor(group.GroupMember, WeightsMixin):
             if recipe.is_bf16:
                 self._masters[device] = MasterWeights(stack)
                 self._parameters[device] = self._masters[device].parameters
-            self._works[device] = DeviceWork(recipe.graph, stack, recipe.loss, where, recipe.dtype)
+            self._works[device] = DeviceWork(recipe, stack, where)
 
     def _publish(self) -> None:
         for masters in self._masters.values():

@@ -99,6 +99,7 @@ def recipe_of(config: TrainConfig, graph: LayerGraph) -> TrainingRecipe:
         graph=graph,
         seed=config.seed,
         loss=SmoothedCrossEntropy(config.training.label_smoothing),
+        validation_loss=SmoothedCrossEntropy(0.0),
         optimizer=optimizer_factory(config.optimizer),
         clip_norm=config.optimizer.clip_norm,
         dtype=torch.bfloat16 if config.precision.name == "bf16" else torch.float32,

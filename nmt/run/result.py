@@ -28,6 +28,11 @@ class RunResult(Settings):
     )
     seconds: float = Field(description="Time of all sessions of the run together.")
     tokens_per_second: float
+    ended_by: str = Field(
+        default="",
+        description="The setting that ended the run, such as training.patience; empty in files of "
+        "version 0.2 and earlier.",
+    )
     best_by: str = Field(description="The metric that decides which model is the best.")
     best_score: float | None = Field(description="Its best value; a loss is better when lower.")
     best_step: int
@@ -55,6 +60,7 @@ class RunResult(Settings):
             target_tokens=progress.target_tokens,
             seconds=progress.seconds,
             tokens_per_second=progress.target_tokens / max(progress.seconds, 1e-9),
+            ended_by=progress.ended_by,
             best_by=config.training.best_by,
             best_score=_as_reported(config.training.best_by, progress.best_score),
             best_step=progress.best_step,

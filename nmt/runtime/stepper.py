@@ -70,6 +70,7 @@ class Stepper:
         self._source_nodes = [node for node in graph.nodes if node.name not in target]
         layers = _layers(graph, weights, {name: device_of(name) for name in graph.names})
         devices = {layer_device(layer) for layer in layers.values()}
+        self.devices = sorted(map(str, devices))
         gpu = len(devices) == 1 and not any(device.type == "cpu" for device in devices)
         self.gpu = devices.pop() if gpu else None  # the only device
         self.padded: PaddedSource | None = None

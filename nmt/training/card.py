@@ -24,7 +24,8 @@ def model_card(
     )
     validation = "\n".join(
         f"| {name} | {data.valid[name].direction} | {set_scores.sentences:,} "
-        f"| {set_scores.bleu:.2f} | {set_scores.chrf:.2f} | {set_scores.loss:.3f} |"
+        f"| {set_scores.bleu:.2f} | {set_scores.chrf:.2f} "
+        f"| {set_scores.loss:.3f} | {set_scores.perplexity:.2f} |"
         for name, set_scores in scores.sets.items()
     )
     model = config.model
@@ -52,10 +53,10 @@ translator.translate(["..."])
 ## Validation
 
 The first sentences of each set were translated and scored by sacreBLEU, detokenised and cased; the
-loss is the mean per target token over the whole set.
+loss is the cross-entropy per target token over the whole set, without label smoothing.
 
-| set | direction | sentences | BLEU | chrF2 | loss |
-|---|---|---|---|---|---|
+| set | direction | sentences | BLEU | chrF2 | loss | perplexity |
+|---|---|---|---|---|---|---|
 {validation}
 
 - BLEU: `{scores.bleu_signature}`

@@ -48,6 +48,10 @@ class Progress:
     best_step: Count = 0
     best_scores: dict[str, Any] = field(default_factory=dict)  # at that step, by validation set
     without_improvement: Count = 0  # validations since the best one
+    zero_scores: Count = 0  # validations in a row whose score was 0
+    rate_factor: Amount = 1.0  # of the learning rate, by the plateau schedule
+    plateau_length: Count = 0  # validations without improvement since it was last lowered
+    ended_by: str = ""  # the setting that ended the run; empty while it lasts
     validated_step: Count = 0  # step of the last validation
     averaged_step: Count = 0  # step at which the mean of checkpoints was last validated
     recent_loss: Amount = 0.0  # since the last line of metrics, summed over target tokens

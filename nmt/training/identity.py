@@ -29,6 +29,7 @@ MAY_CHANGE = (
     "training.patience",
     # what is written, and how often
     "training.log_every",
+    "training.log_seconds",
     "training.validate_every",
     "training.validate_first",
     "training.checkpoint_every",

@@ -30,17 +30,35 @@ def optimizer_factory(config: OptimizerConfig) -> OptimizerFactory:
             parameters, lr=config.learning_rate, weight_decay=config.weight_decay
         )
 
-    factories: dict[str, OptimizerFactory] = {"adam": adam, "sgd": sgd}
+    def adagrad(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.Adagrad(
+            parameters,
+            lr=config.learning_rate,
+            eps=config.epsilon,
+            weight_decay=config.weight_decay,
+        )
+
+    def adafactor(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.Adafactor(
+            parameters, lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+
+    factories: dict[str, OptimizerFactory] = {
+        "adam": adam,
+        "sgd": sgd,
+        "adagrad": adagrad,
+        "adafactor": adafactor,
+    }
     return factories[config.name]
 
 
 def learning_rate_factor(config: ScheduleConfig, step: int, progress: float) -> float:
     """The learning rate at `step` (from 0) as a fraction of its peak, when the fraction `progress`
     of the run is done. Depends only on steps and data, never on the clock, so that runs can be
-    repeated.
+    repeated. What the plateau schedule does to it is in the run's progress.
     """
     warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
-    if config.name == "constant":
+    if config.name in ("constant", "plateau"):
         return warm
     if config.name == "inverse_sqrt":
         base = max(config.warmup_steps, 1)

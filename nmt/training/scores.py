@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import exp
 from statistics import fmean
 
 from nmt.config import VALIDATION_METRICS
+
+
+def perplexity_of(loss: float) -> float:
+    """The perplexity of a mean cross-entropy, bounded so that it stays a finite number."""
+    return exp(min(loss, 700.0))
 
 
 @dataclass(frozen=True)
@@ -16,9 +21,18 @@ class SetScores:
 
     direction: str  # code, such as en-de
     sentences: int  # number of sentences that were translated
-    loss: float  # mean per target token over the whole set, with label smoothing as in training
+    loss: float  # mean per target token over the whole set: cross-entropy, without label smoothing
     bleu: float
     chrf: float
+
+    @property
+    def perplexity(self) -> float:
+        """Of a target token."""
+        return perplexity_of(self.loss)
+
+    def as_values(self) -> dict[str, float | int | str]:
+        """The scores by name."""
+        return {**asdict(self), "perplexity": self.perplexity}
 
 
 @dataclass(frozen=True)
@@ -40,15 +54,22 @@ class Scores:
         """The score `by`, negated if it is a loss, so that more is always better."""
         return -self.score(by) if by.rpartition(".")[2] == "loss" else self.score(by)
 
+    @property
+    def perplexity(self) -> float:
+        """That of the mean loss."""
+        return perplexity_of(self.score("loss"))
+
     def as_metrics(self) -> dict[str, float | int | str]:
         """Values for metrics.jsonl: the means over all sets, then the scores of each set."""
         values: dict[str, float | int | str] = {
             name: self.score(name) for name in VALIDATION_METRICS
         }
+        values["perplexity"] = self.perplexity
         for name, scores in self.sets.items():
             values |= {
                 f"{name}.{metric}": self.score(f"{name}.{metric}") for metric in VALIDATION_METRICS
             }
+            values[f"{name}.perplexity"] = scores.perplexity
             values[f"{name}.sentences"] = scores.sentences
         return values | {
             "bleu_signature": self.bleu_signature,
@@ -59,8 +80,7 @@ class Scores:
         """The means as text for the log, with the BLEU of each set if there are several."""
         loss, bleu, chrf = map(self.score, ("loss", "bleu", "chrf"))
         text = (
-            f"loss {loss:.3f}, perplexity {exp(min(loss, 20)):.2f}, BLEU {bleu:.2f}, "
-            f"chrF {chrf:.2f}"
+            f"loss {loss:.3f}, perplexity {self.perplexity:.2f}, BLEU {bleu:.2f}, chrF {chrf:.2f}"
         )
         if len(self.sets) == 1:
             return text

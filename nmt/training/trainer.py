@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import asdict
 
 from torch import Tensor
 
@@ -21,8 +20,16 @@ from nmt.parallel.state import check_state
 from nmt.training.average import mean_of_checkpoints
 from nmt.training.checkpoint import STATE, Checkpoints, Progress, find_checkpoint
 from nmt.training.identity import run_identity
-from nmt.training.metrics import Metrics
+from nmt.training.metrics import Metrics, Moment
+from nmt.training.notices import (
+    has_diverged,
+    notice_blank_lines,
+    notice_divergence,
+    notice_tokenizer,
+    notice_zeros,
+)
 from nmt.training.optimizer import learning_rate_factor
+from nmt.training.plateau import after_validation
 from nmt.training.scores import Scores
 from nmt.training.stopping import StopSignals
 from nmt.training.tracing import Tracing
@@ -70,6 +77,7 @@ class Trainer:
             else None
         )
         self._metrics: Metrics | None = None
+        self._diverged = False  # whether the log says so
         self._last: StepResult | None = None  # of the last step, until it is counted
 
     def run(self) -> Progress:
@@ -79,8 +87,10 @@ class Trainer:
             stack.enter_context(self._signals.noted())
             if self._executor.is_main:
                 self._metrics = stack.enter_context(
-                    Metrics(self._config.folder, self._progress.step)
+                    Metrics(self._config.folder, self._progress.step, self._settings.log_seconds)
                 )
+                notice_blank_lines(self._data)
+                notice_tokenizer(self._config)
             while not self._finished():
                 self._stop_if_asked()
                 self._step()
@@ -88,7 +98,8 @@ class Trainer:
                 if step % self._settings.validate_every == 0 and step >= max(
                     1, self._settings.validate_first
                 ):
-                    self._validate()
+                    improved = self._validate()
+                    after_validation(self._config.schedule, self._progress, improved)
                 if step % self._settings.checkpoint_every == 0:
                     self._checkpoint()
             self._end()
@@ -115,6 +126,8 @@ class Trainer:
         rate = self._config.optimizer.learning_rate * learning_rate_factor(
             self._config.schedule, progress.step, self._part_done()
         )
+        if self._config.schedule.name == "plateau":
+            rate *= progress.rate_factor
         batch = Batch.from_rows(pairs.source, pairs.target)
         result = self._executor.train_step(batch, progress.step, rate)
         self._count_last()
@@ -147,6 +160,10 @@ class Trainer:
                 "`optimizer.learning_rate` or `optimizer.clip_norm` in a new run, with another "
                 "`name`."
             )
+        if not self._diverged and has_diverged(result.loss, len(self._data.vocabulary)):
+            self._diverged = True
+            if self._executor.is_main:
+                notice_divergence(result.loss, progress.step, len(self._data.vocabulary))
         progress.recent_loss += result.loss * result.tokens
         progress.recent_tokens += result.tokens
 
@@ -170,7 +187,10 @@ class Trainer:
                 "seconds": self._seconds(),
             },
         )
-        self._metrics.show(self._part_done(), loss, speed)
+        part, minutes = self._part_done(), self._settings.max_minutes
+        if minutes is not None:
+            part = max(part, self._seconds() / (60 * minutes))
+        self._metrics.show(Moment(part, progress.step, progress.epoch, loss, rate, speed))
 
     def _part_done(self) -> float:
         """The fraction of the run that is done, by steps and epochs and never by the clock, so that
@@ -190,18 +210,35 @@ class Trainer:
         return Progress(**{**vars(self._progress), "seconds": self._seconds()})
 
     def _finished(self) -> bool:
+        self._progress.ended_by = self._limit()
+        return bool(self._progress.ended_by)
+
+    def _limit(self) -> str:
+        """The setting whose limit has been reached; empty if there is none."""
         settings, progress = self._settings, self._progress
         if self._part_done() >= 1:
-            return True
+            by_steps = settings.max_steps is not None and progress.step >= settings.max_steps
+            return "training.max_steps" if by_steps else "training.max_epochs"
         if settings.patience is not None and progress.without_improvement >= settings.patience:
-            return True
+            return "training.patience"
         if settings.max_minutes is None or progress.step % settings.log_every:
-            return False
-        return self._executor.from_main(self._seconds) >= 60 * settings.max_minutes
+            return ""
+        late = self._executor.from_main(self._seconds) >= 60 * settings.max_minutes
+        return "training.max_minutes" if late else ""
 
-    def _validate(self, weights: Mapping[str, Tensor] | None = None) -> None:
-        """Score weights and publish them if they are the best: by default the average, or else the
-        executor's own."""
+    def _say_why_it_ended(self) -> None:
+        progress = self._progress
+        if self._metrics and progress.ended_by == "training.patience":
+            self._metrics.say(
+                f"early stopping at step {progress.step}: {self._settings.best_by} has not "
+                f"improved in {progress.without_improvement} validations "
+                f"(`training.patience={self._settings.patience}`); "
+                f"the best model is that of step {progress.best_step}"
+            )
+
+    def _validate(self, weights: Mapping[str, Tensor] | None = None) -> bool:
+        """Score weights, by default the average, or else the executor's own, and publish them if
+        none were better → whether all before were worse."""
         self._count_last()
         executor, progress = self._executor, self._progress
         config, data, description = self._config, self._data, self._description
@@ -212,20 +249,21 @@ class Trainer:
                 lambda: write_candidate(config, data, description, gathered)
             )
         translations = translate_sets(candidate, config, data, executor)
-        scores = executor.from_main(lambda: score_sets(data, losses, translations))
+        tokenizer = self._settings.bleu_tokenizer
+        scores = executor.from_main(lambda: score_sets(data, losses, translations, tokenizer))
         self._report(scores)
         score = scores.quality(self._settings.best_by)
         progress.validated_step = progress.step
-        if progress.best_score is None or score > progress.best_score:
+        improved = progress.best_score is None or score > progress.best_score
+        progress.without_improvement = 0 if improved else progress.without_improvement + 1
+        if improved or score == progress.best_score:  # of equals, the later is the better trained
             progress.best_score, progress.best_step = score, progress.step
-            progress.best_scores = {name: asdict(one) for name, one in scores.sets.items()}
-            progress.without_improvement = 0
+            progress.best_scores = {name: one.as_values() for name, one in scores.sets.items()}
             if executor.is_main:
                 publish(candidate, config, data, scores, self._progress_now())
-        else:
-            progress.without_improvement += 1
-            if executor.is_main:
-                discard(candidate)
+        elif executor.is_main:
+            discard(candidate)
+        return improved
 
     def _using(self, weights: Mapping[str, Tensor] | None) -> AbstractContextManager[None]:
         """Inside, the executor has the weights that are to be scored."""
@@ -236,6 +274,7 @@ class Trainer:
     def _report(self, scores: Scores) -> None:
         if not self._metrics:
             return
+        self._progress.zero_scores = notice_zeros(self._config, scores, self._progress.zero_scores)
         self._metrics.write(self._progress.step, "validation", scores.as_metrics())
         self._metrics.say(
             f"step {self._progress.step}, epoch {self._progress.epoch:.1f}, "
@@ -274,6 +313,7 @@ class Trainer:
             self._tracing.finish()
         progress = self._progress
         step = progress.step
+        self._say_why_it_ended()
         unscored = progress.validated_step != step or progress.best_score is None
         if unscored:
             self._validate()

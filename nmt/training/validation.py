@@ -11,11 +11,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from nmt.config import TrainConfig
+from nmt.config import BleuTokenizer, TrainConfig
 from nmt.corpus.batching import ordered_batches
 from nmt.corpus.prepare import PreparedData, ValidationSet
 from nmt.decoding.translator import Translator
 from nmt.evaluation import bleu
+from nmt.evaluation.tokenizers import bleu_tokenizer
 from nmt.model.batch import Batch
 from nmt.model.folder import CARD, VOCABULARY, ModelDescription, replace_folder, write_model_folder
 from nmt.parallel.executor import Executor
@@ -90,14 +91,24 @@ def translate_sets(
 
 
 def score_sets(
-    data: PreparedData, losses: Mapping[str, float], translations: Mapping[str, Sequence[str]]
+    data: PreparedData,
+    losses: Mapping[str, float],
+    translations: Mapping[str, Sequence[str]],
+    tokenizer: BleuTokenizer = "auto",
 ) -> Scores:
-    """Score the translations of each validation set."""
+    """Score the translations of each validation set. `tokenizer` is the setting of BLEU's."""
     sets, signatures = {}, {}
     for name, validation_set in data.valid.items():
         hypotheses = translations[name]
         references = validation_set.target[: len(hypotheses)]
-        scores = bleu.score(hypotheses, references, bootstrap=0, seed=0, metrics=("bleu", "chrf"))
+        scores = bleu.score(
+            hypotheses,
+            references,
+            bootstrap=0,
+            seed=0,
+            metrics=("bleu", "chrf"),
+            tokenizer=bleu_tokenizer(tokenizer, validation_set.direction.target),
+        )
         signatures = {metric: score.signature for metric, score in scores.items()}
         sets[name] = SetScores(
             direction=validation_set.direction.code,

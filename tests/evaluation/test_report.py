@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nmt.config import DecodeConfig
+from nmt.config import DecodeConfig, Direction
 from nmt.errors import ConfigurationError
 from nmt.evaluation.bleu import Score, SentenceScore
 from nmt.evaluation.report import Report, Segment, TranslationRun, score_table, write_report
@@ -36,6 +36,7 @@ def segment(chrf: float, text: str = "text", model_score: float | None = -0.5) -
 def report(segments: list[Segment]) -> Report:
     translating = TranslationRun(
         model={"folder": "runs/x/best", "languages": "en → de"},
+        direction=Direction(source="en", target="de"),
         decode=DECODE,
         seconds=0.5,
         source_tokens=30,
@@ -55,6 +56,7 @@ def test_report_json_has_everything_in_plain_values(tmp_path: Path) -> None:
         "score": 30.125,
         "interval": [28.5, 31.75],
         "signature": "nrefs:1|case:mixed|version:2.6.0",
+        "parts": None,
     }
     assert values["scores"]["ter"]["interval"] is None
     translating = values["translating"]

@@ -101,6 +101,7 @@ def recipe_of(case: Case) -> TrainingRecipe:
         graph=graph_of(case),
         seed=SEED,
         loss=LOSS,
+        validation_loss=SmoothedCrossEntropy(0.0),
         optimizer=factory(case.optimizer),
         clip_norm=case.clip_norm,
         dtype=case.dtype,

@@ -127,7 +127,9 @@ def recipe_of(
     graph: LayerGraph, optimizer: OptimizerFactory, dtype: torch.dtype = torch.float32
 ) -> TrainingRecipe:
     """How the graph is trained by all executors."""
-    return TrainingRecipe(graph, SEED, LOSS, optimizer, clip_norm=0.05, dtype=dtype)
+    return TrainingRecipe(
+        graph, SEED, LOSS, SmoothedCrossEntropy(0.0), optimizer, clip_norm=0.05, dtype=dtype
+    )
 
 
 def local(

@@ -45,6 +45,7 @@ def executor(
         graph=gnmt(model, VOCABULARY, bounds),
         seed=1,
         loss=SmoothedCrossEntropy(0.1),
+        validation_loss=SmoothedCrossEntropy(0.0),
         optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=1.0, fused=True),
         clip_norm=clip_norm,
         dtype=dtype,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from nmt.training.metrics import Metrics, truncate_metrics
+from nmt.training.metrics import Metrics, Moment, truncate_metrics
 
 
 def steps(file: Path) -> list[int]:
@@ -50,7 +50,7 @@ def test_a_resumed_run_writes_on(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     with Metrics(tmp_path, 0) as metrics:
         for step in (1, 2, 3):
             metrics.write(step, "train", {"loss": 2.5, "note": "text"})
-        metrics.show(0.5, 2.5, 1000.0)
+        metrics.show(Moment(0.5, 3, 0.5, 2.5, 0.001, 1000.0))
         with caplog.at_level(logging.INFO):
             metrics.say("halfway")
     assert "halfway" in caplog.messages
@@ -64,6 +64,19 @@ def test_a_resumed_run_writes_on(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [event.step for event in board.Scalars("train/loss")] == [1, 2]
     assert [event.step for event in board.Scalars("validation/loss")] == [3]
+
+
+def test_without_a_terminal_progress_is_a_line_from_time_to_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: clock)
+    with caplog.at_level(logging.INFO), Metrics(tmp_path, 0, log_seconds=30) as metrics:
+        for second, part in ((0, 0.5), (10, 0.55), (31, 0.6), (40, 0.65), (62, 0.75)):
+            clock = 100.0 + second
+            metrics.show(Moment(part, 10 * second, 1.5, 2.5, 0.002, 1234.4))
+    line = "step {}, epoch 1.50, loss 2.500, 1,234 tokens/s, learning rate 0.002, {} left"
+    assert caplog.messages == [line.format(310, "02:04"), line.format(620, "01:02")]
 
 
 def test_lines_can_be_read_while_the_run_lasts(tmp_path: Path) -> None:

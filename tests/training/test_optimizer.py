@@ -11,6 +11,7 @@ from nmt.training.optimizer import learning_rate_factor, optimizer_factory
 
 def schedule(name: str, **changes: Any) -> ScheduleConfig:
     values = {"name": name, "warmup_steps": 10, "decay_start": 0.5, "final_factor": 0.1}
+    values |= {"plateau_patience": 1, "plateau_factor": 0.5}
     return ScheduleConfig.model_validate({**values, **changes})
 
 
@@ -26,7 +27,7 @@ def optimizer(name: str, **changes: Any) -> OptimizerConfig:
     return OptimizerConfig.model_validate({**values, **changes})
 
 
-@pytest.mark.parametrize("name", ["constant", "inverse_sqrt", "cosine"])
+@pytest.mark.parametrize("name", ["constant", "inverse_sqrt", "cosine", "plateau"])
 def test_the_warm_up_is_a_line_to_the_peak(name: str) -> None:
     factors = [learning_rate_factor(schedule(name), step, 0.0) for step in range(10)]
     assert factors == pytest.approx([(step + 1) / 10 for step in range(10)])
@@ -70,6 +71,16 @@ def test_adam_has_its_settings() -> None:
     made.step()
     # The first step is the rate, in the gradient's direction, beside the decay.
     torch.testing.assert_close(parameter.detach(), torch.tensor([0.45, 1.45]))
+
+
+@pytest.mark.parametrize("name", ["adagrad", "adafactor"])
+def test_the_first_step_of_adagrad_and_adafactor(name: str) -> None:
+    """The rate in the gradient's direction; Adafactor's times the values' size, here 1."""
+    parameter = nn.Parameter(torch.ones(2))
+    made = optimizer_factory(optimizer(name))([parameter])
+    parameter.grad = torch.tensor([2.0, -3.0])
+    made.step()
+    torch.testing.assert_close(parameter.detach(), torch.tensor([0.5, 1.5]))
 
 
 def test_sgd_follows_the_gradient() -> None:

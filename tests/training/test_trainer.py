@@ -1,6 +1,8 @@
 """Whole runs of models that are too small to learn anything, in this process."""
 
 import json
+import logging
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -150,7 +152,7 @@ def test_a_run_folder(through: TrainConfig) -> None:
         "valid": {
             "direction": "digits-words",
             "sentences": 3,
-            **{metric: best[metric] for metric in ("loss", "bleu", "chrf")},
+            **{metric: best[metric] for metric in ("loss", "bleu", "chrf", "perplexity")},
         }
     }
     assert found["best"] == str(config.folder / "best")
@@ -231,7 +233,7 @@ def test_interrupted_while_validating(
 ) -> None:
     broken = small()
     if what == "discard":  # needs a run that does not become better
-        change = ["training.best_by=bleu", "optimizer.learning_rate=1.0e-30"]
+        change = ["optimizer.learning_rate=1.0"]
         through, broken = (small(f"name={name}", *change) for name in "ab")
         train(through)
     place: Any = RunResult if what == "save" else trainer_module
@@ -432,13 +434,23 @@ def test_a_new_run_in_an_old_folder_has_its_own_vocabulary(
 # When a run ends, and with what
 
 
-def test_patience(small: MakeConfig) -> None:
+def test_patience(small: MakeConfig, caplog: pytest.LogCaptureFixture) -> None:
     never_better = ["training.best_by=bleu", "training.patience=2", "decode.max_length_offset=1"]
     config = small(*never_better, "optimizer.learning_rate=1.0e-30")
-    train(config)
+    with caplog.at_level(logging.INFO):
+        train(config)
     assert [line["step"] for line in metrics(config, "validation")] == [6, 12, 18]
     found = summary(config)
-    assert (found["steps"], found["best_step"], found["best_by"]) == (18, 6, "bleu")
+    assert (found["steps"], found["best_by"]) == (18, "bleu")
+    assert found["best_step"] == 18, "the last of equals"
+    assert found["ended_by"] == "training.patience"
+    assert (
+        "early stopping at step 18: bleu has not improved in 2 validations "
+        "(`training.patience=2`); the best model is that of step 18"
+    ) in caplog.messages
+    (warning,) = [r.message for r in caplog.records if r.levelname == "WARNING"]
+    assert warning.startswith("bleu has been 0 in 3 validations in a row, so it cannot choose")
+    assert "set `training.bleu_tokenizer` to one for the target language" in warning
     before = outcome(config)
     train(config)
     assert outcome(config) == before, "a run that has ended has ended"
@@ -523,7 +535,7 @@ def test_the_loss_is_that_of_the_weights_that_are_kept(small: MakeConfig, kind: 
     stack.load(load_file(best / "model.safetensors"))
     data = prepare(config.data, config.seed)
     loss = mean_loss(
-        stack, validation_batches(data.valid["valid"]), SmoothedCrossEntropy(0.1), "cpu"
+        stack, validation_batches(data.valid["valid"]), SmoothedCrossEntropy(0.0), "cpu"
     )
     losses = [line["loss"] for line in metrics(config, "validation")]
     assert loss == pytest.approx(min(losses), rel=1e-5)
@@ -534,6 +546,77 @@ def test_a_run_that_diverges_ends_with_a_sentence(small: MakeConfig) -> None:
     message = r"must be finite, but are .* at step \d+; use a lower .* in a new run, with another"
     with pytest.raises(TrainingError, match=message):
         train(config)
+
+
+def test_a_loss_far_above_a_guess_is_a_warning(
+    small: MakeConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(small("optimizer.learning_rate=1.0e+6", "training.max_steps=10"))
+    (warning,) = [r.message for r in caplog.records if "has diverged" in r.message]
+    assert "far above that of a uniform guess over the vocabulary (5.8)" in warning
+    assert "use a lower `optimizer.learning_rate`" in warning
+    train(small("name=healthy", "training.max_steps=10"))
+    assert len([r for r in caplog.records if "has diverged" in r.message]) == 1
+
+
+def test_a_validation_set_with_blank_targets_is_a_warning(
+    small: MakeConfig, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    config = small("training.max_steps=1")
+    lines = Path(config.data.valid["valid"].target[0]).read_text(encoding="utf-8").splitlines()
+    blank = tmp_path / "blank"
+    blank.write_text("\n \n" + "\n".join(lines[2:]) + "\n", encoding="utf-8")
+    valid = config.data.valid["valid"].changed(target=[str(blank)])
+    train(config.changed(data={"valid": {"valid": valid}}))
+    assert any(
+        message.startswith("`data.valid.valid` has 2 blank lines of 50 on its target side")
+        for message in caplog.messages
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["optimizer=adagrad"],
+        ["optimizer=adafactor"],
+        ["schedule=plateau", "schedule.plateau_patience=1", "optimizer.learning_rate=0.5"],
+    ],
+    ids=lambda changes: changes[0],
+)
+def test_every_optimizer_and_schedule_resumes_to_the_bit(
+    small: MakeConfig, interrupt_at: Callable[[int], None], changes: list[str]
+) -> None:
+    through, broken = (
+        small(f"name={name}", *changes, "schedule.warmup_steps=4", "training.validate_every=3")
+        for name in "ab"
+    )
+    train(through)
+    interrupt_at(17)
+    with pytest.raises(KeyboardInterrupt):
+        train(broken)
+    train(broken)
+    assert_same_run(through, broken)
+    rates = [line["learning_rate"] for line in metrics(through, "train")]
+    peak = through.optimizer.learning_rate
+    assert (rates[-1] < peak) == ("schedule=plateau" in changes)
+
+
+def test_validation_reports_plain_cross_entropy(small: MakeConfig) -> None:
+    """Training's smoothing changes nothing in the report but what the weights become."""
+    lines = []
+    for smoothing in ("0.0", "0.5"):
+        config = small(
+            f"name=s{smoothing}",
+            f"training.label_smoothing={smoothing}",
+            "optimizer.learning_rate=1.0e-30",
+            "training.max_steps=1",
+        )
+        train(config)
+        (line,) = metrics(config, "validation")
+        assert line["perplexity"] == pytest.approx(math.exp(line["loss"]))
+        assert summary(config)["validation"]["valid"]["perplexity"] == line["perplexity"]
+        lines.append(line["loss"])
+    assert lines[0] == lines[1]
 
 
 def test_one_command_at_a_time(small: MakeConfig) -> None:
