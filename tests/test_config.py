@@ -188,7 +188,8 @@ def test_every_mistake_is_reported_at_once() -> None:
         "`seed` must be at least 0, but is -1 instead.",
         "`model.hidden_size` must be a valid integer, but is '8' instead.",
         "`model.hiden` is not a setting; remove it or check its spelling.",
-        "`optimizer.name` must be one of 'adam', 'sgd', 'adagrad' or 'adafactor', but is 'rmsprop' instead.",
+        "`optimizer.name` must be one of 'adam', 'sgd', 'adagrad' or 'adafactor', but is "
+        "'rmsprop' instead.",
         "`training.log_every` must be set, but is missing.",
     ]
 
@@ -568,3 +569,13 @@ def test_a_changed_copy_is_validated() -> None:
     ]
     with pytest.raises(ConfigurationError, match=r"must be a multiple of `parallel\.replicas`"):
         config.changed(parallel={"micro_batches": 3})
+
+
+def test_adafactor_needs_whole_matrices() -> None:
+    message = (
+        "`optimizer` must not be adafactor with `parallel=deepspeed` in bf16 or with "
+        "`parallel.zero=1`, where DeepSpeed hands all matrices over as one flat vector; use "
+        "`parallel=wavefront` or another optimizer."
+    )
+    changed = with_changes(parallel=DEEPSPEED, optimizer__name="adafactor", precision__name="bf16")
+    assert message in mistakes(changed)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from nmt.evaluate import main
 
@@ -75,6 +76,7 @@ def test_a_model_on_files(evaluate: Evaluate, tiny_model_folder: Path) -> None:
         "source=test.en",
         "reference=test.de",
         "decode=greedy",
+        "translator.device=cpu",
         "bootstrap=0",
         "name=own",
         "output=report",
@@ -88,6 +90,9 @@ def test_a_model_on_files(evaluate: Evaluate, tiny_model_folder: Path) -> None:
     assert translating["decode"]["beam_size"] == 1
     assert translating["model"]["folder"] == str(tiny_model_folder)
     assert translating["model"]["direction"] == "en-de"
+    used = (translating["model"][name] for name in ("device", "threads", "translated in"))
+    assert tuple(used) == ("cpu", str(torch.get_num_threads()), "fp32")
+    assert values["scores"]["bleu"]["parts"].keys() >= {"brevity_penalty", "length_ratio"}
     assert translating["source_tokens"] > 0
     lines = Path("report/segments.jsonl").read_text(encoding="utf-8").strip().split("\n")
     segments = [json.loads(line) for line in lines]

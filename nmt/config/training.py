@@ -11,7 +11,7 @@ from nmt.config.data import DataConfig
 from nmt.config.decode import DecodeConfig, FloatPrecisionConfig
 from nmt.config.direction import BLEU_TOKENIZER, BleuTokenizer, join_directions
 from nmt.config.model import ModelConfig
-from nmt.config.parallel import ParallelConfig, WavefrontConfig
+from nmt.config.parallel import DeepSpeedConfig, ParallelConfig, WavefrontConfig
 from nmt.config.placement import PlacementConfig
 from nmt.config.settings import (
     Fraction,
@@ -215,6 +215,16 @@ class TrainConfig(Settings):
             mistakes.append(
                 "`precision.clip_cells_from` must be null for a model whose recurrent state is "
                 f"within 1, but is {self.precision.clip_cells_from} instead."
+            )
+        parallel = self.parallel
+        flat = isinstance(parallel, DeepSpeedConfig) and (
+            self.precision.name != "fp32" or (parallel.zero and parallel.replicas > 1)
+        )
+        if flat and self.optimizer.name == "adafactor":
+            mistakes.append(
+                "`optimizer` must not be adafactor with `parallel=deepspeed` in bf16 or with "
+                "`parallel.zero=1`, where DeepSpeed hands all matrices over as one flat vector; "
+                "use `parallel=wavefront` or another optimizer."
             )
         mistakes += [*self._placement_mistakes(), *self._directions_and_scores()]
         if mistakes:

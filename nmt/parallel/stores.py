@@ -131,7 +131,7 @@ class ShardedStore:
         state = {PARAMETER + name: value for name, value in self.parameters().items()}
         for field, value in self._optimizer.state.get(self._flat, {}).items():
             for name, parameter in self._parameters.items():
-                whole = parameter.get_full_hp_param(field) if value.dim() else value
+                whole = parameter.get_full_hp_param(field) if value.dim() else value.clone()
                 state[f"{OPTIMIZER}{field}/{name}"] = whole
         if self.has_average:
             with replaced([(self._flat, self._average.sum_of(self._flat))], lambda: None):
