@@ -50,7 +50,8 @@ def write_tiny_model(folder: Path, cell: Literal["lstm", "gru"]) -> Path:
     )
     vocabulary = Vocabulary.train(LINES, config, folder / "trained.model")
     description = ModelDescription(
-        format=3,
+        format=4,
+        longest_source=None,
         weights="fp32",
         clip=None,
         clip_cells=False,

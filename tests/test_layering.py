@@ -17,6 +17,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "nmt.errors": (),
     "nmt.config": ("nmt.errors",),
     "nmt.files": ("nmt.errors",),
+    "nmt.output_file": BELOW,
     "nmt.logs": (),
     "nmt.markdown": (),
     "nmt.memory": (),

@@ -14,6 +14,7 @@ import pytest
 
 from nmt.decoding import Translator
 from nmt.errors import InputError
+from nmt.output_file import Output
 from nmt.translate import main, stdin_lines
 
 SOURCE = ["A man is sleeping.", "", "Two dogs play with a red ball.", "  ", "The woman reads."]
@@ -122,6 +123,7 @@ def test_file_to_file(main_exits: Callable[..., int], expected: list[str], tmp_p
         "alignment": [],
         "alternatives": [],
         "truncated": False,
+        "parts": 1,
     }
 
 
@@ -188,7 +190,9 @@ def test_a_mistake_in_the_input_leaves_the_output_as_it_was(
         (tmp_path / "in").write_bytes(content)
     assert main_exits("input=in", "output=out", "buffer=1") == 2
     assert (tmp_path / "out").read_text() == "precious"
-    assert {path.name for path in tmp_path.iterdir()} <= {"in", "out"}
+    # What was translated so far is kept, but under no hidden name.
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names <= {"in", "out", "out.partial", "out.partial.json"}
 
 
 def test_an_output_that_is_no_file(main_exits: Callable[..., int]) -> None:
@@ -233,6 +237,116 @@ def test_a_reader_that_has_enough_is_no_error(tiny_model_folder: Path, tmp_path:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait() == 141
+
+
+def test_a_slow_pipe_gets_its_lines_at_once(
+    tiny_model_folder: Path, tmp_path: Path, expected: list[str]
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "nmt.translate", *as_arguments(tiny_model_folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=tmp_path,
+        env=environment(),
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(as_lines(SOURCE[:3]))
+        process.stdin.flush()
+        assert [process.stdout.readline() for _ in range(3)] == [
+            as_lines([text]) for text in expected[:3]
+        ]
+        process.stdout.close()  # the reader has enough, while more may come
+        process.stdin.write(as_lines(SOURCE))
+        process.stdin.flush()
+        assert process.wait(60) == 141
+
+
+def test_gzip(main_exits: Callable[..., int], expected: list[str], tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(as_lines(SOURCE))
+    for name in ("a.gz", "b.gz"):
+        assert main_exits("input=in", f"output={name}") == 0
+    assert gzip.decompress((tmp_path / "a.gz").read_bytes()) == as_lines(expected)
+    assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gz", "b.gz", "in"]
+
+
+def test_an_interrupted_command_resumes(
+    main_exits: Callable[..., int],
+    expected: list[str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "in").write_bytes(as_lines(SOURCE))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Output, "write", interrupted_at(3))
+        assert main_exits("input=in", "output=out") == 130
+    partial = tmp_path / "out.partial"
+    assert partial.read_bytes() == as_lines(expected[:3])
+    partial.write_bytes(partial.read_bytes() + b"half a li")
+    caplog.set_level("INFO")
+    assert main_exits("input=in", "output=out") == 0
+    assert "resuming behind line 3 of out.partial" in caplog.text
+    assert "5 lines, " in caplog.text
+    assert (tmp_path / "out").read_bytes() == as_lines(expected)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
+
+
+def test_another_command_begins_anew(
+    main_exits: Callable[..., int], expected: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "in").write_bytes(as_lines(SOURCE[:1]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Output, "write", interrupted_at(1))
+        assert main_exits("input=in", "output=out", "decode=greedy") == 130
+    (tmp_path / "in").write_bytes(as_lines(SOURCE))
+    assert main_exits("input=in", "output=out") == 0
+    assert (tmp_path / "out").read_bytes() == as_lines(expected)
+
+
+def interrupted_at(line: int) -> Callable[[Output, str], None]:
+    """An interrupt behind that line."""
+    write = Output.write
+
+    def writing(output: Output, text: str) -> None:
+        write(output, text)
+        output.lines += 1
+        if output.lines == line:
+            raise KeyboardInterrupt
+
+    return writing
+
+
+def test_alignments_of_words(main_exits: Callable[..., int], tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(as_lines(SOURCE))
+    assert main_exits("input=in", "output=out", "output_format=pharaoh") == 0
+    lines = (tmp_path / "out").read_text("utf-8").splitlines()
+    assert lines[1] == " |||"
+    for source, line in zip(SOURCE, lines, strict=True):
+        translation, _, alignment = line.partition(" |||")
+        words = len(source.split()), len(translation.split())
+        for pair in alignment.split():
+            at = tuple(map(int, pair.split("-")))
+            assert at[0] < words[0]
+            assert at[1] < words[1]
+
+
+def test_long_lines_are_named(
+    main_exits: Callable[..., int], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    long = "The big dog runs, and the woman reads. " * 40
+    (tmp_path / "in").write_bytes(as_lines([SOURCE[0], long, SOURCE[2], long]))
+    wanted = ("output_format=jsonl", "decode.max_source_tokens=30")
+    assert main_exits("input=in", "output=out", *wanted) == 0
+    assert caplog.messages[-1] == (
+        "2 lines were too long for the model and were translated in parts "
+        "(`decode.max_source_tokens`): 2, 4"
+    )
+    values = [json.loads(line) for line in (tmp_path / "out").read_text("utf-8").splitlines()]
+    assert [one["parts"] > 1 for one in values] == [False, True, False, True]
+    for one in values:
+        shape = (len(one["alignment"]), len(one["alignment"][0]))
+        assert shape == (len(one["tokens"]), len(one["source_tokens"]))
 
 
 def test_only_newlines_end_lines() -> None:

@@ -114,7 +114,10 @@ class TranslateConfig(Settings):
 
     translator: TranslatorConfig
     input: str | None = Field(description="File to translate, plain or .gz; null: stdin.")
-    output: str | None = Field(description="File to write; null: stdout.")
+    output: str | None = Field(
+        description="File to write, plain or .gz; null: stdout. Until it is complete, it is "
+        "<output>.partial, from which the same command resumes."
+    )
     source: LanguageCode | None = Field(
         description="Language of the input, such as en; null: the model's only source language."
     )
@@ -125,9 +128,13 @@ class TranslateConfig(Settings):
         description="lines: each line is translated as it is; sentences: each line is first split "
         "into sentences; html: the whole input is one document, whose markup is kept."
     )
-    output_format: Literal["text", "jsonl"] = Field(
+    output_format: Literal["text", "jsonl", "pharaoh"] = Field(
         description="text: the translation of each line; jsonl: also n-best translations, scores "
-        "and alignments."
+        "and alignments; pharaoh: the translation, ` ||| `, and its alignment of words, as in 0-0 "
+        "1-2."
+    )
+    progress: bool = Field(
+        description="Whether to report progress and speed on stderr, if it takes long."
     )
     buffer: PositiveInt = Field(
         description="Number of lines that are read at a time and sorted by length."
@@ -136,13 +143,13 @@ class TranslateConfig(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> TranslateConfig:
-        if self.output_format == "jsonl" and self.input_format != "lines":
+        if self.output_format != "text" and self.input_format != "lines":
             raise ValueError(
-                "`input_format` must be lines with `output_format=jsonl`, but is "
+                f"`input_format` must be lines with `output_format={self.output_format}`, but is "
                 f"{self.input_format} instead."
             )
-        if self.output_format == "text":
-            _one_translation(self.decode, "output_format=text")
+        if self.output_format != "jsonl":
+            _one_translation(self.decode, f"output_format={self.output_format}")
         return self
 
 

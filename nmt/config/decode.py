@@ -48,6 +48,10 @@ class DecodeConfig(Settings):
         description="Strength of GNMT's coverage penalty (beta)."
     )
     n_best: PositiveInt = Field(description="Number of translations returned for each sentence.")
+    max_source_tokens: PositiveInt | None = Field(
+        description="Longest source that is translated as a whole, in pieces; a longer one is "
+        "translated in parts, as texts are; null: what nearly all training sources had at most."
+    )
     max_length_ratio: PositiveFloat = Field(
         description="Longest translation, as a multiple of the source's length in pieces."
     )

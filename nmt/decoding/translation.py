@@ -16,8 +16,10 @@ from nmt.model.folder import VOCABULARY, ModelDescription
 from nmt.text.document import Splitter
 from nmt.text.reinsertion import AlignedText
 
-# Most pieces of a segment when a text is split: far more than a sentence of the training data has.
-LONGEST = 200
+# Most pieces of a segment when a text is split, for models that do not tell what they were trained
+# on.
+LONGEST = 100
+WORD_BEGINS = "\u2581"  # SentencePiece's mark
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,30 @@ class Translation:
     alignment: np.ndarray | None = field(compare=False)
     alternatives: list[Alternative]  # the next best of `n_best`, without this one
     truncated: bool  # it reached the greatest length allowed
+    # How many parts a source that is too long for the model was translated in. Their translations
+    # are joined: tokens one after the other, an alignment in blocks, and no alternatives. What is
+    # between parts (white space, symbols without a letter) is in `text` alone.
+    parts: int = 1
+
+    def pharaoh(self) -> str:
+        """The alignment as fast_align and Marian write it: pairs of a source word and a target
+        word, from 0, such as `0-0 1-2`. Each piece of the translation is aligned with the piece
+        that it attends to most, and words are aligned where any of their pieces are."""
+        assert self.alignment is not None, "alignments were asked for"
+        if not self.alignment.size:
+            return ""
+        source, target = _word_of_pieces(self.source_tokens), _word_of_pieces(self.tokens)
+        pairs = {(source[int(s)], target[t]) for t, s in enumerate(self.alignment.argmax(1))}
+        return " ".join(f"{s}-{t}" for s, t in sorted(pairs))
+
+
+def _word_of_pieces(pieces: Sequence[str]) -> list[int]:
+    """The number of the word that each piece belongs to: SentencePiece marks where words begin."""
+    words, word = [], -1
+    for piece in pieces:
+        word = max(0, word + piece.startswith(WORD_BEGINS))
+        words.append(word)
+    return words
 
 
 class TextCodec:
@@ -60,10 +86,15 @@ class TextCodec:
         """What the model translates."""
         return self.description.directions
 
-    def splitter(self, direction: Direction, longest: int = LONGEST) -> Splitter:
+    @property
+    def longest_source(self) -> int:
+        """Pieces of the longest source that the model was trained on."""
+        return self.description.longest_source or LONGEST
+
+    def splitter(self, direction: Direction, longest: int | None = None) -> Splitter:
         """How texts of a direction's source language are split into segments of at most so many
-        pieces."""
-        return Splitter(direction.source, self.vocabulary.count, longest)
+        pieces; None: `longest_source`."""
+        return Splitter(direction.source, self.vocabulary.count, longest or self.longest_source)
 
     def translation(self, source: Sequence[int], hypotheses: list[Hypothesis]) -> Translation:
         """The translation of a source, from its hypotheses, the best first.

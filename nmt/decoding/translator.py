@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,7 @@ from nmt.config import DecodeConfig, UseConfig, find_direction
 from nmt.corpus.vocabulary import Vocabulary
 from nmt.decoding.bulk import search
 from nmt.decoding.engine import Engine, Hypothesis
+from nmt.decoding.long_sources import joined, without_alignment
 from nmt.decoding.translation import TextCodec, Translation, aligned_text, load_vocabulary
 from nmt.errors import InputError, PlanError
 from nmt.model.folder import ModelDescription, read_description, read_weights
@@ -25,12 +27,15 @@ from nmt.precision.formats import Name, format_of, require
 from nmt.runtime.stepper import Stepper
 from nmt.text.markup import parse_document
 
+SURROGATE = re.compile("[\ud800-\udfff]")
+
 # Used where no settings are given; the same as conf/decode/beam5.yaml (compared by a test).
 DEFAULT = DecodeConfig(
     beam_size=5,
     length_penalty=0.6,
     coverage_penalty=0.1,
     n_best=1,
+    max_source_tokens=None,
     max_length_ratio=2.0,
     max_length_offset=20,
     no_repeat_ngram=4,
@@ -122,33 +127,51 @@ class Translator(TextCodec):
 
     def translate(
         self,
-        texts: Sequence[str],
+        texts: Iterable[str],
         decode: DecodeConfig | None = None,
         *,
         source: str | None = None,
         target: str | None = None,
         alignments: bool = False,
     ) -> list[Translation]:
-        """Translate segments, in order. None of them is split; a blank one has a blank translation.
+        """Translate segments, in order; a blank one has a blank translation. None of them is split
+        but those with more than `decode.max_source_tokens` pieces.
 
         `source` and `target` are language codes, such as `source="en", target="de"`. They may be
         left out where the model's `directions` leave no choice.
 
         Raises:
-            InputError: one string is given instead of a list; or the languages are none of the
+            InputError: a text is not a string, or is not Unicode; or the languages are none of the
                 model's directions, or leave a choice of several.
             ModelFolderError: the model's weights are not finite.
         """
-        if isinstance(texts, str):
-            raise InputError("`texts` must be a list of strings, but is one string instead.")
-        find_direction(self.directions, source, target)
+        texts = checked_texts(texts)
+        direction = find_direction(self.directions, source, target)
         decode = decode or self.decode
         sources = self.vocabulary.encode_batch(texts)
-        found = self._search(sources, decode, alignments)
-        return [
-            self.translation(source, found[place]) if place in found else _blank(alignments)
-            for place, source in enumerate(sources)
+        longest = decode.max_source_tokens or self.longest_source
+        splitter = self.splitter(direction, longest)
+        documents = {
+            place: splitter.document(texts[place], "nonewlines")
+            for place, pieces in enumerate(sources)
+            if len(pieces) > longest
+        }
+        for place in documents:
+            sources[place] = []  # its segments come behind all others
+        segments = [one.text for document in documents.values() for one in document.segments]
+        sources += self.vocabulary.encode_batch(segments)
+        aligned = alignments or any(one.needs_alignments for one in documents.values())
+        found = self._search(sources, decode, aligned)
+        translations = [
+            self.translation(pieces, found[place]) if place in found else _blank(aligned)
+            for place, pieces in enumerate(sources)
         ]
+        parts = iter(translations[len(texts) :])
+        translations = [without_alignment(one, alignments) for one in translations[: len(texts)]]
+        for place, document in documents.items():
+            own = list(islice(parts, len(document.segments)))
+            translations[place] = joined(document, own, alignments)
+        return translations
 
     def translate_stream(
         self,
@@ -184,7 +207,7 @@ class Translator(TextCodec):
 
     def translate_texts(
         self,
-        texts: Sequence[str],
+        texts: Iterable[str],
         markup: Literal["text", "html", "xml"] = "text",
         decode: DecodeConfig | None = None,
         *,
@@ -195,10 +218,13 @@ class Translator(TextCodec):
         placeholders are kept. `source` and `target` as in `translate`.
 
         Raises:
-            InputError: the languages are none of the model's directions, or leave a choice.
+            InputError: a text is not a string, or is not Unicode; or the languages are none of the
+                model's directions, or leave a choice.
             ModelFolderError: the model's weights are not finite.
         """
-        splitter = self.splitter(find_direction(self.directions, source, target))
+        texts = checked_texts(texts)
+        direction = find_direction(self.directions, source, target)
+        splitter = self.splitter(direction, (decode or self.decode).max_source_tokens)
         documents = [parse_document(splitter, text, markup) for text in texts]
         segments = [segment.text for one in documents for segment in one.segments]
         aligned = any(one.needs_alignments for one in documents)
@@ -207,6 +233,30 @@ class Translator(TextCodec):
         )
         readings = map(aligned_text, translations)
         return [one.join(list(islice(readings, len(one.segments)))) for one in documents]
+
+
+def checked_texts(texts: Iterable[str]) -> list[str]:
+    """The texts, once they are known to be ones.
+
+    Raises:
+        InputError: they are not a list of strings, or one has half of a surrogate pair, which no
+            encoding of Unicode has.
+    """
+    if isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable):
+        kind = "one string" if isinstance(texts, str) else type(texts).__name__
+        raise InputError(f"`texts` must be a list of strings, but is {kind} instead.")
+    found = list(texts)
+    for place, text in enumerate(found):
+        if not isinstance(text, str):
+            raise InputError(
+                f"`texts[{place}]` must be a string, but is {type(text).__name__} instead."
+            )
+        if not text.isascii() and (surrogate := SURROGATE.search(text)):
+            raise InputError(
+                f"`texts[{place}]` must be Unicode text, but has a lone surrogate "
+                f"(U+{ord(surrogate[0]):04X}) at character {surrogate.start()} instead."
+            )
+    return found
 
 
 def _blank(alignments: bool) -> Translation:

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nmt.config import Direction, ModelConfig, Settings, read
-from nmt.config.settings import PositiveFloat
+from nmt.config.settings import PositiveFloat, PositiveInt
 from nmt.errors import ConfigurationError, ModelFolderError
 from nmt.files import damage, new_folder, write_sums
 from nmt.model.build import build_graph
@@ -43,11 +43,14 @@ WEIGHTS, DESCRIPTION, VOCABULARY, CARD = (
 class ModelDescription(Settings):
     """model.yaml: what the weights belong to."""
 
-    format: Literal[3] = Field(description="Version of this layout.")
+    format: Literal[4] = Field(description="Version of this layout.")
     model: ModelConfig
     vocabulary_size: int = Field(ge=1, description="Tokens of the joint vocabulary.")
     directions: list[Direction] = Field(
         min_length=1, description="The directions that it translates in."
+    )
+    longest_source: PositiveInt | None = Field(
+        description="Pieces that nearly all sources of its training had at most; null: not known."
     )
     precision: Literal["fp32", "bf16"] = Field(description="Format the model was trained in.")
     weights: Literal["fp32", "int8"] = Field(description="Format the weights are stored in.")
@@ -152,6 +155,8 @@ def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
         values["model"] = model | {"cell": "lstm"} if isinstance(model, dict) else model
         languages = {side: values.pop(f"{side}_language", None) for side in ("source", "target")}
         values |= {"format": 3, "directions": [languages]}
+    if values.get("format") == 3:  # before the longest source was kept
+        values |= {"format": 4, "longest_source": None}
     return values
 
 

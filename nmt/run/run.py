@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
+import numpy as np
 import torch
 
 from nmt.config import TrainConfig, WavefrontConfig
@@ -131,7 +132,8 @@ def train_here(config: TrainConfig, started: float, data: PreparedData | None = 
 def describe_model(config: TrainConfig, data: PreparedData) -> ModelDescription:
     """The description of the run's models, written to their model.yaml."""
     return ModelDescription(
-        format=3,
+        format=4,
+        longest_source=_longest_source(data),
         model=config.model,
         vocabulary_size=len(data.vocabulary),
         directions=config.data.directions,
@@ -140,6 +142,13 @@ def describe_model(config: TrainConfig, data: PreparedData) -> ModelDescription:
         clip=config.precision.clip,
         clip_cells=config.precision.clip_cells_from is not None,
     )
+
+
+def _longest_source(data: PreparedData) -> int:
+    """Pieces that all but one of a thousand training sources have at most: of longer ones a model
+    has seen too few to translate them well."""
+    lengths = np.concatenate([store.source_lengths for store in data.train.values()])
+    return max(1, int(np.ceil(np.quantile(lengths, 0.999))))
 
 
 @contextmanager

@@ -272,7 +272,8 @@ def random_model(
 ) -> tuple[ModelDescription, dict[str, Tensor]]:
     """A description and random weights with which translations never end by themselves."""
     description = ModelDescription(
-        format=3,
+        format=4,
+        longest_source=None,
         weights="fp32",
         clip=None,
         clip_cells=False,

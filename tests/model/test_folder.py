@@ -24,7 +24,8 @@ MakeModel = Callable[..., GnmtConfig]
 @pytest.fixture
 def description(model_config: MakeModel) -> ModelDescription:
     return ModelDescription(
-        format=3,
+        format=4,
+        longest_source=None,
         weights="fp32",
         clip=None,
         clip_cells=False,
@@ -202,12 +203,12 @@ def test_a_description_that_is_no_mapping(folder: Path, content: str, value: str
 def test_a_description_of_another_kind(folder: Path) -> None:
     file = folder / "model.yaml"
     values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    values["format"] = 4
+    values["format"] = 5
     del values["model"]["hidden_size"]
     file.write_text(yaml.safe_dump(values), encoding="utf-8")
     assert message(folder) == (
         f"`{file}` is not a description of a model: "
-        "`format` must be one of 3, but is 4 instead.\n"
+        "`format` must be one of 4, but is 5 instead.\n"
         "`model.hidden_size` must be set, but is missing."
     )
 
@@ -346,7 +347,7 @@ def test_a_folder_of_version_0_1_without_a_language(folder: Path) -> None:
 
 def test_the_directions_are_in_the_description(folder: Path) -> None:
     values = yaml.safe_load((folder / "model.yaml").read_text(encoding="utf-8"))
-    assert values["format"] == 3
+    assert values["format"] == 4
     assert values["directions"] == [{"source": "en", "target": "de"}]
 
 

@@ -23,6 +23,7 @@ DECODE = DecodeConfig(
     length_penalty=0.6,
     coverage_penalty=0.1,
     n_best=1,
+    max_source_tokens=None,
     max_length_ratio=1.0,
     max_length_offset=5,
     no_repeat_ngram=0,
