@@ -45,6 +45,8 @@ QUIET_HYDRA = (
     "hydra/job_logging=none",
     "hydra/hydra_logging=none",
 )
+GROUP = re.compile(r"[a-z_/]+")
+OPTION = re.compile(r"null|[A-Za-z_][\w./,-]*")  # several in a sweep
 USER_ERROR, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
 SIGNALLED = 128  # added to the signal's number, as shells do
 FULL_ERROR = "HYDRA_FULL_ERROR"  # environment variable with which hydra raises exceptions
@@ -114,6 +116,7 @@ def run_command(
     scratch = tempfile.TemporaryDirectory()
     _add_quiet_settings(sweep.folder if sweep else scratch.name)
     try:
+        _check_groups(sys.argv[1:])
         decorate = hydra.main(
             version_base="1.3", config_path=str(configuration_folder()), config_name=config_name
         )
@@ -218,6 +221,23 @@ def _add_quiet_settings(sweep_folder: str) -> None:
     overrides = [i for i, text in enumerate(sys.argv) if i and _is_override(text)]
     place = overrides[0] if overrides else len(sys.argv)
     sys.argv[place:place] = quiet
+
+
+def _check_groups(arguments: Sequence[str]) -> None:
+    """Check that groups are given names of files, since hydra fails on anything else.
+
+    Raises:
+        ConfigurationError: one is given a number, a list or a mapping.
+    """
+    for argument in filter(_is_override, arguments):
+        key, _, value = argument.lstrip("+").partition("=")
+        group = key.partition("@")[0]
+        folder = configuration_folder() / group
+        if GROUP.fullmatch(group) and folder.is_dir() and not OPTION.fullmatch(value):
+            options = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+            raise ConfigurationError(
+                [f"`{key}` must be the name of a group ({options}), but is {value!r} instead."]
+            )
 
 
 def _is_override(argument: str) -> bool:

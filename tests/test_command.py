@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -205,3 +206,17 @@ def test_logging_is_set_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         "translator.folder=x",
     )
     assert enabled == [True]
+
+
+@pytest.mark.parametrize("value", ["[1,2]", "1.5", "{a: 1}", "7", "''"])
+@pytest.mark.parametrize("module", ["train", "export", "place"])
+def test_a_group_that_is_no_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str, value: str
+) -> None:
+    monkeypatch.setattr("sys.argv", [f"nmt-{module}", f"data={value}"])
+    with pytest.raises(SystemExit) as stopped:
+        import_module(f"nmt.{module}").main()
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"nmt-{module}: error: `data` must be the name of a group (base, ")
+    assert error.endswith(f"but is {value!r} instead.\n")

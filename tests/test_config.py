@@ -95,6 +95,7 @@ VALUES: dict[str, Any] = {
         "length_penalty": 0.6,
         "coverage_penalty": 0.2,
         "n_best": 1,
+        "max_source_tokens": None,
         "max_length_ratio": 2.0,
         "max_length_offset": 10,
         "no_repeat_ngram": 0,

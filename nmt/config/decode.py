@@ -39,31 +39,37 @@ class DecodeConfig(Settings):
     """conf/decode: the search for a translation."""
 
     beam_size: PositiveInt = Field(
-        description="Number of hypotheses kept for each sentence; 1: greedy search."
+        le=1000, description="Number of hypotheses kept for each sentence; 1: greedy search."
     )
     length_penalty: NonNegativeFloat = Field(
-        description="Strength of GNMT's length penalty (alpha)."
+        le=100, description="Strength of GNMT's length penalty (alpha)."
     )
     coverage_penalty: NonNegativeFloat = Field(
-        description="Strength of GNMT's coverage penalty (beta)."
+        le=100, description="Strength of GNMT's coverage penalty (beta)."
     )
-    n_best: PositiveInt = Field(description="Number of translations returned for each sentence.")
+    n_best: PositiveInt = Field(
+        le=1000, description="Number of translations returned for each sentence."
+    )
     max_source_tokens: PositiveInt | None = Field(
+        le=100_000,
         description="Longest source that is translated as a whole, in pieces; a longer one is "
-        "translated in parts, as texts are; null: what nearly all training sources had at most."
+        "translated in parts, as texts are; null: what nearly all training sources had at most.",
     )
     max_length_ratio: PositiveFloat = Field(
-        description="Longest translation, as a multiple of the source's length in pieces."
+        le=100, description="Longest translation, as a multiple of the source's length in pieces."
     )
     max_length_offset: NonNegativeInt = Field(
-        description="Number of pieces added to that limit, for short sentences."
+        le=100_000, description="Number of pieces added to that limit, for short sentences."
     )
     no_repeat_ngram: NonNegativeInt = Field(
+        le=100,
         description="Length of the n-grams that may occur at most `max_repeats` times in a "
-        "translation; 0: no limit."
+        "translation; 0: no limit.",
     )
-    max_repeats: PositiveInt = Field(description="How often such an n-gram may occur.")
-    batch_sentences: PositiveInt = Field(description="Number of sentences decoded together.")
+    max_repeats: PositiveInt = Field(le=100_000, description="How often such an n-gram may occur.")
+    batch_sentences: PositiveInt = Field(
+        le=100_000, description="Number of sentences decoded together."
+    )
     shortlist: bool = Field(
         description="Whether to restrict translations to likely pieces, if the model folder has a "
         "shortlist and the output layer runs on a CPU."
