@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nmt.decoding.translation import Translation
     from nmt.decoding.translator import Translator
 
-__version__ = "0.2.0"
+__version__ = "0.3.0.dev0"
 __all__ = ["Translation", "Translator", "__version__"]
 
 

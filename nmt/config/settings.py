@@ -13,12 +13,13 @@ from nmt.errors import ConfigurationError
 
 # No setting is larger; many have bounds of their own. Beyond, numbers overflow somewhere.
 MOST = 10**9
+LARGEST = 1e15  # bytes, for instance
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveInt = Annotated[int, Field(ge=1, le=MOST)]
 NonNegativeInt = Annotated[int, Field(ge=0, le=MOST)]
-PositiveFloat = Annotated[float, Field(gt=0, le=MOST)]
-NonNegativeFloat = Annotated[float, Field(ge=0, le=MOST)]
+PositiveFloat = Annotated[float, Field(gt=0, le=LARGEST)]
+NonNegativeFloat = Annotated[float, Field(ge=0, le=LARGEST)]
 Text = Annotated[str, Field(min_length=1)]
 QUOTE = "'"  # around names in the contexts of pydantic's errors
 SomeSettings = TypeVar("SomeSettings", bound="Settings")
