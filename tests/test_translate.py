@@ -47,6 +47,17 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
+def piped(folder: Path, place: Path, *arguments: str) -> "subprocess.Popen[bytes]":
+    """The command, between pipes of ours."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "nmt.translate", *as_arguments(folder), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=place,
+        env=environment(),
+    )
+
+
 def as_lines(texts: list[str]) -> bytes:
     return "".join(f"{text}\n" for text in texts).encode()
 
@@ -202,13 +213,7 @@ def test_an_output_that_is_no_file(main_exits: Callable[..., int]) -> None:
 def test_lines_are_written_as_they_become_ready(
     tiny_model_folder: Path, tmp_path: Path, expected: list[str]
 ) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "nmt.translate", *as_arguments(tiny_model_folder), "buffer=1"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=tmp_path,
-        env=environment(),
-    ) as process:
+    with piped(tiny_model_folder, tmp_path, "buffer=1") as process:
         assert process.stdin is not None
         assert process.stdout is not None
         for source, target in zip(SOURCE, expected, strict=True):
@@ -242,13 +247,7 @@ def test_a_reader_that_has_enough_is_no_error(tiny_model_folder: Path, tmp_path:
 def test_a_slow_pipe_gets_its_lines_at_once(
     tiny_model_folder: Path, tmp_path: Path, expected: list[str]
 ) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "nmt.translate", *as_arguments(tiny_model_folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=tmp_path,
-        env=environment(),
-    ) as process:
+    with piped(tiny_model_folder, tmp_path) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(as_lines(SOURCE[:3]))

@@ -25,7 +25,7 @@ from nmt.decoding.penalties import CoveragePenalty, LengthPenalty, RepetitionGua
 from nmt.kernels.native import MAX_BEAMS
 from nmt.model.batch import EOS
 from nmt.model.shortlist import Shortlist
-from nmt.runtime.native import NativeModel, NativeSentence, Search, Sentences
+from nmt.runtime.native import NativeModel, NativeSentence, Search, Sentences, Written
 
 
 @dataclass
@@ -126,17 +126,8 @@ class NativeBatch:
     def _is_done(self, running: _Running) -> bool:
         """Take the hypotheses that ended in the last step → whether their sentence is done."""
         native, sentence = running.native, running.open
-        for hypothesis in native.ended():
-            score = hypothesis.log_probability / self._length_penalty(native.length)
-            sentence.add(
-                Hypothesis(
-                    hypothesis.tokens,
-                    score + hypothesis.coverage,
-                    hypothesis.log_probability,
-                    truncated=False,
-                    alignment=hypothesis.alignment,
-                )
-            )
+        for written in native.ended():
+            sentence.add(self._hypothesis(written, native.length, truncated=False))
         # An open hypothesis' log probability cannot rise, and its length penalty is at most that
         # of the longest translation.
         bound = sentence.threshold * running.penalty if sentence.threshold > NEVER else NEVER
@@ -148,19 +139,19 @@ class NativeBatch:
         best = sentence.finished[: sentence.n_best]
         missing = sentence.n_best - len(best)
         if missing:
-            penalty = self._length_penalty(native.length)
             found = [
-                Hypothesis(
-                    one.tokens,
-                    one.log_probability / penalty + one.coverage,
-                    one.log_probability,
-                    truncated=True,
-                    alignment=one.alignment,
-                )
-                for one in native.open(self._coverage)
+                self._hypothesis(written, native.length, truncated=True)
+                for written in native.open(self._coverage)
             ]
             best += sorted(found, key=lambda one: -one.score)[:missing]
         return Finished(sentence.request.id, best)
+
+    def _hypothesis(self, written: Written, length: int, truncated: bool) -> Hypothesis:
+        """What was written, with its score at that length, an end included."""
+        score = written.log_probability / self._length_penalty(length) + written.coverage
+        return Hypothesis(
+            written.tokens, score, written.log_probability, truncated, written.alignment
+        )
 
     def _coverage(self, attended: NDArray[np.float32]) -> list[float]:
         lengths = torch.full((len(attended),), attended.shape[1])

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from nmt.config import Settings, TrainConfig, read
-from nmt.errors import StoppedError, WorkerError, error_from_data
+from nmt.errors import NmtError, StoppedError, WorkerError, error_from_data
 from nmt.files import replacing
 from nmt.run.processes import WorkersStoppedError, deliver, run_workers
 
@@ -105,18 +105,23 @@ def run_job(job: Job, file: Path, processes: int, threads: int | None) -> None:
     try:
         run_workers([sys.executable, "-m", "nmt.run.worker", str(file)], processes, threads)
     except WorkersStoppedError as stopped:
-        with suppress(OSError, ValueError):
-            error = error_from_data(json.loads(error_file(file).read_text(encoding="utf-8")))
-            if isinstance(error, StoppedError):
-                raise StoppedError(str(error), stopped.number) from None
+        error = _left_error(file)
+        if isinstance(error, StoppedError):
+            raise StoppedError(str(error), stopped.number) from None
         deliver(stopped.number)  # there was nothing to save yet
     except WorkerError:
-        with suppress(OSError, ValueError):
-            data = json.loads(error_file(file).read_text(encoding="utf-8"))
-            raise error_from_data(data) from None
+        if (error := _left_error(file)) is not None:
+            raise error from None
         raise
     finally:
         error_file(file).unlink(missing_ok=True)
+
+
+def _left_error(file: Path) -> NmtError | None:
+    """The error that the first worker to fail has left; None if there is none."""
+    with suppress(OSError, ValueError):
+        return error_from_data(json.loads(error_file(file).read_text(encoding="utf-8")))
+    return None
 
 
 def measure_in_workers(job: StepsJob | LayersJob | LinkJob, processes: int) -> Any:

@@ -105,30 +105,21 @@ def check_resumable(config: TrainConfig, data: PreparedData) -> None:
             f"`{folder}` must be a checkpoint of version 0.2 or later, but was written by an "
             "earlier one; finish the run with that version, or choose another `name`."
         )
-    for kind in ("settings", "contents"):
-        different = [
-            path
-            for path in {**before[kind], **now[kind]}
-            if before[kind].get(path) != now[kind].get(path)
-            and not (kind == "settings" and _matches(path, MAY_BE_STEERED))
-        ]
-        if different and kind == "settings":
-            sides = [
-                {path: side[kind][path] for path in different if path in side[kind]}
-                for side in (before, now)
-            ]
-            changes = differences(*sides)
-            raise CheckpointError(
-                f"The run in `{config.folder}` can only be resumed with the settings that it began "
-                f"with, but {'; '.join(changes)}; restore them, or choose another `name` for a new "
-                "run."
-            )
-        if different:
-            names = " and ".join(f"`{path}`" for path in different)
-            raise CheckpointError(
-                f"{names} must have the same content as when the run in `{config.folder}` began, "
-                "but has changed; restore the files, or choose another `name` for a new run."
-            )
+    fixed = [
+        {path: value for path, value in side.items() if not _matches(path, MAY_BE_STEERED)}
+        for side in (before["settings"], now["settings"])
+    ]
+    if changes := differences(*fixed):
+        raise CheckpointError(
+            f"The run in `{config.folder}` can only be resumed with the settings that it began "
+            f"with, but {'; '.join(changes)}; restore them, or choose another `name` for a new run."
+        )
+    if changed := _changed(before["contents"], now["contents"]):
+        names = " and ".join(f"`{path}`" for path in changed)
+        raise CheckpointError(
+            f"{names} must have the same content as when the run in `{config.folder}` began, "
+            "but has changed; restore the files, or choose another `name` for a new run."
+        )
     try:
         data.batches().load_state_dict(progress.data or {})
     except (KeyError, IndexError, TypeError, ValueError, OverflowError):
@@ -142,9 +133,13 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What has changed from one set of values by path to another, in words."""
     return [
         f"`{path}` was {_shown(before, path)}, is {_shown(now, path)}"
-        for path in {**before, **now}
-        if before.get(path) != now.get(path)
+        for path in _changed(before, now)
     ]
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The paths whose values differ."""
+    return [path for path in {**before, **now} if before.get(path) != now.get(path)]
 
 
 def _shown(values: Mapping[str, Any], path: str) -> str:

@@ -38,6 +38,16 @@ def test_a_folder_that_others_can_write_to_is_not_used(cache: Path) -> None:
     assert list(cache.iterdir()) == []
 
 
+def test_a_user_without_a_home(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    assert native.library() is not None
+    assert not cache.exists()
+
+
 def test_it_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NMT_NATIVE", "0")
     assert native.library() is None

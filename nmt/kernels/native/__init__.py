@@ -306,12 +306,12 @@ def _key(compiler: list[str]) -> str:
 def _cache_folder() -> Path | None:
     """A folder that only this user can write to, since code is loaded from it; None if there is
     none."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "pipeline-nmt" / "native"
     try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = Path(base) / "pipeline-nmt" / "native"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.stat()
-    except OSError:
+    except (OSError, RuntimeError):  # the latter where the user has no home
         return None
     private = not status.st_mode & 0o022 and (
         not hasattr(os, "getuid") or status.st_uid == os.getuid()
