@@ -1,7 +1,7 @@
 """Decoding on CPUs by compiled code: C that the C compiler of the machine builds once for its
 processor, beside this file.
 
-Calling PyTorch's operations takes most of the time of a single sentence, and half of that of a
+Calling PyTorch's operations takes most of the time of a single sentence, and a quarter of that of a
 large batch. Where there is no compiler, they are used nevertheless. The library is kept in the
 user's cache, in a folder that nobody else can write to; `NMT_NATIVE=0` in the environment leaves
 it out.

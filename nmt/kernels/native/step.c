@@ -1,7 +1,7 @@
 /* Decoding on a CPU: one call for each step of a batch of sentences.
 
 nmt/runtime and nmt/decoding do the same with PyTorch's operations. There, calling the operations
-takes most of the time of a single sentence, and half of that of a large batch. R rows, the open
+takes most of the time of a single sentence, and a quarter of that of a large batch. R rows, the open
 hypotheses of some sentences. */
 
 #include "search.h"
