@@ -65,12 +65,15 @@ class Translation:
 
 
 def _word_of_pieces(pieces: Sequence[str]) -> list[int]:
-    """The number of the word that each piece belongs to: SentencePiece marks where words begin."""
-    words, word = [], -1
+    """The number of the word that each piece belongs to. SentencePiece marks where words begin; a
+    mark alone belongs to the word that comes next, or at the end to the last."""
+    words, word, inside = [], -1, False
     for piece in pieces:
-        word = max(0, word + piece.startswith(WORD_BEGINS))
-        words.append(word)
-    return words
+        inside = inside and not piece.startswith(WORD_BEGINS)
+        if not inside and piece != WORD_BEGINS:
+            word, inside = word + 1, True
+        words.append(word if inside else word + 1)
+    return [max(0, min(number, word)) for number in words]
 
 
 class TextCodec:
