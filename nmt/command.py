@@ -11,12 +11,12 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Protocol, TypeVar
 
-import yaml
-
+from nmt.command_line import CommandLine, compact, config_folders, is_override
 from nmt.config import Settings, read
+from nmt.config.help import help_text
+from nmt.config.paths import configuration_folder, sample_folder
 from nmt.errors import (
     ConfigurationError,
     ConnectionLostError,
@@ -35,36 +35,10 @@ logger = logging.getLogger(__name__)
 
 SomeSettings = TypeVar("SomeSettings", bound=Settings)
 
-# Without these settings, hydra makes a folder for each command and logs everything twice. Settings
-# on the command line take precedence.
-QUIET_HYDRA = (
-    "hydra.run.dir=.",
-    "hydra.sweep.subdir=.",
-    "hydra.output_subdir=null",
-    "hydra.job.chdir=false",
-    "hydra/job_logging=none",
-    "hydra/hydra_logging=none",
-)
-GROUP = re.compile(r"[a-z_/]+")
-OPTION = re.compile(r"null|[A-Za-z_][\w./,-]*")  # several in a sweep
+HELP = ("--help", "-h")
 USER_ERROR, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
 SIGNALLED = 128  # added to the signal's number, as shells do
 FULL_ERROR = "HYDRA_FULL_ERROR"  # environment variable with which hydra raises exceptions
-
-
-def configuration_folder() -> Path:
-    """The folder of the YAML files: `nmt/conf` in a wheel, `conf` beside `nmt` in a checkout.
-
-    Raises:
-        ConfigurationError: it is in neither place.
-    """
-    package = Path(__file__).resolve().parent
-    for folder in (package / "conf", package.parent / "conf"):
-        if folder.is_dir():
-            return folder
-    raise ConfigurationError(
-        [f"The folder `conf` must be in or beside `{package}`, but is not; install nmt again."]
-    )
 
 
 Job = tuple[Sequence[str], Any, Exception | None]  # a sweep's job: its overrides, result and error
@@ -105,6 +79,10 @@ def run_command(
     from omegaconf.errors import OmegaConfBaseException
 
     runner = _Runner(kind, main, sweep)
+    line, given = CommandLine(name, kind, config_name), sys.argv[1:]
+    if any(argument in HELP for argument in given):
+        print(help_text(config_name, config_folders(given)), flush=True)
+        return
 
     def task(values: DictConfig) -> float | None:
         return runner(values)
@@ -114,9 +92,9 @@ def run_command(
     os.environ[FULL_ERROR] = "1"
     # hydra writes a file for each sweep, which is removed if the command does not support sweeps.
     scratch = tempfile.TemporaryDirectory()
-    _add_quiet_settings(sweep.folder if sweep else scratch.name)
+    _register_resolvers()
     try:
-        _check_groups(sys.argv[1:])
+        sys.argv[1:] = line.prepared(given, sweep.folder if sweep else scratch.name)
         decorate = hydra.main(
             version_base="1.3", config_path=str(configuration_folder()), config_name=config_name
         )
@@ -133,7 +111,7 @@ def run_command(
     except (HydraException, OmegaConfBaseException) as error:
         if before not in ("", "0"):
             raise
-        _exit_with(name, _other_option(str(error), config_name) or _compact(str(error)))
+        _exit_with(name, line.explained(str(error), sys.argv[1:]))
     except StoppedError as error:
         if is_first_to_say(str(error)):
             sys.stderr.write(f"{name}: {error}\n")
@@ -157,7 +135,6 @@ class _Runner(Generic[SomeSettings]):
         sweep: Sweep | None,
     ) -> None:
         self._kind, self._main, self._sweep = kind, main, sweep
-        self._arguments = sys.argv[1:]
         self._jobs: list[Job] = []
         self._error: Exception | None = None  # outside of sweeps
 
@@ -165,7 +142,7 @@ class _Runner(Generic[SomeSettings]):
         """Run the command with hydra's values, and return its objective, if it has one."""
         start_logging()
         keep_memory()
-        swept = _swept_overrides(self._arguments)
+        swept = _swept_overrides(sys.argv[1:])
         if swept is None:
             try:
                 return self._objective(self._main(read(self._kind, plain_values(values))))
@@ -212,38 +189,6 @@ class _Runner(Generic[SomeSettings]):
         )
 
 
-def _add_quiet_settings(sweep_folder: str) -> None:
-    """Insert QUIET_HYDRA into the command line beside the overrides, since hydra requires them to
-    be together, before or after its options."""
-    given = {argument.lstrip("+~").partition("=")[0] for argument in sys.argv[1:]}
-    settings = (*QUIET_HYDRA, f"hydra.sweep.dir={sweep_folder}")
-    quiet = [setting for setting in settings if setting.partition("=")[0] not in given]
-    overrides = [i for i, text in enumerate(sys.argv) if i and _is_override(text)]
-    place = overrides[0] if overrides else len(sys.argv)
-    sys.argv[place:place] = quiet
-
-
-def _check_groups(arguments: Sequence[str]) -> None:
-    """Check that groups are given names of files, since hydra fails on anything else.
-
-    Raises:
-        ConfigurationError: one is given a number, a list or a mapping.
-    """
-    for argument in filter(_is_override, arguments):
-        key, _, value = argument.lstrip("+").partition("=")
-        group = key.partition("@")[0]
-        folder = configuration_folder() / group
-        if GROUP.fullmatch(group) and folder.is_dir() and not OPTION.fullmatch(value):
-            options = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
-            raise ConfigurationError(
-                [f"`{key}` must be the name of a group ({options}), but is {value!r} instead."]
-            )
-
-
-def _is_override(argument: str) -> bool:
-    return "=" in argument and not argument.startswith("-")
-
-
 def _swept_overrides(arguments: Sequence[str]) -> list[str] | None:
     """The overrides in which the present job of a sweep differs from other jobs; None outside of
     sweeps. Overrides that the command line gives for all jobs are left out."""
@@ -254,7 +199,7 @@ def _swept_overrides(arguments: Sequence[str]) -> list[str] | None:
     settings = HydraConfig.get()
     if settings.mode != RunMode.MULTIRUN:
         return None
-    overrides = [text for text in arguments if _is_override(text)]
+    overrides = [text for text in arguments if is_override(text)]
     common = {
         f"{override.get_key_element()}={override.get_value_element_as_str()}"
         for override in OverridesParser.create().parse_overrides(overrides)
@@ -273,6 +218,7 @@ def plain_values(values: Any) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    _register_resolvers()
     try:
         plain = OmegaConf.to_container(values, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
@@ -297,54 +243,22 @@ def compose_values(config_name: str, *overrides: str) -> dict[str, Any]:
             GlobalHydra.instance().initialize(before)
 
 
+def _register_resolvers() -> None:
+    """Make `${nmt.sample:}`, the folder of the sample corpus, known to configurations."""
+    from omegaconf import OmegaConf
+
+    OmegaConf.register_new_resolver("nmt.sample", lambda: str(sample_folder()), replace=True)
+
+
 def _unresolved(path: str | None, message: str) -> str:
+    if message.startswith("Missing mandatory value"):
+        return f"`{path}` must be set, but is missing; add `{path}=…`."
     if match := re.search(r"Environment variable '([^']+)' not found", message):
         return (
             f"`{path}` needs the environment variable {match[1]}, but it is not set; set it first, "
             f"as in `export {match[1]}=/path/to/folder`."
         )
-    return f"`{path}` must have a value, but has none that can be resolved: {_compact(message)}"
-
-
-def _other_option(message: str, config_name: str) -> str | None:
-    """A message for a setting that is missing in the chosen file of a group, but that other files
-    of the group have; None for other errors of hydra."""
-    match = re.match(r"Could not override '(\w+)\.(\w+)", message)
-    if match is None:
-        return None
-    group, setting = match.groups()
-    files = sorted((configuration_folder() / group).glob("*.yaml"))
-    options = [
-        f"`{group}={file.stem}`"
-        for file in files
-        if setting in yaml.safe_load(file.read_text(encoding="utf-8"))
-    ]
-    chosen = _chosen(group, config_name)
-    if not options or chosen is None:
-        return None
-    *others, last = options
-    return (
-        f"`{group}.{setting}` is not a setting of `{group}={chosen}`; use "
-        f"{' or '.join([*([', '.join(others)] if others else []), last])}, or remove it."
-    )
-
-
-def _chosen(group: str, config_name: str) -> str | None:
-    """The file of a group that the command line selects, or else the command's default; None if the
-    command has no such group."""
-    for argument in sys.argv[1:]:
-        key, _, option = argument.partition("=")
-        if key == group:
-            return option
-    file = configuration_folder() / f"{config_name}.yaml"
-    defaults = yaml.safe_load(file.read_text(encoding="utf-8"))["defaults"]
-    chosen = [entry[group] for entry in defaults if isinstance(entry, dict) and group in entry]
-    return str(chosen[0]) if chosen else None
-
-
-def _compact(message: str) -> str:
-    """A message of hydra in one line, without the list of folders that were searched."""
-    return " ".join(message.partition("Config search path:")[0].split())
+    return f"`{path}` must have a value, but has none that can be resolved: {compact(message)}"
 
 
 def _sentence(error: Exception) -> str:

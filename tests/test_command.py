@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nmt.command import FULL_ERROR, configuration_folder, run_command
-from nmt.config import TrainConfig, TranslateConfig
+from nmt.command import FULL_ERROR, compose_values, run_command
+from nmt.config import ServeConfig, TrainConfig, TranslateConfig
+from nmt.config.paths import configuration_folder
 from nmt.errors import ConfigurationError, CorpusError
 
 Run = Callable[..., int]
@@ -62,12 +63,16 @@ def test_own_configuration_folder(run: Run, tmp_path: Path) -> None:
             ["translator.folder=x", "buffer=0", "decode.beam_size=no"],
             ["`decode.beam_size` must be", "`buffer` must be at least 1"],
         ),
-        ([], ["`translator.folder` must have a value"]),
-        (["translator.folder=x", "bufer=1"], ["Could not override 'bufer'"]),
+        ([], ["`translator.folder` must be set, but is missing; add `translator.folder=…`."]),
+        (
+            ["translator.folder=x", "bufer=1"],
+            ["`bufer` is not a setting of nmt-try; did you mean `buffer`?"],
+        ),
         (["translator.folder=x", "+bufer=1"], ["`bufer` is not a setting"]),
+        (["data"], ["`data` cannot be read as `setting=value`."]),
         (["translator.folder=x", "decode=zzz"], ["Could not find 'decode/zzz'", "beam5 greedy"]),
         (["-cn", "zzz"], ["Cannot find primary config 'zzz'"]),
-        (["a=["], ["no viable alternative"]),
+        (["a=["], ["`a=[` cannot be read as `setting=value`", "quotes"]),
         (["translator.folder=${oc.env:NMT_NOT_SET}"], ["environment variable NMT_NOT_SET"]),
         (["translator.folder=${nothing}"], ["`translator.folder` must have a value"]),
     ],
@@ -99,7 +104,10 @@ def test_mistakes_are_sentences(
             "`parallel.zero` is not a setting of `parallel=wavefront`; use `parallel=deepspeed`, "
             "or remove it.",
         ),
-        (["parallel.stagse=2"], "Could not override 'parallel.stagse'"),
+        (
+            ["parallel.stagse=2"],
+            "`parallel.stagse` is not a setting of nmt-train; did you mean `parallel.stages`?",
+        ),
     ],
 )
 def test_a_setting_of_another_executor(
@@ -174,8 +182,112 @@ def test_help_names_the_command_and_its_settings(
 ) -> None:
     assert run(lambda _: None, "--help") == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("nmt-try is powered by Hydra.")
-    assert "decode: beam5, greedy" in printed
+    assert printed.startswith("nmt-translate: translate lines of stdin or a file.\n")
+    assert "  decode=beam5\n        The search for a translation.\n" in printed
+    assert "Files: beam5, greedy." in printed
+    assert "  translator.folder=???\n        Model folder, such as runs/demo/best.\n" in printed
+
+
+def test_help_lists_groups_of_the_users_own(
+    run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "own" / "decode").mkdir(parents=True)
+    (tmp_path / "own" / "decode" / "mine.yaml").write_text("beam_size: 9\n", "utf-8")
+    for option in (["--config-dir", "own"], ["--config-dir=own"], ["-cd", "own"]):
+        assert run(lambda _: None, *option, "-h") == 0
+        assert "Files: beam5, greedy, mine." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1",
+        "1e3",
+        "true",
+        "a=b",
+        "a,b",
+        "[a]",
+        "é.en",
+        "a b",
+        "it's",
+        "{x}",
+        "(",
+        "a\\",
+        "0x1",
+        "日本",
+    ],
+)
+def test_names_and_paths_are_what_was_typed(run: Run, text: str) -> None:
+    seen: list[TranslateConfig] = []
+    assert run(seen.append, f"translator.folder={text}", f"input={text}", f"+output={text}") == 0
+    (found,) = seen
+    assert (found.translator.folder, found.input, found.output) == (text, text, text)
+
+
+@pytest.mark.parametrize("typed", ["'a,b'", '"a,b"', "null", "${oc.env:TYPED}"])
+def test_hydras_own_forms_of_text_stay(
+    run: Run, typed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TYPED", "a,b")
+    seen: list[TranslateConfig] = []
+    assert run(seen.append, "translator.folder=x", f"input={typed}") == 0
+    assert seen[0].input == (None if typed == "null" else "a,b")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["name=1,2", "-m"], ["1", "2"]),
+        (["name=a=b,é", "-m"], ["a=b", "é"]),
+        (["name='a,b'", "-m"], ["a,b"]),
+        (["-m", "name=choice(a,b)"], ["a", "b"]),
+    ],
+)
+def test_names_in_a_sweep(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], names: list[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["nmt-train", *arguments])
+    seen: list[TrainConfig] = []
+    run_command("nmt-train", TrainConfig, seen.append, "train")
+    assert [config.name for config in seen] == names
+
+
+def test_a_list_that_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["nmt-serve", "models=[a=b,é]"])
+    with pytest.raises(SystemExit) as stopped:
+        run_command("nmt-serve", ServeConfig, lambda _: None, "serve")
+    assert stopped.value.code == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("nmt-serve: error: `models=[a=b,é]` cannot be read")
+    assert "as in \"models='…'\"" in printed
+
+
+@pytest.mark.parametrize("option", [["--info"], ["--cfg"], ["-i"], ["-c", "translator.folder=x"]])
+def test_options_may_stand_without_their_value(run: Run, option: list[str]) -> None:
+    assert run(lambda _: None, *option) == 0
+
+
+def test_the_sample_is_found_from_any_folder() -> None:
+    values = compose_values("train")
+    files = values["data"]["train"]["sample"]["source"]
+    assert [Path(file).name for file in files] == ["train.en"]
+    assert all(Path(file).is_absolute() for file in files)
+    assert all(Path(file).is_file() for file in files)
+
+
+def test_a_corpus_given_on_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = ["train.files.source=a.tsv", "train.files.columns=[2,1]", "valid.valid.source=1"]
+    given = [f"data.{one}" for one in [*files, "valid.valid.target=x,y.de", "direction=en-de"]]
+    monkeypatch.setattr("sys.argv", ["nmt-train", "data=files", *given])
+    seen: list[TrainConfig] = []
+    run_command("nmt-train", TrainConfig, seen.append, "train")
+    data = seen[0].data
+    assert data.test == {}
+    train, valid = data.train["files"], data.valid["valid"]
+    assert (train.source, train.target, train.columns) == (["a.tsv"], ["a.tsv"], [2, 1])
+    assert (valid.source, valid.target, valid.columns) == (["1"], ["x,y.de"], None)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from nmt import config as config_module
-from nmt.command import configuration_folder, plain_values
+from nmt.command import plain_values
 from nmt.config import (
     ClusterConfig,
     DataConfig,
@@ -34,6 +34,7 @@ from nmt.config import (
     describe,
     read,
 )
+from nmt.config.paths import configuration_folder
 
 CONF = Path(__file__).parents[1] / "conf"
 # The classes of each group: several where one setting of a file tells which it becomes.
@@ -77,6 +78,21 @@ def composed(name: str, *overrides: str) -> dict[str, Any]:
 def options(group: str) -> list[str]:
     names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
     return [name for name in names if (group, name) not in NOT_FOR_USE_ALONE]
+
+
+FILES = {  # what conf/data/files.yaml leaves to the command line
+    "data.direction": "en-de",
+    "data.train.files.source": "a.en",
+    "data.train.files.target": "a.de",
+    "data.valid.valid.source": "b.en",
+    "data.valid.valid.target": "b.de",
+}
+
+
+def corpus(name: str) -> list[str]:
+    """The overrides that choose a corpus."""
+    given = [f"{path}={value}" for path, value in FILES.items()] if name == "files" else []
+    return [f"data={name}", *given]
 
 
 def all_options(*groups: str) -> list[tuple[str, str]]:
@@ -126,7 +142,7 @@ def test_every_command(command: str) -> None:
 
 @pytest.mark.parametrize("name", options("data"))
 def test_training_on_every_corpus(name: str) -> None:
-    config = read(TrainConfig, composed("train", f"data={name}"))
+    config = read(TrainConfig, composed("train", *corpus(name)))
     assert config.data.name == name
     assert config.name == f"tiny-{name}"
     (direction,) = config.data.directions
@@ -164,8 +180,9 @@ def test_every_executor_in_every_format(parallel: str, precision: str) -> None:
 
 @pytest.mark.parametrize("name", options("data"))
 def test_evaluating_on_every_test_set(name: str) -> None:
-    values = composed("evaluate", "translator.folder=m", f"data={name}", "split=valid")
-    for split in ["valid", *values["data"]["test"]]:
+    values = composed("evaluate", "translator.folder=m", *corpus(name), "split=valid")
+    tests = [name for name, test in values["data"]["test"].items() if test["source"] is not None]
+    for split in ["valid", *tests]:
         assert read(EvaluateConfig, {**values, "split": split}).split == split
 
 
@@ -184,7 +201,11 @@ def test_what_corpora_share_names_no_files() -> None:
 @pytest.mark.parametrize("group", GROUPS)
 def test_files_of_a_group_have_the_same_settings(group: str) -> None:
     if group in ("data", "placement"):  # with a base
-        found = {name: composed("train", f"{group}={name}")[group] for name in options(group)}
+        chosen = {
+            name: corpus(name) if group == "data" else [f"{group}={name}"]
+            for name in options(group)
+        }
+        found = {name: composed("train", *overrides)[group] for name, overrides in chosen.items()}
     else:
         found = {
             name: yaml.safe_load((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
@@ -221,6 +242,8 @@ def test_defaults_stand_in_the_files_alone() -> None:
     }
     in_lists = {
         "CorpusConfig.weight",
+        "CorpusConfig.target",
+        "CorpusConfig.columns",
         "DeviceConfig.speed",
         "DeviceConfig.memory",
         "DeviceConfig.host",

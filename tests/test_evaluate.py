@@ -49,6 +49,15 @@ def mistake(evaluate: Evaluate, capsys: pytest.CaptureFixture[str]) -> Evaluate:
     return run
 
 
+@pytest.fixture
+def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in the place of the sample corpus."""
+    folder = tmp_path / "sample"
+    folder.mkdir()
+    monkeypatch.setattr("nmt.command.sample_folder", lambda: folder)
+    return folder
+
+
 def write(path: Path, lines: list[str]) -> None:
     content = "".join(f"{line}\n" for line in lines).encode()
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
@@ -60,7 +69,7 @@ def report(folder: str) -> Any:
 
 def test_a_file_of_translations(evaluate: Evaluate, tmp_path: Path) -> None:
     write(tmp_path / "mine.de.gz", REFERENCE)
-    printed = evaluate("translator=null", "hypothesis=mine.de.gz", "reference=test.de")
+    printed = evaluate("hypothesis=mine.de.gz", "reference=test.de")
     assert printed.startswith("test.de: 4 sentences\n\n| metric")
     assert "| BLEU              | 100.00 | 100.00 – 100.00 |" in printed
     assert "Report: runs/evaluation/test.de/report.md" in printed
@@ -113,20 +122,18 @@ def test_files_in_another_direction_than_the_model_s(
 
 
 def test_a_model_on_a_split_of_a_corpus(
-    evaluate: Evaluate, mistake: Evaluate, tiny_model_folder: Path, tmp_path: Path
+    evaluate: Evaluate, mistake: Evaluate, tiny_model_folder: Path, sample: Path
 ) -> None:
-    corpus = tmp_path / "data" / "sample"
-    corpus.mkdir(parents=True)
     for split, count in (("valid", 1), ("test", 2)):
-        write(corpus / f"{split}.en", SOURCE[:count])
-        write(corpus / f"{split}.de", REFERENCE[:count])
+        write(sample / f"{split}.en", SOURCE[:count])
+        write(sample / f"{split}.de", REFERENCE[:count])
     model = f"translator.folder={tiny_model_folder}"
 
     for split, count in (("valid", 1), ("test", 2)):
         printed = evaluate(model, "data=sample", f"split={split}", "bootstrap=5")
         assert printed.startswith(f"sample.{split}: {count} sentences\n")
         values = report(f"runs/evaluation/sample.{split}")
-        assert values["files"]["source"] == f"data/sample/{split}.en"
+        assert values["files"]["source"] == str(sample / f"{split}.en")
 
     assert "`split` must be one of valid, test with `data=sample`, but is 'train'" in mistake(
         model, "data=sample", "split=train"
@@ -136,11 +143,9 @@ def test_a_model_on_a_split_of_a_corpus(
     )
 
 
-def test_a_file_against_a_split(evaluate: Evaluate, tmp_path: Path) -> None:
-    corpus = tmp_path / "data" / "sample"
-    corpus.mkdir(parents=True)
-    write(corpus / "test.en", SOURCE)
-    write(corpus / "test.de", REFERENCE)
+def test_a_file_against_a_split(evaluate: Evaluate, sample: Path) -> None:
+    write(sample / "test.en", SOURCE)
+    write(sample / "test.de", REFERENCE)
     evaluate("translator=null", "hypothesis=test.de", "data=sample", "split=test", "bootstrap=0")
     values = report("runs/evaluation/sample.test")
     assert values["scores"]["bleu"]["score"] == pytest.approx(100)
@@ -152,12 +157,13 @@ def test_a_file_against_a_split(evaluate: Evaluate, tmp_path: Path) -> None:
     [
         (
             ["translator=null", "reference=test.de"],
-            "either `translator` or `hypothesis` must be set, but both are null.",
+            "either `translator.folder` or `hypothesis` must be set, but both are null; name a "
+            "model folder, such as `translator.folder=runs/demo/best`, or a file.",
         ),
         (
             ["translator.folder=m", "hypothesis=test.de", "reference=test.de"],
-            "only one of `translator` and `hypothesis` may be set, but both are; "
-            "add `translator=null` to score the file.",
+            "only one of `translator.folder` and `hypothesis` may be set, but both are; remove one "
+            "of the two.",
         ),
         (
             ["translator.folder=m"],
@@ -194,7 +200,7 @@ def test_a_file_against_a_split(evaluate: Evaluate, tmp_path: Path) -> None:
         ),
         (
             ["translator=null", "hypothesis=nothing.de", "reference=test.de"],
-            "`nothing.de` must be a file, but does not exist;",
+            "`nothing.de` must be a file, but does not exist in `",
         ),
     ],
 )

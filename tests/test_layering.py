@@ -81,7 +81,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "nmt.training",
     ),
     "nmt.search": (*BELOW, "nmt.rules", "nmt.reinforce", "nmt.run"),
-    "nmt.command": (*BELOW, "nmt.logs", "nmt.memory", "nmt.parallel.world"),
+    "nmt.command_line": BELOW,
+    "nmt.command": (
+        *BELOW,
+        "nmt.command_line",
+        "nmt.logs",
+        "nmt.memory",
+        "nmt.parallel.world",
+    ),
     "serve": BELOW,
 }
 COMMANDS = (
@@ -246,6 +253,7 @@ def test_hydra_is_imported_by_commands_and_search_alone() -> None:
     assert {user for user in users if not within(user, ("nmt.search",))} <= {
         *COMMANDS,
         "nmt.command",
+        "nmt.command_line",
     }
 
 

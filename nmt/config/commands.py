@@ -3,6 +3,7 @@ and export.yaml."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -11,6 +12,7 @@ from nmt.config.data import DataConfig
 from nmt.config.decode import DecodeConfig, TranslatorConfig, UseConfig
 from nmt.config.direction import BLEU_TOKENIZER, BleuTokenizer, Direction, LanguageCode
 from nmt.config.settings import (
+    Name,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -24,7 +26,7 @@ class EvaluateConfig(Settings):
     """conf/evaluate.yaml: scoring a model on a test set, or a file of translations."""
 
     translator: TranslatorConfig | None = Field(
-        description="The model to evaluate; null to score the file `hypothesis`."
+        description="The model to evaluate; null, or without a folder: score the file `hypothesis`."
     )
     hypothesis: Text | None = Field(
         description="File of translations to score instead of a model, plain or .gz."
@@ -43,7 +45,7 @@ class EvaluateConfig(Settings):
         description="Direction of the files, such as en-de, if the model has several; null: the "
         "model's only direction."
     )
-    name: Text | None = Field(
+    name: Name | None = Field(
         description="Name of the test set in the report; null: that of the corpus or the file."
     )
     output: Text = Field(
@@ -60,14 +62,22 @@ class EvaluateConfig(Settings):
     )
     decode: DecodeConfig
 
+    @field_validator("translator", mode="before")
+    @classmethod
+    def _no_folder_is_no_model(cls, value: Any) -> Any:
+        return None if isinstance(value, Mapping) and value.get("folder") is None else value
+
     @model_validator(mode="after")
     def _fits(self) -> EvaluateConfig:
         if self.translator is None and self.hypothesis is None:
-            raise ValueError("either `translator` or `hypothesis` must be set, but both are null.")
+            raise ValueError(
+                "either `translator.folder` or `hypothesis` must be set, but both are null; name a "
+                "model folder, such as `translator.folder=runs/demo/best`, or a file."
+            )
         if self.translator is not None and self.hypothesis is not None:
             raise ValueError(
-                "only one of `translator` and `hypothesis` may be set, but both are; "
-                "add `translator=null` to score the file."
+                "only one of `translator.folder` and `hypothesis` may be set, but both are; remove "
+                "one of the two."
             )
         if self.direction is not None and (self.translator is None or self.data is not None):
             raise ValueError(

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from nmt.config.direction import Direction
-from nmt.config.settings import PositiveFloat, PositiveInt, Settings, Text
+from nmt.config.settings import Name, PositiveFloat, PositiveInt, Settings, Text
 
 # Replaces an invalid direction while the rest is validated.
 UNKNOWN = Direction(source="und", target="und")
@@ -17,8 +17,19 @@ UNKNOWN = Direction(source="und", target="und")
 class CorpusConfig(Settings):
     """A parallel corpus: line i of a target file translates line i of its source file."""
 
-    source: list[Text] = Field(min_length=1, description="Source files, plain or .gz.")
-    target: list[Text] = Field(min_length=1, description="Target files, in the same order.")
+    source: list[Text] = Field(
+        min_length=1, description="Source files, plain or .gz; a single one needs no list."
+    )
+    target: list[Text] = Field(
+        default=[],
+        description="Target files, in the same order; left out if both sides are `columns` of the "
+        "source files.",
+    )
+    columns: Annotated[list[PositiveInt | None], Field(min_length=2, max_length=2)] | None = Field(
+        default=None,
+        description="Columns of source and target in files with tabs (TSV), from 1, such as "
+        "[1, 2]; null in the list: whole lines of that side; null: of both.",
+    )
     direction: Direction = Field(
         description="Source and target language, such as en-de; if left out, `data.direction`."
     )
@@ -27,6 +38,34 @@ class CorpusConfig(Settings):
         description="Relative frequency of a training corpus in the mix; the weights need not sum "
         "to 1.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        made = dict(values)
+        for side in ("source", "target"):
+            if isinstance(made.get(side), str):
+                made[side] = [made[side]]
+        if made.get("target") is None and "source" in made:
+            if made.get("columns") is None:
+                raise ValueError(
+                    "`target` must be set, but is missing; set `columns`, such as [1, 2], if "
+                    "both sides are in the source files."
+                )
+            made["target"] = made["source"]
+        return made
+
+    @property
+    def column_of_source(self) -> int | None:
+        """The column of source files that has the text, from 1; None: whole lines."""
+        return self.columns[0] if self.columns else None
+
+    @property
+    def column_of_target(self) -> int | None:
+        """The column of target files that has the text, from 1; None: whole lines."""
+        return self.columns[1] if self.columns else None
 
     @model_validator(mode="after")
     def _same_number(self) -> CorpusConfig:
@@ -98,16 +137,18 @@ class BatchConfig(Settings):
 class DataConfig(Settings):
     """conf/data: the corpora and how they are prepared."""
 
-    name: Text = Field(description="Name of this configuration, for reports and the log.")
+    name: Name = Field(description="Name of this configuration, for reports and the log.")
     direction: Direction | None = Field(
         description="Direction of the corpora that have none of their own, such as en-de; null: "
         "each corpus has its own."
     )
-    train: dict[str, CorpusConfig] = Field(
+    train: dict[Name, CorpusConfig] = Field(
         min_length=1, description="Training corpora by name, mixed by their weights."
     )
-    valid: dict[str, CorpusConfig] = Field(min_length=1, description="Validation sets by name.")
-    test: dict[str, CorpusConfig] = Field(description="Test sets by name.")
+    valid: dict[Name, CorpusConfig] = Field(min_length=1, description="Validation sets by name.")
+    test: dict[Name, CorpusConfig] = Field(
+        description="Test sets by name; one whose files are null is left out."
+    )
     vocabulary: VocabularyConfig
     filter: FilterConfig
     batch: BatchConfig
@@ -138,6 +179,8 @@ class DataConfig(Settings):
     def _share_direction(cls, corpora: Any, info: ValidationInfo) -> Any:
         # An invalid `direction` is reported once, and not again for each corpus that inherits it.
         shared = info.data.get("direction", UNKNOWN)
+        if info.field_name == "test" and isinstance(corpora, Mapping):
+            corpora = {name: corpus for name, corpus in corpora.items() if not _is_empty(corpus)}
         if shared is None or not isinstance(corpora, Mapping):
             return corpora
         return {name: _with_direction(corpus, shared) for name, corpus in corpora.items()}
@@ -160,6 +203,12 @@ class DataConfig(Settings):
                     f"is {corpus.weight:g} instead."
                 )
         return self
+
+
+def _is_empty(corpus: Any) -> bool:
+    return isinstance(corpus, Mapping) and all(
+        corpus.get(side) is None for side in ("source", "target")
+    )
 
 
 def _with_direction(corpus: Any, direction: Direction) -> Any:

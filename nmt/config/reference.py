@@ -18,11 +18,11 @@ from pydantic.fields import FieldInfo
 
 from nmt.config.allowed import allowed, items_in, settings_in, shown
 from nmt.config.commands import EvaluateConfig, ExportConfig, ServeConfig, TranslateConfig
+from nmt.config.paths import configuration_folder
 from nmt.config.placement import PlaceConfig
 from nmt.config.settings import Settings, summary_of
 from nmt.config.training import TrainConfig
 
-CONF = Path(__file__).parents[2] / "conf"
 BASE = "base"  # name of the file that has the shared settings of a group
 LONGEST = 40  # longest default that is listed for each file of a group, in characters
 COMMANDS: dict[str, type[Settings]] = {
@@ -78,13 +78,13 @@ class Group:
     @property
     def options(self) -> dict[str, dict[str, Any]]:
         """Name → values of each file that can be selected, without those of the base file."""
-        files = sorted((CONF / self.name).glob("*.yaml"))
+        files = sorted((configuration_folder() / self.name).glob("*.yaml"))
         return {file.stem: load(file) for file in files if file.stem != BASE}
 
     @property
     def base(self) -> dict[str, Any] | None:
         """The values of the base file, which the other files share; None if there is none."""
-        file = CONF / self.name / f"{BASE}.yaml"
+        file = configuration_folder() / self.name / f"{BASE}.yaml"
         return load(file) if file.exists() else None
 
 
@@ -105,7 +105,7 @@ def comment_of(file: Path) -> list[str]:
 
 def chosen_groups(command: str) -> dict[str, tuple[str, str]]:
     """Path → (group, selected file) in the defaults of a command; `null` if no file is selected."""
-    text = (CONF / f"{command}.yaml").read_text(encoding="utf-8")
+    text = (configuration_folder() / f"{command}.yaml").read_text(encoding="utf-8")
     chosen = {}
     for entry in yaml.safe_load(text)["defaults"]:
         if not isinstance(entry, Mapping):
@@ -217,7 +217,7 @@ def settings_table(settings: Sequence[Row]) -> str:
 
 def command_section(command: str) -> str:
     """The section of a command: its own settings, and links to its groups."""
-    file = CONF / f"{command}.yaml"
+    file = configuration_folder() / f"{command}.yaml"
     head, *examples = comment_of(file)
     summary = head.partition(": ")[2] or head
     settings = list(rows(COMMANDS[command], load(file), groups=chosen_groups(command)))
@@ -249,7 +249,7 @@ def _options_table(group: Group) -> str:
         lines.append(
             (
                 f"`{group.name}={name}`",
-                " ".join(comment_of(CONF / group.name / f"{name}.yaml")),
+                " ".join(comment_of(configuration_folder() / group.name / f"{name}.yaml")),
                 sets,
             )
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from nmt.errors import ConfigurationError
 
@@ -21,6 +21,18 @@ NonNegativeInt = Annotated[int, Field(ge=0, le=MOST)]
 PositiveFloat = Annotated[float, Field(gt=0, le=LARGEST)]
 NonNegativeFloat = Annotated[float, Field(ge=0, le=LARGEST)]
 Text = Annotated[str, Field(min_length=1)]
+
+
+def _name(value: str) -> str:
+    if any(part in ("", ".", "..") for part in value.split("/")) or not value.isprintable():
+        raise PydanticCustomError(
+            "name",
+            "a name, such as `mine` or `tries/mine`, that does not lead out of its folder",
+        )
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
 QUOTE = "'"  # around names in the contexts of pydantic's errors
 SomeSettings = TypeVar("SomeSettings", bound="Settings")
 

@@ -15,6 +15,7 @@ from nmt.config.parallel import DeepSpeedConfig, ParallelConfig, WavefrontConfig
 from nmt.config.placement import PlacementConfig
 from nmt.config.settings import (
     Fraction,
+    Name,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -164,7 +165,7 @@ class TrainingConfig(Settings):
 class TrainConfig(Settings):
     """conf/train.yaml: one training run."""
 
-    name: Text = Field(description="Name of the run and of its folder.")
+    name: Name = Field(description="Name of the run and of its folder.")
     runs: Text = Field(description="Folder that holds all runs.")
     seed: NonNegativeInt = Field(description="Seed of initial weights, shuffling and dropout.")
     resume: Literal["auto", "never", "must"] = Field(

@@ -33,8 +33,9 @@ class Survey:
     digest: str  # SHA-256 of all lines of both sides, in order, whether compressed or not
 
 
-def read_lines(path: str | Path) -> Iterator[str]:
-    """The lines of a UTF-8 file, plain or .gz, without line ends.
+def read_lines(path: str | Path, column: int | None = None) -> Iterator[str]:
+    """The lines of a UTF-8 file, plain or .gz, without line ends; with `column`, the text between
+    tabs in that column, from 1.
 
     Raises:
         CorpusError: the file cannot be read; the message names the file and the line.
@@ -44,11 +45,12 @@ def read_lines(path: str | Path) -> Iterator[str]:
     try:
         with _open(path) as stream:
             for number, raw in enumerate(stream, 1):
-                yield _decode(raw, path, number)
+                line = _decode(raw, path, number)
+                yield line if column is None else _cut(line, column, path, number)
     except FileNotFoundError:
         raise CorpusError(
-            f"`{path}` must be a file, but does not exist; correct the path, or get the corpus "
-            "as described in data/README.md."
+            f"`{path}` must be a file, but does not exist{_seen_from(path)}; correct the path, "
+            "or get the corpus as described in data/README.md."
         ) from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise CorpusError(
@@ -65,17 +67,28 @@ def read_lines(path: str | Path) -> Iterator[str]:
 def read_parallel(corpus: CorpusConfig) -> Iterator[tuple[str, str]]:
     """All pairs of a corpus, in order; see `read_pair`."""
     for source, target in zip(corpus.source, corpus.target, strict=True):
-        yield from read_pair(source, target)
+        yield from read_pair(source, target, corpus.column_of_source, corpus.column_of_target)
 
 
-def read_pair(source: str, target: str) -> Iterator[tuple[str, str]]:
-    """Pairs of the lines of two files.
+def read_pair(
+    source: str,
+    target: str,
+    source_column: int | None = None,
+    target_column: int | None = None,
+) -> Iterator[tuple[str, str]]:
+    """Pairs of the lines of two files, or of columns of them; see `read_lines`.
 
     Raises:
-        CorpusError: the files have different numbers of lines, or none.
+        CorpusError: the files have different numbers of lines, or none, or both sides are the same.
     """
+    if source_column == target_column and _same_file(source, target):
+        raise CorpusError(
+            f"`{source}` must be the source alone, but is the target as well (`{target}`); name "
+            "another file, or choose `columns` of a TSV file."
+        )
     pairs = 0
-    source_lines, target_lines = read_lines(source), read_lines(target)
+    source_lines = read_lines(source, source_column)
+    target_lines = read_lines(target, target_column)
     for source_line, target_line in zip_longest(source_lines, target_lines):
         if source_line is None or target_line is None:
             rest = 1 + sum(1 for _ in source_lines) + sum(1 for _ in target_lines)
@@ -121,6 +134,25 @@ def _open(path: Path) -> gzip.GzipFile | BufferedReader:
     return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
 
 
+def _seen_from(path: Path) -> str:
+    """From which folder a relative path was looked for."""
+    return "" if path.is_absolute() else f" in `{Path.cwd()}`"
+
+
+def _same_file(one: str, other: str) -> bool:
+    return Path(one).exists() and Path(other).exists() and Path(one).samefile(other)
+
+
+def _cut(line: str, column: int, path: Path, number: int) -> str:
+    columns = line.split("\t")
+    if len(columns) < column:
+        raise CorpusError(
+            f"`{path}` must have at least {column} columns with tabs between them, but line "
+            f"{number} has {len(columns)} instead; correct the line, or set `columns`."
+        )
+    return columns[column - 1]
+
+
 def _decode(raw: bytes, path: Path, number: int) -> str:
     if number == 1:
         raw = raw.removeprefix(BYTE_ORDER_MARK)
@@ -146,7 +178,7 @@ def _survey(corpus: CorpusConfig) -> Survey:
 
 def _identity(corpus: CorpusConfig) -> str:
     """A digest of the files' metadata, which changes whenever a file is written or replaced."""
-    stamps: list[object] = []
+    stamps: list[object] = [] if corpus.columns is None else [corpus.columns]
     for path in [*corpus.source, "", *corpus.target]:
         if path == "" or not Path(path).is_file():  # a missing file is reported when it is read
             stamps.append(path)

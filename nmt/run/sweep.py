@@ -23,11 +23,10 @@ class Outcome(NamedTuple):
 
 def job_values(values: Mapping[str, Any], swept: Sequence[str]) -> dict[str, Any]:
     """The settings of a job, with a folder of its own inside the sweep's folder. It is named after
-    the job's own overrides, so that a sweep that is started again resumes its jobs. A sweep over
-    `name` or `runs` uses these instead."""
-    if not swept or any(override.startswith(("name=", "runs=")) for override in swept):
-        return dict(values)
-    return {**values, "name": f"{values['name']}/{folder_name(swept)}"}
+    the job's own overrides, so that a sweep that is started again resumes its jobs. Overrides of
+    `name` and `runs` are part of its folder as it is."""
+    own = [override for override in swept if not override.startswith(("name=", "runs="))]
+    return {**values, "name": f"{values['name']}/{folder_name(own)}"} if own else dict(values)
 
 
 def folder_name(swept: Sequence[str]) -> str:

@@ -49,7 +49,9 @@ def distilled(config: TrainConfig, wait: bool = False) -> TrainConfig:
                 ]
             )
     train = {
-        name: corpus.changed(target=teacher.targets_of(corpus))
+        name: corpus.changed(
+            target=teacher.targets_of(corpus), columns=[corpus.column_of_source, None]
+        )
         for name, corpus in config.data.train.items()
     }
     return config.changed(data={"train": train})
@@ -78,10 +80,11 @@ class Teacher:
 
     def targets_of(self, corpus: CorpusConfig) -> list[str]:
         """Files with the translations of a corpus' source files, which are made unless cached."""
-        return [str(self._translated(file, corpus.direction)) for file in corpus.source]
+        column, direction = corpus.column_of_source, corpus.direction
+        return [str(self._translated(file, column, direction)) for file in corpus.source]
 
-    def _translated(self, source: str, direction: Direction) -> Path:
-        file = self.cache / f"{self._digest(source, direction)}.gz"
+    def _translated(self, source: str, column: int | None, direction: Direction) -> Path:
+        file = self.cache / f"{self._digest(source, column, direction)}.gz"
         while self.wait and not file.exists():
             time.sleep(0.5)
         if file.exists():
@@ -90,7 +93,7 @@ class Teacher:
         file.parent.mkdir(parents=True, exist_ok=True)
         began, count = time.monotonic(), 0
         translations = self.translator.translate_stream(
-            read_lines(source), BUFFER, source=direction.source, target=direction.target
+            read_lines(source, column), BUFFER, source=direction.source, target=direction.target
         )
         with (
             replacing(file) as unfinished,
@@ -104,11 +107,11 @@ class Teacher:
         logger.info("distilled %s: %d lines in %.0f s", source, count, time.monotonic() - began)
         return file
 
-    def _digest(self, source: str, direction: Direction) -> str:
+    def _digest(self, source: str, column: int | None, direction: Direction) -> str:
         """A digest of everything that the translations of a file depend on."""
         precision = self.translator.precision
         text = _digest_of(Path(source))
-        identity = [self.weights, direction.code, text, DEFAULT.model_dump(), precision]
+        identity = [self.weights, direction.code, text, column, DEFAULT.model_dump(), precision]
         return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
 
 

@@ -46,8 +46,10 @@ MAY_CHANGE = (
     "data.vocabulary.model",
     "data.train.*.source",
     "data.train.*.target",
+    "data.train.*.columns",
     "data.valid.*.source",
     "data.valid.*.target",
+    "data.valid.*.columns",
     "data.test.*",
 )
 

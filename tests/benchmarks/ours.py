@@ -11,8 +11,9 @@ from typing import ParamSpec, TypeVar
 import torch
 from hydra import compose, initialize_config_dir
 
-from nmt.command import configuration_folder, plain_values
+from nmt.command import plain_values
 from nmt.config import TrainConfig, read
+from nmt.config.paths import configuration_folder
 from nmt.corpus.batching import PairBatch
 from nmt.corpus.lines import read_parallel
 from nmt.corpus.prepare import PreparedData, prepare

@@ -89,7 +89,7 @@ def test_a_row_for_every_setting_of_nested_classes_and_lists() -> None:
 
 
 def test_a_table_for_each_class_of_a_union(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CONF", tmp_path)
+    monkeypatch.setattr(module, "configuration_folder", lambda: tmp_path)
     (tmp_path / "place").mkdir()
     for name, text in {
         "near": "# At hand.\nkind: near\nmetres: 3\n",

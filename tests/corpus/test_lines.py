@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from nmt.config import CorpusConfig, Direction
+from nmt.config import CorpusConfig, Direction, read
 from nmt.corpus.lines import Survey, check, read_lines, read_parallel, write_atomically
-from nmt.errors import CorpusError
+from nmt.errors import ConfigurationError, CorpusError
 
 EN_DE = Direction(source="en", target="de")
 
@@ -141,3 +141,52 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="taken"):
         write_atomically(tmp_path / "taken", b"content")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_a_relative_path_says_from_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CorpusError, match=re.escape(f"does not exist in `{tmp_path}`; correct")):
+        list(read_lines("nowhere.en"))
+
+
+@pytest.mark.parametrize("name", ["pairs.tsv", "pairs.tsv.gz"])
+def test_columns_of_a_tsv(tmp_path: Path, name: str) -> None:
+    file = write(tmp_path / name, "7\tone\teins\tcc\r\n8\t\t zwei\n")
+    corpus = read(
+        CorpusConfig,
+        {"source": file, "columns": [2, 3], "direction": {"source": "en", "target": "de"}},
+    )
+    assert list(read_parallel(corpus)) == [("one", "eins"), ("", " zwei")]
+    assert list(read_parallel(corpus.changed(columns=[3, 2]))) == [("eins", "one"), (" zwei", "")]
+    other = write(tmp_path / "a.fr", "un\ndeux\n")
+    both = corpus.changed(target=[other], columns=[3, None])
+    assert list(read_parallel(both)) == [("eins", "un"), (" zwei", "deux")]
+    with pytest.raises(CorpusError, match=r"at least 4 columns .* line 2 has 3 instead"):
+        list(read_parallel(corpus.changed(columns=[2, 4])))
+
+
+def test_a_check_depends_on_the_columns(tmp_path: Path) -> None:
+    corpus = CorpusConfig(
+        direction=EN_DE, source=[write(tmp_path / "a.tsv", "a\tb\tc\n")], columns=[1, 2]
+    )
+    surveys = [check(corpus.changed(columns=c), tmp_path) for c in ([1, 2], [1, 3], [1, 2])]
+    assert surveys[0] == surveys[2] != surveys[1]
+
+
+def test_the_same_file_on_both_sides(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.en", "one\n")
+    link = tmp_path / "link.de"
+    link.symlink_to(file)
+    for target in (file, str(link)):
+        corpus = CorpusConfig(direction=EN_DE, source=[file], target=[target])
+        with pytest.raises(CorpusError, match="must be the source alone, but is the target as"):
+            list(read_parallel(corpus))
+    copy = write(tmp_path / "copy.de", "one\n")
+    assert list(read_parallel(CorpusConfig(direction=EN_DE, source=[file], target=[copy])))
+    with pytest.raises(CorpusError, match="choose `columns`"):
+        list(read_parallel(CorpusConfig(direction=EN_DE, source=[file], columns=[1, 1])))
+
+
+def test_a_target_that_is_left_out() -> None:
+    with pytest.raises(ConfigurationError, match="`target` must be set, but is missing; set `col"):
+        read(CorpusConfig, {"source": ["a.tsv"], "direction": "en-de"})

@@ -7,8 +7,8 @@ import pytest
 import torch
 import yaml
 
-from nmt.command import configuration_folder
 from nmt.config import DecodeConfig, read
+from nmt.config.paths import configuration_folder
 from nmt.decoding import DEFAULT, Translation, Translator
 from nmt.decoding.translation import _word_of_pieces
 from nmt.errors import ConfigurationError, InputError, ModelFolderError, PlanError

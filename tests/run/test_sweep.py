@@ -23,6 +23,7 @@ def test_jobs_have_folders_of_their_own() -> None:
     assert found == {**values, "name": "try/optimizer.learning_rate=0.001,model=tiny"}
     assert job_values(values, []) == values
     assert job_values(values, ["name=other"]) == values, "the user names them"
+    assert job_values(values, ["name=try", "seed=2", "runs=r"])["name"] == "try/seed=2"
 
 
 def test_names_are_safe() -> None:

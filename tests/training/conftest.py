@@ -16,8 +16,9 @@ import torch
 import yaml
 from hydra import compose, initialize_config_dir
 
-from nmt.command import configuration_folder, plain_values
+from nmt.command import plain_values
 from nmt.config import TrainConfig, read
+from nmt.config.paths import configuration_folder
 from nmt.train import train
 
 ROOT = Path(__file__).parents[2]
