@@ -253,13 +253,35 @@ class ShortlistConfig(Settings):
 class ExportConfig(Settings):
     """conf/export.yaml: making a smaller or faster model folder."""
 
-    folder: Text = Field(description="Model folder to export, such as runs/demo/best.")
+    folder: Text | None = Field(
+        description="Model folder to export, such as runs/demo/best; null: `checkpoint` is set."
+    )
+    checkpoint: list[Text] | None = Field(
+        description="Checkpoints of one run to export instead, such as "
+        "runs/demo/checkpoints/step-00001000, or the run's folder for all that it has; the mean of "
+        "several. Of a run with a moving average, that is exported. null: `folder` is set."
+    )
     output: Text = Field(description="Folder to write; an existing model folder there is replaced.")
     weights: Literal["fp32", "int8"] = Field(
         description="Number format in which the weights are stored."
     )
     data: DataConfig | None = Field(description="Corpora to learn a shortlist from; null: none.")
     shortlist: ShortlistConfig
+
+    @field_validator("checkpoint", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _has_weights(self) -> ExportConfig:
+        if (self.folder is None) == (not self.checkpoint):
+            both = "both are" if self.checkpoint else "neither is"
+            raise ValueError(
+                f"one of `folder` and `checkpoint` must be set, but {both}; name a model folder, "
+                "such as `folder=runs/demo/best`, or checkpoints."
+            )
+        return self
 
     @model_validator(mode="after")
     def _has_data(self) -> ExportConfig:

@@ -1,22 +1,43 @@
-"""Averaging the last checkpoints, which often gives a better model than the last one alone."""
+"""Weights of checkpoints, and their mean, which often is a better model than the last one alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
 
-from nmt.parallel.state import PARAMETER
+from nmt.parallel.state import AVERAGE, AVERAGE_MASS, PARAMETER
 from nmt.training.checkpoint import read_state
 
 
-def mean_of_checkpoints(folders: Sequence[Path]) -> dict[str, Tensor]:
-    """The mean of the checkpoints' parameters, by name. Has one checkpoint in memory at a time."""
+def weights_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a checkpoint's state that validation scores, by name: the moving average, or
+    else the parameters."""
+    mass = state.get(AVERAGE_MASS)
+    if mass is None or not mass > 0:
+        return {
+            key.removeprefix(PARAMETER): value.float()
+            for key, value in state.items()
+            if key.startswith(PARAMETER)
+        }
+    return {
+        key.removeprefix(AVERAGE): value.float() / mass
+        for key, value in state.items()
+        if key.startswith(AVERAGE)
+    }
+
+
+def mean_of(several: Iterable[Mapping[str, Tensor]], count: int) -> dict[str, Tensor]:
+    """The mean of that many models' weights, by name. Has one of them in memory at a time."""
     mean: dict[str, Tensor] = {}
-    for folder in folders:
-        for key, value in read_state(folder).items():
-            if key.startswith(PARAMETER):
-                name, part = key.removeprefix(PARAMETER), value.double() / len(folders)
-                mean[name] = mean[name] + part if name in mean else part
+    for weights in several:
+        for name, value in weights.items():
+            part = value.double() / count
+            mean[name] = mean[name] + part if name in mean else part
     return {name: value.float() for name, value in mean.items()}
+
+
+def mean_of_checkpoints(folders: Sequence[Path]) -> dict[str, Tensor]:
+    """The mean of the checkpoints' weights, by name."""
+    return mean_of((weights_of(read_state(folder)) for folder in folders), len(folders))

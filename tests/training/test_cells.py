@@ -27,7 +27,12 @@ def test_a_model_of_grus(small: MakeConfig, digits: Corpus, tmp_path: Path) -> N
     smaller = tmp_path / "int8"
     export(
         ExportConfig(
-            folder=str(best), output=str(smaller), weights="int8", data=None, shortlist=shortlist
+            checkpoint=None,
+            folder=str(best),
+            output=str(smaller),
+            weights="int8",
+            data=None,
+            shortlist=shortlist,
         )
     )
     lines = digits.lines("valid.digits")[:20]
