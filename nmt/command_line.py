@@ -35,7 +35,7 @@ QUIET_HYDRA = (
 ALONE = {"--info": "all", "-i": "all", "--cfg": "job", "-c": "job"}
 SWEEP = ("-m", "--multirun")
 GROUP = re.compile(r"[a-z_/]+")
-OPTION = re.compile(r"null|[A-Za-z_][\w./,-]*")  # several in a sweep
+OPTION = re.compile(r"[A-Za-z_][\w./-]*")
 HOW_TO_QUOTE = (
     "text with `=`, commas, brackets, braces, quotes, spaces or letters with accents is written in "
     "quotes, for hydra and for the shell, as in \"{key}='…'\""
@@ -61,8 +61,7 @@ class CommandLine:
             self._quoted(argument, sweeps) if is_override(argument) else argument
             for argument in _with_values(arguments)
         ]
-        _check_groups(made)
-        return _with_quiet_settings(made, sweep_folder)
+        return _with_quiet_settings(self._checked_groups(made), sweep_folder)
 
     def _quoted(self, argument: str, sweeps: bool) -> str:
         """An override whose setting takes text, so that hydra reads all of it as text."""
@@ -122,17 +121,47 @@ class CommandLine:
             f"{' or '.join([*([', '.join(others)] if others else []), last])}, or remove it."
         )
 
+    def _checked_groups(self, arguments: Sequence[str]) -> list[str]:
+        """The arguments, after checking that groups are given names of files, since hydra fails on
+        anything else: on null, too, where that is the default, and which is left out here.
+
+        Raises:
+            ConfigurationError: one is given a number, a list or a mapping, or null where the
+                command needs a file.
+        """
+        return [argument for argument in arguments if self._is_needed(argument)]
+
+    def _is_needed(self, argument: str) -> bool:
+        key, _, value = argument.lstrip("+").partition("=")
+        group = key.partition("@")[0]
+        folder = configuration_folder() / group
+        if not is_override(argument) or not GROUP.fullmatch(group) or not folder.is_dir():
+            return True
+        if value == "null" and self._defaults.get(key, "") is None:
+            return False
+        if not _is_name(value):
+            options = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+            raise ConfigurationError(
+                [f"`{key}` must be the name of a group ({options}), but is {value!r} instead."]
+            )
+        return True
+
     def _chosen(self, group: str, arguments: Sequence[str]) -> str | None:
         """The file of a group that the command line selects, or else the command's default; None if
         the command has no such group."""
-        for argument in arguments:
-            key, _, option = argument.partition("=")
-            if key == group:
-                return option
+        given = [
+            argument.partition("=")[2] for argument in arguments if argument.startswith(f"{group}=")
+        ]
+        return given[0] if given else self._defaults.get(group)
+
+    @property
+    def _defaults(self) -> dict[str, str | None]:
+        """The files that the command selects of groups: group, or group@path → file."""
         file = configuration_folder() / f"{self.config_name}.yaml"
-        defaults = yaml.safe_load(file.read_text(encoding="utf-8"))["defaults"]
-        chosen = [entry[group] for entry in defaults if isinstance(entry, dict) and group in entry]
-        return str(chosen[0]) if chosen else None
+        entries = yaml.safe_load(file.read_text(encoding="utf-8"))["defaults"]
+        return {
+            key: value for one in entries if isinstance(one, dict) for key, value in one.items()
+        }
 
 
 def is_override(argument: str) -> bool:
@@ -176,23 +205,6 @@ def _with_quiet_settings(arguments: Sequence[str], sweep_folder: str) -> list[st
     return [*arguments[:place], *quiet, *arguments[place:]]
 
 
-def _check_groups(arguments: Sequence[str]) -> None:
-    """Check that groups are given names of files, since hydra fails on anything else.
-
-    Raises:
-        ConfigurationError: one is given a number, a list or a mapping.
-    """
-    for argument in filter(is_override, arguments):
-        key, _, value = argument.lstrip("+").partition("=")
-        group = key.partition("@")[0]
-        folder = configuration_folder() / group
-        if GROUP.fullmatch(group) and folder.is_dir() and not OPTION.fullmatch(value):
-            options = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
-            raise ConfigurationError(
-                [f"`{key}` must be the name of a group ({options}), but is {value!r} instead."]
-            )
-
-
 def _as_text(value: str) -> str:
     """A value of an override that hydra reads as that text."""
     parsed = _parsed(f"x={value}")
@@ -211,6 +223,15 @@ def _parsed(override: str) -> Any | None:
         return OverridesParser.create().parse_override(override)
     except HydraException:
         return None
+
+
+def _is_name(value: str) -> bool:
+    """Whether hydra reads it as the name of a file, or as several in a sweep."""
+    names = value.split(",")
+    parsed = [_parsed(f"x={name}") for name in names if OPTION.fullmatch(name)]
+    return len(parsed) == len(names) and all(
+        one is not None and isinstance(one.value(), str) for one in parsed
+    )
 
 
 def _is_read(argument: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nmt.command import FULL_ERROR, compose_values, run_command
-from nmt.config import ServeConfig, TrainConfig, TranslateConfig
+from nmt.config import ExportConfig, ServeConfig, TrainConfig, TranslateConfig
 from nmt.config.paths import configuration_folder
 from nmt.errors import ConfigurationError, CorpusError
 
@@ -309,6 +309,20 @@ def test_the_environment_stays_as_it_was(run: Run) -> None:
     assert os.environ[FULL_ERROR] == "0"
 
 
+@pytest.mark.parametrize("given", ["data=null", "+data=null"])
+def test_a_group_that_is_left_out_anyway(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: str
+) -> None:
+    monkeypatch.setattr("sys.argv", ["nmt-export", "folder=x", "output=y", given])
+    seen: list[ExportConfig] = []
+    run_command("nmt-export", ExportConfig, seen.append, "export")
+    assert seen[0].data is None
+    monkeypatch.setattr("sys.argv", ["nmt-train", "data=null"])
+    with pytest.raises(SystemExit):
+        run_command("nmt-train", TrainConfig, lambda _: None, "train")
+    assert "`data` must be the name of a group (base, " in capsys.readouterr().err
+
+
 def test_logging_is_set_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     enabled: list[bool] = []
     monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's own
@@ -320,7 +334,7 @@ def test_logging_is_set_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert enabled == [True]
 
 
-@pytest.mark.parametrize("value", ["[1,2]", "1.5", "{a: 1}", "7", "''"])
+@pytest.mark.parametrize("value", ["[1,2]", "1.5", "{a: 1}", "7", "''", "nan", "true", "x,inf"])
 @pytest.mark.parametrize("module", ["train", "export", "place"])
 def test_a_group_that_is_no_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str, value: str

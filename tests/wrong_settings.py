@@ -133,11 +133,9 @@ def tries(command: str) -> st.SearchStrategy[Try]:
     """Command lines with one setting changed, added or removed."""
 
     def override(path: str, value: str, form: str) -> Try:
-        return Try(
-            command, {"~": f"~{path}", "+": f"+{path}.x={value}"}.get(form, f"{path}={value}")
-        )
+        return Try(command, form.format(path=path, value=value))
 
-    forms = st.sampled_from(["=", "=", "=", "=", "=", "=", "=", "=", "+", "~"])
+    forms = st.sampled_from([*["{path}={value}"] * 8, "+{path}.x={value}", "~{path}"])
     return st.builds(override, st.sampled_from(paths(command)), VALUES, forms)
 
 

@@ -65,13 +65,14 @@ def _bounds(metadata: Sequence[Any]) -> str:
         for item in metadata
         for part in (item.metadata if isinstance(item, FieldInfo) else [item])
     ]
-    bounds = [
-        f"{sign} {getattr(part, name)}"
+    # Of several bounds of a kind, pydantic checks the last one alone.
+    bounds = {
+        sign: f"{sign} {getattr(part, name)}"
         for part in flat
         for kind, (sign, name) in BOUNDS.items()
         if isinstance(part, kind)
-    ]
-    return f" {', '.join(bounds)}" if bounds else ""
+    }
+    return f" {', '.join(bounds.values())}" if bounds else ""
 
 
 def shown(value: Any) -> str:

@@ -52,7 +52,7 @@ class EvaluateConfig(Settings):
         description="Folder for report.json, report.md and segments.jsonl, which are overwritten; "
         "{name} stands for the name of the test set."
     )
-    bootstrap: NonNegativeInt = Field(
+    bootstrap: Annotated[NonNegativeInt, Field(le=100_000)] = Field(
         description="Number of resamples for the confidence intervals; 0: no intervals."
     )
     seed: NonNegativeInt = Field(description="Seed of the resamples.")
@@ -146,7 +146,7 @@ class TranslateConfig(Settings):
     progress: bool = Field(
         description="Whether to report progress and speed on stderr, if it takes long."
     )
-    buffer: PositiveInt = Field(
+    buffer: Annotated[PositiveInt, Field(le=10_000_000)] = Field(
         description="Number of lines that are read at a time and sorted by length."
     )
     decode: DecodeConfig
@@ -170,12 +170,16 @@ class LimitsConfig(Settings):
     texts: PositiveInt = Field(description="Most texts in one request.")
     sentences: PositiveInt = Field(description="Most sentences in all texts of a request.")
     characters: PositiveInt = Field(description="Most characters in all texts of a request.")
-    alternatives: NonNegativeInt = Field(description="Most alternative translations of a text.")
-    beam_size: PositiveInt = Field(description="Largest beam size that a request may ask for.")
+    alternatives: Annotated[NonNegativeInt, Field(le=1000)] = Field(
+        description="Most alternative translations of a text."
+    )
+    beam_size: Annotated[PositiveInt, Field(le=1000)] = Field(
+        description="Largest beam size that a request may ask for."
+    )
     segment_tokens: PositiveInt = Field(
         description="Longest sentence in pieces; a longer one is split and translated in parts."
     )
-    deadline_seconds: PositiveFloat = Field(
+    deadline_seconds: Annotated[PositiveFloat, Field(le=1_000_000)] = Field(
         description="Longest time that a request may take, in seconds."
     )
     waiting_sentences: PositiveInt = Field(
@@ -239,7 +243,7 @@ def _one_translation(decode: DecodeConfig, where: str) -> None:
 class ShortlistConfig(Settings):
     """The `shortlist` part of conf/export.yaml: the target pieces allowed for each source piece."""
 
-    candidates: NonNegativeInt = Field(
+    candidates: Annotated[NonNegativeInt, Field(le=10_000)] = Field(
         description="Number of likely translations kept for each source piece; 0: no new shortlist."
     )
     always: NonNegativeInt = Field(

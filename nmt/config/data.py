@@ -80,7 +80,7 @@ class CorpusConfig(Settings):
 class VocabularyConfig(Settings):
     """How the joint SentencePiece vocabulary is trained."""
 
-    size: Annotated[int, Field(ge=300)] = Field(
+    size: Annotated[int, Field(ge=300, le=1_000_000)] = Field(
         description="Number of pieces, including 256 byte pieces and 4 special ones."
     )
     kind: Literal["unigram", "bpe"] = Field(description="Algorithm of SentencePiece.")
@@ -100,7 +100,7 @@ class FilterConfig(Settings):
     """Which training pairs are left out. Validation and test sets are never filtered."""
 
     max_tokens: PositiveInt = Field(description="Longest sentence on either side, in pieces.")
-    max_ratio: Annotated[float, Field(ge=1)] = Field(
+    max_ratio: Annotated[float, Field(ge=1, le=1000)] = Field(
         description="Largest ratio of the lengths of both sides, if the longer one has more than "
         "10 pieces."
     )

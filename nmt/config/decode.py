@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -38,37 +38,37 @@ class FloatPrecisionConfig(PrecisionConfig):
 class DecodeConfig(Settings):
     """conf/decode: the search for a translation."""
 
-    beam_size: PositiveInt = Field(
-        le=1000, description="Number of hypotheses kept for each sentence; 1: greedy search."
+    beam_size: Annotated[PositiveInt, Field(le=1000)] = Field(
+        description="Number of hypotheses kept for each sentence; 1: greedy search."
     )
-    length_penalty: NonNegativeFloat = Field(
-        le=100, description="Strength of GNMT's length penalty (alpha)."
+    length_penalty: Annotated[NonNegativeFloat, Field(le=10)] = Field(
+        description="Strength of GNMT's length penalty (alpha)."
     )
-    coverage_penalty: NonNegativeFloat = Field(
-        le=100, description="Strength of GNMT's coverage penalty (beta)."
+    coverage_penalty: Annotated[NonNegativeFloat, Field(le=100)] = Field(
+        description="Strength of GNMT's coverage penalty (beta)."
     )
-    n_best: PositiveInt = Field(
-        le=1000, description="Number of translations returned for each sentence."
+    n_best: Annotated[PositiveInt, Field(le=1000)] = Field(
+        description="Number of translations returned for each sentence."
     )
-    max_source_tokens: PositiveInt | None = Field(
-        le=100_000,
+    max_source_tokens: Annotated[PositiveInt, Field(le=100_000)] | None = Field(
         description="Longest source that is translated as a whole, in pieces; a longer one is "
         "translated in parts, as texts are; null: what nearly all training sources had at most.",
     )
-    max_length_ratio: PositiveFloat = Field(
-        le=100, description="Longest translation, as a multiple of the source's length in pieces."
+    max_length_ratio: Annotated[PositiveFloat, Field(le=100)] = Field(
+        description="Longest translation, as a multiple of the source's length in pieces."
     )
-    max_length_offset: NonNegativeInt = Field(
-        le=100_000, description="Number of pieces added to that limit, for short sentences."
+    max_length_offset: Annotated[NonNegativeInt, Field(le=100_000)] = Field(
+        description="Number of pieces added to that limit, for short sentences."
     )
-    no_repeat_ngram: NonNegativeInt = Field(
-        le=100,
+    no_repeat_ngram: Annotated[NonNegativeInt, Field(le=100)] = Field(
         description="Length of the n-grams that may occur at most `max_repeats` times in a "
         "translation; 0: no limit.",
     )
-    max_repeats: PositiveInt = Field(le=100_000, description="How often such an n-gram may occur.")
-    batch_sentences: PositiveInt = Field(
-        le=100_000, description="Number of sentences decoded together."
+    max_repeats: Annotated[PositiveInt, Field(le=100_000)] = Field(
+        description="How often such an n-gram may occur."
+    )
+    batch_sentences: Annotated[PositiveInt, Field(le=100_000)] = Field(
+        description="Number of sentences decoded together."
     )
     shortlist: bool = Field(
         description="Whether to restrict translations to likely pieces, if the model folder has a "
@@ -95,7 +95,7 @@ class UseConfig(Settings):
         description="A plan.json that places layers on several devices; null: all on `device`."
     )
     precision: PrecisionConfig
-    threads: PositiveInt | None = Field(
+    threads: Annotated[PositiveInt, Field(le=1024)] | None = Field(
         description="Number of CPU threads; null: PyTorch's default."
     )
 

@@ -14,7 +14,7 @@ from nmt.config.settings import Fraction, PositiveInt, Settings, Text
 
 # Number of layers of the encoder or the decoder: below its other layers, GNMT's encoder has a
 # bidirectional layer, and its decoder one whose output is the query of the attention.
-Depth = Annotated[int, Field(ge=2)]
+Depth = Annotated[int, Field(ge=2, le=256)]
 
 
 class GnmtConfig(Settings):
@@ -29,7 +29,7 @@ class GnmtConfig(Settings):
         description="Number of recurrent layers of the encoder; the first is bidirectional."
     )
     decoder_layers: Depth = Field(description="Number of recurrent layers of the decoder.")
-    hidden_size: PositiveInt = Field(
+    hidden_size: Annotated[PositiveInt, Field(le=65_536)] = Field(
         description="Units of every recurrent layer, and width of embeddings."
     )
     dropout: Fraction = Field(

@@ -23,14 +23,14 @@ class ExecutorConfig(Settings):
     device: Literal["auto", "cpu", "cuda"] = Field(
         description="Kind of device; auto: CUDA if there is a GPU for every process."
     )
-    micro_batches: PositiveInt = Field(
+    micro_batches: Annotated[PositiveInt, Field(le=1000)] = Field(
         description="Number of micro-batches that each replica's batch is split into."
     )
     trace: bool = Field(
         description="Whether to record the timeline of a few steps, as trace.html, trace.png and "
         "trace.json."
     )
-    threads: PositiveInt | None = Field(
+    threads: Annotated[PositiveInt, Field(le=1024)] | None = Field(
         description="CPU threads of each process; null: the number of cores divided by that of "
         "processes."
     )
@@ -73,8 +73,10 @@ class DeepSpeedConfig(ExecutorConfig):
     executor: Literal["deepspeed"] = Field(
         description="DeepSpeed's pipeline engine: consecutive layers on each device."
     )
-    stages: PositiveInt = Field(description="Number of devices that the layers are placed on.")
-    replicas: PositiveInt = Field(
+    stages: Annotated[PositiveInt, Field(le=1000)] = Field(
+        description="Number of devices that the layers are placed on."
+    )
+    replicas: Annotated[PositiveInt, Field(le=10_000)] = Field(
         description="Number of data parallel replicas of the whole pipeline."
     )
     zero: Literal[0, 1] = Field(
@@ -113,11 +115,15 @@ class WavefrontConfig(ExecutorConfig):
         description="The wavefront pipeline: any layer on any device, with batches split into "
         "micro-batches and time into chunks."
     )
-    stages: PositiveInt = Field(description="Number of devices that the layers are placed on.")
-    replicas: PositiveInt = Field(
+    stages: Annotated[PositiveInt, Field(le=1000)] = Field(
+        description="Number of devices that the layers are placed on."
+    )
+    replicas: Annotated[PositiveInt, Field(le=10_000)] = Field(
         description="Number of data parallel replicas of the whole pipeline."
     )
-    chunks: PositiveInt = Field(description="Number of chunks that time is split into.")
+    chunks: Annotated[PositiveInt, Field(le=1000)] = Field(
+        description="Number of chunks that time is split into."
+    )
     schedule: Rule = Field(description="Rule by which each device orders its tasks.")
     one_process: bool = Field(
         description="Whether one process drives all devices of a replica; false: one process for "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -94,12 +94,16 @@ class ClusterConfig(Settings):
 class LearningConfig(Settings):
     """How REINFORCE trains a placement policy."""
 
-    samples: PositiveInt = Field(description="Placements drawn for each update.")
+    samples: Annotated[PositiveInt, Field(le=100_000)] = Field(
+        description="Placements drawn for each update."
+    )
     learning_rate: PositiveFloat = Field(description="Learning rate of the policy.")
     entropy: NonNegativeFloat = Field(
         description="Weight of the entropy bonus at the start; it falls to 0."
     )
-    hidden: PositiveInt = Field(description="Hidden units of the policy network.")
+    hidden: Annotated[PositiveInt, Field(le=65_536)] = Field(
+        description="Hidden units of the policy network."
+    )
 
 
 class PlacementConfig(Settings):
@@ -115,8 +119,10 @@ class PlacementConfig(Settings):
         description="A policy.safetensors of `nmt-place mode=pretrain`, which the planner `policy` "
         "uses and `reinforce` starts from; null: `reinforce` starts from scratch."
     )
-    evaluations: PositiveInt = Field(description="Largest number of plans to try.")
-    minutes: PositiveFloat | None = Field(
+    evaluations: Annotated[PositiveInt, Field(le=10_000_000)] = Field(
+        description="Largest number of plans to try."
+    )
+    minutes: Annotated[PositiveFloat, Field(le=100_000)] | None = Field(
         description="Longest time of the search, in minutes; null: no limit."
     )
     learning: LearningConfig
@@ -145,7 +151,9 @@ class PretrainConfig(Settings):
         min_length=1,
         description="Depths of the models: this many layers in the encoder and in the decoder.",
     )
-    updates: PositiveInt = Field(description="Updates of the policy, on the models in turn.")
+    updates: Annotated[PositiveInt, Field(le=10_000_000)] = Field(
+        description="Updates of the policy, on the models in turn."
+    )
 
 
 class PlaceConfig(Settings):
@@ -159,7 +167,7 @@ class PlaceConfig(Settings):
         description="Costs to plan with: a profile.json, or PipeDream's graph.txt; null: measure "
         "the model's layers on this machine."
     )
-    shards: NonNegativeInt = Field(
+    shards: Annotated[NonNegativeInt, Field(le=1024)] = Field(
         description="Split each recurrent layer in two and the output layer into this many shards; "
         "0: keep layers whole. Plans for parts of layers can only be simulated."
     )
@@ -171,21 +179,25 @@ class PlaceConfig(Settings):
         description="Whether to evaluate plans by running them on this machine instead of by "
         "simulation."
     )
-    micro_batches: list[PositiveInt] = Field(
+    micro_batches: list[Annotated[PositiveInt, Field(le=1000)]] = Field(
         min_length=1, description="Numbers of micro-batches to choose from."
     )
-    chunks: list[PositiveInt] = Field(min_length=1, description="Numbers of chunks to choose from.")
+    chunks: list[Annotated[PositiveInt, Field(le=1000)]] = Field(
+        min_length=1, description="Numbers of chunks to choose from."
+    )
     schedule: Literal["gpipe", "1f1b", "wavefront"] = Field(
         description="Rule by which each device orders its tasks."
     )
     planners: list[PlannerName] = Field(
         min_length=1, description="Planners to compare with `mode=compare`."
     )
-    seeds: PositiveInt = Field(
+    seeds: Annotated[PositiveInt, Field(le=1000)] = Field(
         description="Number of seeds for each randomized planner with `mode=compare`."
     )
     seed: NonNegativeInt = Field(description="First seed.")
-    threads: PositiveInt = Field(description="CPU threads of a device while it is measured.")
+    threads: Annotated[PositiveInt, Field(le=1024)] = Field(
+        description="CPU threads of a device while it is measured."
+    )
     output: Text = Field(description="Folder for plan.json, profile.json, tables and plots.")
     model: ModelConfig
     data: DataConfig

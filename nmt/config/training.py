@@ -128,7 +128,7 @@ class TrainingConfig(Settings):
     max_epochs: PositiveFloat | None = Field(
         description="Stop after this many epochs of the training data; null: no limit."
     )
-    max_minutes: PositiveFloat | None = Field(
+    max_minutes: Annotated[PositiveFloat, Field(le=100_000_000)] | None = Field(
         description="Stop after this many minutes, including preparation; null: no limit."
     )
     label_smoothing: Fraction = Field(
