@@ -20,9 +20,8 @@ from nmt.config.paths import configuration_folder, sample_folder
 from nmt.errors import (
     ConfigurationError,
     ConnectionLostError,
-    NmtError,
     StoppedError,
-    system_error,
+    error_of_ours,
 )
 from nmt.logs import start_logging
 from nmt.memory import keep_memory
@@ -118,8 +117,11 @@ def run_command(
         sys.exit(SIGNALLED + error.number)
     except ConnectionLostError as error:
         _exit_with(name, str(error), "connection lost")  # each process has its own words
-    except (NmtError, OSError) as error:
-        _exit_with(name, runner.failures() or _sentence(error))
+    except Exception as error:
+        known = error_of_ours(error)
+        if known is None:
+            raise
+        _exit_with(name, runner.failures() or str(known))
     finally:
         os.environ[FULL_ERROR] = before
         scratch.cleanup()
@@ -263,7 +265,7 @@ def _unresolved(path: str | None, message: str) -> str:
 
 def _sentence(error: Exception) -> str:
     """The message of an error for the user."""
-    return str(system_error(error) if isinstance(error, OSError) else error)
+    return str(error_of_ours(error) or error)
 
 
 def _exit_with(name: str, message: str, kind: str | None = None) -> NoReturn:

@@ -67,8 +67,33 @@ class ConnectionLostError(WorkerError):
     """A process of a parallel run cannot reach the others, or no longer."""
 
 
+class OutOfMemoryError(NmtError):
+    """The machine or the GPU has too little memory for what was asked."""
+
+
 class InputError(NmtError):
     """A text, a file or a request cannot be translated or scored."""
+
+
+# What PyTorch's errors say when there is no more memory, on a CPU and on a GPU.
+NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
+
+
+def error_of_ours(error: Exception) -> NmtError | None:
+    """An error that a user can cause as one of ours; None for others, such as mistakes in code."""
+    if isinstance(error, NmtError):
+        return error
+    if isinstance(error, OSError):
+        return None if error.errno is None else system_error(error)
+    text = str(error)
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in text for words in NO_MEMORY)
+    ):
+        return OutOfMemoryError(
+            f"There is not enough memory ({text.strip().splitlines()[0] if text else 'no more'}); "
+            "use a smaller model, batch or beam, or another machine."
+        )
+    return None
 
 
 def system_error(error: OSError) -> StorageError:

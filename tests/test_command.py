@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 
 from nmt.command import FULL_ERROR, compose_values, run_command
 from nmt.config import ExportConfig, ServeConfig, TrainConfig, TranslateConfig
@@ -346,3 +347,30 @@ def test_a_group_that_is_no_name(
     error = capsys.readouterr().err
     assert error.startswith(f"nmt-{module}: error: `data` must be the name of a group (base, ")
     assert error.endswith(f"but is {value!r} instead.\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        MemoryError("Unable to allocate 19.8 TiB for an array"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried …"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore."),
+    ],
+)
+def test_too_little_memory(run: Run, capsys: pytest.CaptureFixture[str], error: Exception) -> None:
+    def fail(_: TranslateConfig) -> None:
+        raise error
+
+    assert run(fail, "translator.folder=x") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("nmt-try: error: There is not enough memory (")
+    assert line.endswith("; use a smaller model, batch or beam, or another machine.")
+
+
+def test_a_mistake_in_code_is_raised(run: Run) -> None:
+    def fail(_: TranslateConfig) -> None:
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        run(fail, "translator.folder=x")

@@ -19,11 +19,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 from hypothesis import strategies as st
 
+from nmt import config as config_module
 from nmt.command import compose_values
-from nmt.config.paths import sample_folder
+from nmt.config import Settings
+from nmt.config.paths import configuration_folder, sample_folder
 from nmt.training.identity import flat
 
 ROOT = Path(__file__).parents[1]
@@ -80,10 +83,24 @@ ODD = (
     *("../../x", "/", "/dev/null", "/dev/full", "/proc/self/mem", "a=b", "a,b", "[]", "[1,2]"),
     *("[[1]]", "[null]", "{}", "{a:1}", "???", "${x}", "${oc.env:X}", "'", "\\", "en-de", "en"),
 )
+# What settings with a choice allow, and names of files, right somewhere and wrong elsewhere.
+WORDS = sorted(
+    {file.stem for file in configuration_folder().glob("*/*.yaml")}
+    | {
+        str(choice)
+        for kind in vars(config_module).values()
+        if isinstance(kind, type) and issubclass(kind, Settings)
+        for field in kind.model_fields.values()
+        if get_origin(field.annotation) is Literal
+        for choice in get_args(field.annotation)
+    }
+)
 SOME_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 VALUES = st.one_of(
     st.sampled_from(ODD),
-    st.sampled_from(ODD),
+    st.sampled_from(WORDS),
+    st.integers(0, 40).map(str),
+    st.floats(0, 3).map(str),
     st.integers(-(2**70), 2**70).map(str),
     st.floats().map(str),
     SOME_TEXT,
@@ -179,7 +196,9 @@ class Commands:
     def close(self) -> None:
         """End the server."""
         assert self._server.stdin is not None
+        assert self._server.stdout is not None
         self._server.stdin.close()
+        self._server.stdout.close()
         self._server.wait()
 
 

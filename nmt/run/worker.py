@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from nmt.config import TrainConfig
-from nmt.errors import ConnectionLostError, NmtError, error_as_data, system_error
+from nmt.errors import ConnectionLostError, NmtError, error_as_data, error_of_ours
 from nmt.logs import start_logging
 from nmt.memory import keep_memory
 from nmt.parallel import group
@@ -47,8 +47,11 @@ def main() -> None:
         if is_first_to_say("connection lost"):
             sys.stderr.write(f"{error}\n")
         sys.exit(FAILED)
-    except (NmtError, OSError) as error:
-        _leave_error(system_error(error) if isinstance(error, OSError) else error, file)
+    except Exception as error:
+        known = error_of_ours(error)
+        if known is None:
+            raise
+        _leave_error(known, file)
         sys.exit(FAILED)
     end_worker()
 
