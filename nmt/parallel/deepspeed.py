@@ -138,9 +138,9 @@ KINDS: Mapping[type, Kind] = {
     schedule.ForwardPass: "forward",
     schedule.BackwardPass: "backward",
     schedule.SendActivation: "communication",
-    schedule.RecvActivation: "communication",
+    schedule.RecvActivation: "waiting",
     schedule.SendGrad: "communication",
-    schedule.RecvGrad: "communication",
+    schedule.RecvGrad: "waiting",
     schedule.ReduceGrads: "communication",
     schedule.ReduceTiedGrads: "communication",
     schedule.OptimizerStep: "update",
@@ -155,7 +155,8 @@ def _recorded(instruction: type, run: Callable[..., None]) -> Callable[..., None
             run(engine, **values)
             return
         name = " ".join([instruction.__name__, *map(str, values.values())])
-        with engine.recorder(engine.stage_id, kind, name):
+        together = instruction in (schedule.ReduceGrads, schedule.ReduceTiedGrads)
+        with engine.recorder(engine.stage_id, kind, name, together):
             run(engine, **values)
 
     return recording

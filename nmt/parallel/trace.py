@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,10 +14,11 @@ from typing import Literal
 
 import torch
 
-Kind = Literal["forward", "backward", "communication", "update"]
+Kind = Literal["forward", "backward", "waiting", "communication", "update"]
 COLOURS: dict[str, str] = {
     "forward": "#4c8fd6",
     "backward": "#2f5f98",
+    "waiting": "#d5c9d8",
     "communication": "#e0a030",
     "update": "#6aa84f",
 }
@@ -34,6 +36,7 @@ class Event:
     start: float
     end: float
     step: int = 0  # counted from the first that was recorded
+    together: bool = False  # whether it lasts until all devices have come to it, as a sum does
 
 
 class Recorder:
@@ -45,14 +48,17 @@ class Recorder:
         self.events: list[Event] = []
 
     @contextmanager
-    def __call__(self, device: int, kind: Kind, name: str) -> Iterator[None]:
-        """Record the time that the block takes."""
+    def __call__(
+        self, device: int, kind: Kind, name: str, together: bool = False
+    ) -> Iterator[None]:
+        """Record the time that the block takes; `together`: see `Event`."""
         if not self.on:
             yield
             return
         start = time.perf_counter()
         yield
-        self.events.append(Event(device, kind, name, start, time.perf_counter(), self.step))
+        end = time.perf_counter()
+        self.events.append(Event(device, kind, name, start, end, self.step, together))
 
     def wait_for(self, device: torch.device) -> None:
         """Wait for a GPU, which runs behind this process, so that its own time is recorded."""
@@ -79,13 +85,31 @@ def adjoined(events: Sequence[Event], last: int) -> list[Event]:
     return found
 
 
+def with_waiting(events: Sequence[Event]) -> list[Event]:
+    """The events, with those that all devices do together split where the last device has come to
+    them: before that, the others have only waited."""
+    latest: dict[tuple[int, str], float] = {}
+    for event in events:
+        if event.together:
+            key = event.step, event.name
+            latest[key] = max(latest.get(key, event.start), event.start)
+    found = list[Event]()
+    for event in events:
+        begin = min(latest.get((event.step, event.name), event.start), event.end)
+        if event.together and begin > event.start:
+            found.append(replace(event, kind="waiting", name=f"wait to {event.name}", end=begin))
+            event = replace(event, start=begin)
+        found.append(event)
+    return found
+
+
 def idle_shares(events: Sequence[Event], devices: int) -> list[float]:
-    """The share of the time from the first event to the last in which each device is idle. Waiting
-    for messages is idle time."""
+    """The share of the time from the first event to the last in which each device computes nothing:
+    it waits, or sends and receives."""
     length = max(e.end for e in events) - min(e.start for e in events)
     busy = [0.0] * devices
     for event in events:
-        if event.kind != "communication":
+        if event.kind not in ("waiting", "communication"):
             busy[event.device] += event.end - event.start
     return [1 - seconds / length for seconds in busy]
 
@@ -112,7 +136,8 @@ def chrome_trace(events: Sequence[Event]) -> str:
 
 
 def gantt_html(events: Sequence[Event], names: Sequence[str], title: str) -> str:
-    """An HTML page with a row for each device; pointing at a bar shows its task."""
+    """An HTML page with a row for each device over an axis of time; pointing at a bar shows its
+    task."""
     first, last = min(e.start for e in events), max(e.end for e in events)
     scale = WIDTH / (last - first)
     rows = []
@@ -124,7 +149,9 @@ def gantt_html(events: Sequence[Event], names: Sequence[str], title: str) -> str
         rows.append(
             f'<text x="{LEFT + WIDTH + 8}" y="{y + ROW / 2 + 5:.0f}">{idle:.0%} idle</text>'
         )
-    height = len(names) * (ROW + GAP)
+    bottom = len(names) * (ROW + GAP)
+    rows += _axis(last - first, scale, bottom)
+    height = bottom + AXIS
     legend = " ".join(
         f'<span style="border-left: 1em solid {colour}">&nbsp;{kind}</span>&emsp;'
         for kind, colour in (*COLOURS.items(), ("idle", IDLE))
@@ -139,11 +166,12 @@ def gantt_html(events: Sequence[Event], names: Sequence[str], title: str) -> str
     )
 
 
-ROW, GAP, LEFT, WIDTH = 34, 8, 90, 1100
+ROW, GAP, LEFT, WIDTH, AXIS = 34, 8, 90, 1100, 24
+MOST_TICKS = 12
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
 <style>body {{ font: 14px sans-serif; margin: 2em }} text {{ font-size: 13px }}
-rect:hover {{ stroke: black }}</style>
+rect:hover {{ stroke: black }} line {{ stroke: #b0b0b0 }}</style>
 <h1 style="font-size: 18px">{title}: {milliseconds} ms</h1>
 <svg width="{width}" height="{height}">
 {rows}
@@ -151,6 +179,28 @@ rect:hover {{ stroke: black }}</style>
 <p>{legend}</p>
 </html>
 """
+
+
+def ticks(length: float) -> list[float]:
+    """Round times from 0 to `length`, at equal distances of 1, 2 or 5 times a power of ten."""
+    if length <= 0:
+        return [0.0]
+    step = 10.0 ** math.floor(math.log10(length / MOST_TICKS))
+    step *= next(factor for factor in (1, 2, 5, 10) if length / (factor * step) <= MOST_TICKS)
+    return [i * step for i in range(1 + int(length / step))]
+
+
+def _axis(length: float, scale: float, bottom: float) -> list[str]:
+    """Ticks with their times in milliseconds, under the rows."""
+    marks = []
+    for tick in ticks(length):
+        x = LEFT + scale * tick
+        marks.append(f'<line x1="{x:.1f}" y1="0" x2="{x:.1f}" y2="{bottom}" stroke-opacity="0.4"/>')
+        marks.append(
+            f'<text x="{x:.1f}" y="{bottom + 14}" text-anchor="middle">{1e3 * tick:.6g}</text>'
+        )
+    marks.append(f'<text x="{LEFT + WIDTH + 8}" y="{bottom + 14}">ms</text>')
+    return marks
 
 
 def _bar(event: Event, first: float, scale: float, y: float) -> str:

@@ -102,7 +102,9 @@ class WavefrontExecutor(group.GroupMember, WeightsMixin):
         micro_batches = everything[place.replica * M : (place.replica + 1) * M]
         program = self._program_for(micro_batches)
         self._run(program, micro_batches, self._randomness, 1 / tokens)
-        with self.recorder(place.own[0], "communication", "sum gradients, loss and norm"):
+        with self.recorder(
+            place.own[0], "communication", "sum gradients, loss and norm", together=True
+        ):
             self._sum_ties()
             self._sum_replicas()
             loss, squares = self._totals(self._own_loss(), self._own_squares())
@@ -178,7 +180,7 @@ class WavefrontExecutor(group.GroupMember, WeightsMixin):
         """Receive what a task needs, run it, and send what others need of it."""
         work, exchange, record = self._works[device], self._exchange, self.recorder
         if before := program.traffic.before.get(task):
-            with record(device, "communication", f"wait for the inputs of {task}"):
+            with record(device, "waiting", f"wait for the inputs of {task}"):
                 for sender, message in before:
                     tensor = exchange.receive((sender, device), message)
                     (work.put_gradient if message.gradient else work.put)(message.key, tensor)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nmt.evaluation.plots import Bar, gantt
 from nmt.parallel.executor import Executor
-from nmt.parallel.trace import COLOURS, adjoined, idle_shares, write_trace
+from nmt.parallel.trace import COLOURS, adjoined, idle_shares, with_waiting, write_trace
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Tracing:
             self._write(min(recorder.step, STEPS))
 
     def _write(self, steps: int) -> None:
-        events = adjoined(self._executor.gather_events(), steps)
+        events = with_waiting(adjoined(self._executor.gather_events(), steps))
         if not self._executor.is_main:
             return
         devices = 1 + max(event.device for event in events)

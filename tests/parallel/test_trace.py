@@ -1,16 +1,26 @@
 from __future__ import annotations
 
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from nmt.parallel.trace import Event, Recorder, adjoined, chrome_trace, idle_shares, write_trace
+from nmt.parallel.trace import (
+    Event,
+    Recorder,
+    adjoined,
+    chrome_trace,
+    idle_shares,
+    ticks,
+    with_waiting,
+    write_trace,
+)
 
 EVENTS = [
     Event(0, "forward", "forward a 0 0", 10.0, 11.0),
-    Event(1, "communication", "wait", 10.0, 11.0),
+    Event(1, "waiting", "wait", 10.0, 11.0),
     Event(1, "forward", "forward b<1> 0 0", 11.0, 12.0),
     Event(1, "backward", "backward b<1> 0 0", 12.0, 14.0),
     Event(0, "backward", "backward a 0 0", 14.0, 16.0),
@@ -32,6 +42,36 @@ def test_a_recorder_records_while_it_is_on() -> None:
 
 def test_waiting_is_no_work() -> None:
     assert idle_shares(EVENTS, 2) == pytest.approx([1 - 5 / 8, 1 - 3 / 8])
+
+
+def test_waiting_for_the_last_to_come_to_a_sum() -> None:
+    events = [
+        Event(0, "communication", "sum", 1.0, 4.0, 5, together=True),
+        Event(1, "communication", "sum", 3.0, 4.5, 5, together=True),
+        Event(0, "communication", "sum", 9.0, 10.0, 6, together=True),
+        Event(1, "communication", "send", 0.0, 0.5, 5),
+        Event(0, "communication", "send", 0.2, 0.4, 5),
+    ]
+    found = [(e.device, e.kind, e.name, e.start, e.end) for e in with_waiting(events)]
+    assert found == [
+        (0, "waiting", "wait to sum", 1.0, 3.0),
+        (0, "communication", "sum", 3.0, 4.0),
+        (1, "communication", "sum", 3.0, 4.5),
+        (0, "communication", "sum", 9.0, 10.0),
+        (1, "communication", "send", 0.0, 0.5),
+        (0, "communication", "send", 0.2, 0.4),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("length", "last", "count"),
+    [(8.0, 8.0, 9), (0.0123, 0.012, 7), (1.0, 1.0, 11), (0.55, 0.55, 12), (0.0, 0.0, 1)],
+)
+def test_ticks_are_round(length: float, last: float, count: int) -> None:
+    found = ticks(length)
+    assert len(found) == count
+    assert found[0] == 0.0
+    assert found[-1] == pytest.approx(last)
 
 
 def test_what_lies_between_two_steps_is_left_out() -> None:
@@ -86,6 +126,8 @@ def test_the_page_has_a_row_for_each_device_and_needs_nothing_else(tmp_path: Pat
     page = Bars()
     page.feed(text)
     assert len(set(page.heights)) == 2
+    times = re.findall(r'text-anchor="middle">([^<]*)<', text)
+    assert times == ["0", "1000", "2000", "3000", "4000", "5000", "6000", "7000", "8000"]
     assert len(page.heights) == len(EVENTS) + 2
     assert page.loads == []
     assert "a &amp; b: 8000.0 ms" in text
