@@ -21,7 +21,7 @@ from nmt.parallel.trace import COLOURS, Event, write_trace
 from nmt.parallel.world import cores
 from nmt.placement.cluster import Cluster
 from nmt.placement.compare import PlannerResult, compare, table
-from nmt.placement.cost import Profile
+from nmt.placement.cost import PLAUSIBLE, Profile
 from nmt.placement.plan import Plan
 from nmt.placement.planners import plan_with
 from nmt.placement.problem import Candidate, PlanSearch, Problem
@@ -137,7 +137,8 @@ def find_profile(config: PlaceConfig, granularities: Sequence[tuple[int, int]]) 
             together,
         )
         profile = measure_layers(settings, granularities, together)
-        profile.save(cached)
+        if profile.disagreement <= PLAUSIBLE:
+            profile.save(cached)
     profile.save(Path(config.output) / "profile.json")
     return profile
 
@@ -196,10 +197,13 @@ def _plan(config: PlaceConfig, problem: Problem) -> None:
     predicted = problem.simulate(candidate)
     _draw(folder, problem, predicted.timeline)
     print(plan.table())
+    speed_up = problem.single_device_seconds / predicted.seconds
     print(
         f"single device: {1e3 * problem.single_device_seconds:.1f} ms; simulated speed-up of this "
-        f"plan: {problem.single_device_seconds / predicted.seconds:.2f}"
+        f"plan: {speed_up:.2f}"
     )
+    if reason := problem.why_impossible(predicted.seconds):
+        logger.warning("%s", reason)
     print(f"Written: {folder / 'plan.json'}, {folder / 'predicted.html'}")
 
 

@@ -63,7 +63,7 @@ def bind(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a name that is none is a ValueError
         raise _cannot_listen(host, port, error) from None
     listener = socket.socket(family, kind, protocol)
     try:
@@ -101,11 +101,12 @@ def require_extra() -> None:
             )
 
 
-def _cannot_listen(host: str, port: int, error: OSError) -> ConfigurationError:
+def _cannot_listen(host: str, port: int, error: Exception) -> ConfigurationError:
+    reason = error.strerror if isinstance(error, OSError) else "not a host name"
     return ConfigurationError(
         [
             f"`host` and `port` must be an address to listen on, but {host} port {port} gives "
-            f"“{error.strerror}” instead; choose another, such as `port=0` for any free one."
+            f"“{reason}” instead; choose another, such as `port=0` for any free one."
         ]
     )
 

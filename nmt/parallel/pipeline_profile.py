@@ -70,7 +70,7 @@ def profile_in_pipeline(
         if together is not None:
             found.append(together)
         if together is not None and apart is not None:
-            more_seconds += _seconds(profile, apart) - _seconds(profile, together)
+            more_seconds += profile.step_seconds(apart) - profile.step_seconds(together)
             more_bytes += _carried(profile, alternating) - _carried(profile, contiguous)
     if not found:  # in another process than the main one
         return profile
@@ -78,15 +78,6 @@ def profile_in_pipeline(
     profile = profile.model_copy(update={"message_overhead": message_overhead})
     found = [_without_messages(profile, one, contiguous) for one in found]
     return profile.model_copy(update={"measurements": found})
-
-
-def _seconds(profile: Profile, costs: TaskCosts) -> float:
-    """The seconds of all tasks of a step."""
-    return sum(
-        (costs.forward[name] + costs.backward[name])
-        * (costs.micro_batches * (costs.chunks if layer.chunkable else 1))
-        for name, layer in profile.layers.items()
-    )
 
 
 def _carried(profile: Profile, placement: Mapping[str, int]) -> float:

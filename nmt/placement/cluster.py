@@ -25,6 +25,11 @@ class Cluster:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def total_speed(self) -> float:
+        """The speed of all devices together, relative to the fastest one."""
+        return sum(self.speeds) / max(self.speeds)
+
     def memory(self, device: int) -> float:
         """Memory of a device in bytes; infinite if the configuration sets no limit."""
         gigabytes = self.config.devices[device].memory

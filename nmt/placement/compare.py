@@ -108,4 +108,7 @@ def table(problem: Problem, results: Sequence[PlannerResult]) -> str:
             f"{median(attempt.elapsed for attempt in result.attempts):.1f} | "
             f"{' × '.join(map(str, best.granularity))} |"
         )
+    fastest = min((result.best for result in results if result.attempts), default=inf)
+    if reason := problem.why_impossible(fastest):
+        reasons.append(f"\n{reason}")
     return "\n".join(lines + reasons)

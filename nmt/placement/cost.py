@@ -24,6 +24,11 @@ STATE_FACTOR = 4
 MILLISECONDS = 1e-3
 
 
+# Tasks of smaller batches are computed less efficiently, or a little more where all of their data
+# fit into a cache, but never that much.
+PLAUSIBLE = 1.5
+
+
 class LayerCost(Settings):
     """The costs of a layer that do not depend on the granularity. Bytes are for a whole batch."""
 
@@ -137,6 +142,22 @@ class Profile(Settings):
         return {
             name: self.measurements[0].forward[name] * self._tasks(name) for name in self.layers
         }
+
+    @property
+    def disagreement(self) -> float:
+        """How many times as long a step's tasks take at the coarsest granularity as at the one
+        where they take the least. Beyond `PLAUSIBLE`, something else has used the machine during
+        one of the measurements."""
+        first, *others = (self.step_seconds(costs) for costs in self.measurements)
+        return first / min([first, *others]) if first > 0 else 1.0
+
+    def step_seconds(self, costs: TaskCosts) -> float:
+        """Seconds of all tasks of a step."""
+        return sum(
+            (costs.forward[name] + costs.backward[name])
+            * (costs.micro_batches * (costs.chunks if layer.chunkable else 1))
+            for name, layer in self.layers.items()
+        )
 
     def carried_bytes(self, placement: Mapping[str, int]) -> dict[str, float]:
         """Bytes that each layer exchanges with other devices in the forward pass of a whole batch;

@@ -19,6 +19,7 @@ from nmt.placement.simulate import Simulation, Simulator
 
 Objective = Literal["step", "bottleneck"]
 Granularity = tuple[int, int]  # micro-batches, chunks
+PLAUSIBLE_SPEED_UP = 1.25  # relative to the devices' speeds
 SMALL = 0.002  # fraction of the total time below which a layer joins the group of its input
 
 
@@ -84,6 +85,18 @@ class Problem:
     def single_device_seconds(self) -> float:
         """Seconds of a step on the fastest device alone, relative to which speed-ups are given."""
         return self.simulator.single_device_seconds
+
+    def why_impossible(self, seconds: float) -> str | None:
+        """Why a step of a plan cannot take so few seconds; None if it can. Costs may vary a little
+        with the size of tasks, so that speed-ups are a little larger than the devices' speeds."""
+        speed_up, most = self.single_device_seconds / seconds, self.cluster.total_speed
+        if speed_up <= PLAUSIBLE_SPEED_UP * most:
+            return None
+        return (
+            f"A speed-up of {speed_up:.2f} on devices that are together {most:.2f} times as fast "
+            "as one cannot be: the costs were measured wrongly, beside other programs, for "
+            "instance; measure again."
+        )
 
     def placement(self, candidate: Candidate) -> dict[str, int]:
         """Layer → device of a candidate, in the graph's order."""

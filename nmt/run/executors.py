@@ -27,6 +27,7 @@ from nmt.placement.plan import Plan, single_device
 from nmt.placement.planners import plan_with
 from nmt.placement.problem import PlanSearch, Problem
 from nmt.placement.simulate import Simulator
+from nmt.run.busy import warn_if_busy
 from nmt.run.decisions import earlier_decision, keep
 from nmt.training.checkpoint import find_checkpoint
 from nmt.training.loss import SmoothedCrossEntropy
@@ -182,6 +183,8 @@ def find_plan(config: TrainConfig, graph: LayerGraph, data: PreparedData, device
     def from_before() -> Plan | None:
         plan = plan_of_run(config, graph, devices)
         decision = None if plan else earlier_decision(config, data, "plan")
+        if plan is None and decision is None:
+            warn_if_busy()  # costs are measured next; the other processes wait
         return Plan.model_validate(decision) if decision else plan
 
     earlier = group.from_main(from_before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from itertools import islice
@@ -14,8 +15,9 @@ from nmt.parallel import group
 from nmt.parallel.pipeline_profile import profile_in_pipeline
 from nmt.parallel.probe import link_of
 from nmt.parallel.world import world
-from nmt.placement.cost import Profile
+from nmt.placement.cost import PLAUSIBLE, Profile
 from nmt.placement.plan import Plan
+from nmt.run.busy import warn_if_busy
 from nmt.run.executors import (
     PLAN,
     find_device,
@@ -27,6 +29,9 @@ from nmt.run.executors import (
 )
 from nmt.run.job import LayersJob, LinkJob, StepsJob, measure_in_workers
 
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 3  # at measuring layers
 WARM_UP = 2  # untimed steps at the start, which are slow because they allocate memory
 
 
@@ -58,7 +63,8 @@ def measure_layers(
     config: TrainConfig, granularities: Sequence[tuple[int, int]], processes: int
 ) -> Profile:
     """Measure the costs of the layers in `processes` processes that work at the same time, since
-    processes that share memory bandwidth slow one another down.
+    processes that share memory bandwidth slow one another down. Costs that cannot be right are
+    measured again, and warned of if they stay so.
 
     Raises:
         WorkerError: a process failed.
@@ -66,7 +72,27 @@ def measure_layers(
     job = LayersJob(
         config=config, granularities=[list(granularity) for granularity in granularities]
     )
-    return read(Profile, measure_in_workers(job, processes))
+    warn_if_busy()
+    profile = read(Profile, measure_in_workers(job, processes))
+    for _ in range(ATTEMPTS - 1):
+        if profile.disagreement <= PLAUSIBLE:
+            return profile
+        logger.info(
+            "the measured costs cannot be right (tasks of large batches take %.1f times as long as "
+            "those of small ones together): measuring again",
+            profile.disagreement,
+        )
+        again = read(Profile, measure_in_workers(job, processes))
+        profile = min(profile, again, key=lambda one: one.disagreement)
+    if profile.disagreement > PLAUSIBLE:
+        logger.warning(
+            "The measured costs cannot be right, also after %d attempts: tasks of large batches "
+            "take %.1f times as long as those of small ones together. Something else uses the "
+            "machine; measure again when it is quiet, before you rely on this plan.",
+            ATTEMPTS,
+            profile.disagreement,
+        )
+    return profile
 
 
 def measure_link(backend: str) -> LinkConfig:

@@ -13,6 +13,7 @@ from typing import Any
 from nmt.config import LocalConfig, ParallelConfig, TrainConfig
 from nmt.corpus.prepare import PreparedData
 from nmt.placement.plan import Plan
+from nmt.run.busy import warn_if_busy
 from nmt.run.decisions import kept
 from nmt.run.executors import (
     PLAN,
@@ -47,6 +48,7 @@ def tuned(config: TrainConfig, data: PreparedData) -> TrainConfig:
 
 
 def _measured_best(config: TrainConfig) -> dict[str, Any]:
+    warn_if_busy()
     most = config.data.batch.multiple // config.parallel.replicas
     micro_batches = [m for m in range(2, most + 1) if most % m == 0] or [1]
     speeds: dict[ParallelConfig, float] = {}  # target tokens a second, measured

@@ -16,7 +16,6 @@ from nmt.parallel.pipeline_profile import (
     STEPS,
     WARM_UP,
     _carried,
-    _seconds,
     _without_messages,
     profile_in_pipeline,
 )
@@ -103,7 +102,7 @@ def test_costs_without_the_messages_of_the_rehearsal() -> None:
     alone = _without_messages(profile, costs, placement)
     assert alone.forward == alone.backward == pytest.approx(dict.fromkeys(graph.names, 1.0))
     carried = _carried(profile, placement) * profile.message_overhead
-    assert _seconds(profile, costs) - _seconds(profile, alone) == pytest.approx(carried)
+    assert profile.step_seconds(costs) - profile.step_seconds(alone) == pytest.approx(carried)
 
 
 def test_masks_are_not_a_part_of_the_work() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from nmt.config import PlacementConfig
 from nmt.placement.compare import Attempt, PlannerResult, compare, table
+from nmt.placement.cost import TaskCosts
 from tests.placement.problems import LEARNING, chain, cluster, problem
 
 PLACEMENT = PlacementConfig(
@@ -48,3 +49,18 @@ def test_the_fastest_comes_first() -> None:
     lines = table(of, compare(of, ["single", "exact"], PLACEMENT, [1])).splitlines()
     assert [line.split("|")[1].strip() for line in lines[4:]] == ["exact", "single"]
     assert "| 4 × 1 |" in lines[4]
+
+
+def test_a_speed_up_that_cannot_be() -> None:
+    costs = chain([1.0, 1.0])
+    (first,) = costs.measurements
+    tenth = {name: seconds / 20 for name, seconds in first.forward.items()}
+    fine = TaskCosts(micro_batches=2, chunks=1, forward=tenth, backward=tenth)
+    costs = costs.model_copy(update={"measurements": [first, fine]})
+    of = problem(costs, cluster([1, 1]), [(2, 1)])
+    text = table(of, compare(of, ["exact"], PLACEMENT, [1]))
+    assert "on devices that are together 2.00 times as fast as one cannot be: the costs" in text
+    possible = problem(chain([1.0, 1.0]), cluster([1, 1]), [(2, 1)])
+    assert "cannot be" not in table(possible, compare(possible, ["exact"], PLACEMENT, [1]))
+    assert possible.why_impossible(possible.single_device_seconds / 2.4) is None
+    assert possible.why_impossible(possible.single_device_seconds / 2.6) is not None

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nmt.errors import PlanError
-from nmt.placement.cost import Profile, TaskCosts, from_pipedream
+from nmt.placement.cost import PLAUSIBLE, Profile, TaskCosts, from_pipedream
 from tests.placement.problems import chain
 
 NODE = (
@@ -111,3 +111,25 @@ def test_whole_costs_are_those_of_all_tasks() -> None:
     fixed = profile.layers["a"].model_copy(update={"chunkable": False})
     profile = profile.model_copy(update={"layers": {"a": fixed}})
     assert profile.layer_seconds() == {"a": pytest.approx(1.6)}, "its time is in one piece"
+
+
+def test_costs_that_disagree() -> None:
+    profile = chain([1.0, 3.0])
+    (first,) = profile.measurements
+    assert profile.step_seconds(first) == pytest.approx(sum(profile.layer_seconds().values()))
+    assert profile.disagreement == 1.0
+
+    def with_halves(factor: float) -> Profile:
+        """Also measured at two micro-batches, whose tasks take so much longer together."""
+        fine = TaskCosts(
+            micro_batches=2,
+            chunks=1,
+            forward={name: factor * seconds / 2 for name, seconds in first.forward.items()},
+            backward={name: factor * seconds / 2 for name, seconds in first.backward.items()},
+        )
+        return profile.model_copy(update={"measurements": [first, fine]})
+
+    assert with_halves(1.5).disagreement == 1.0, "small tasks may take longer"
+    assert with_halves(0.9).disagreement == pytest.approx(1 / 0.9)
+    assert with_halves(0.25).disagreement == pytest.approx(4)
+    assert PLAUSIBLE < 4

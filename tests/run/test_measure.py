@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from unittest.mock import Mock
+
 import pytest
 
 from nmt.run.measure import measure_layers, measure_link, measure_steps
@@ -32,3 +35,31 @@ def test_the_link_between_two_processes() -> None:
     link = measure_link("gloo")
     assert 0 < link.latency < 1
     assert link.bandwidth > 0
+
+
+@pytest.mark.parametrize(
+    ("disagreements", "kept", "warned"),
+    [
+        ([1.2], 0, False),
+        ([4.4, 1.1], 1, False),
+        ([4.4, 9.0, 2.0], 2, True),
+        ([3.0, 4.0, 5.0], 0, True),
+    ],
+)
+def test_costs_that_cannot_be_right_are_measured_again(
+    small: MakeConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    disagreements: list[float],
+    kept: int,
+    warned: bool,
+) -> None:
+    profiles = [Mock(disagreement=one) for one in disagreements]
+    left = iter(profiles)
+    monkeypatch.setattr("nmt.run.measure.measure_in_workers", lambda *_: {})
+    monkeypatch.setattr("nmt.run.measure.read", lambda *_: next(left))
+    config = small("parallel=wavefront", "parallel.device=cpu", "parallel.threads=1")
+    with caplog.at_level(logging.WARNING):
+        assert measure_layers(config, [(1, 1)], 2) is profiles[kept]
+    assert list(left) == []
+    assert ("cannot be right, also after 3 attempts" in caplog.text) == warned

@@ -156,6 +156,12 @@ def test_an_address_of_another_machine() -> None:
         bind("192.0.2.1", 0)
 
 
+@pytest.mark.parametrize("host", ["a\x95b", "x" * 70, "a..b", "\udcff", "a\0b"])
+def test_a_host_that_is_no_name(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="must be an address to listen on, but"):
+        bind(host, 0)
+
+
 def test_a_missing_extra(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
