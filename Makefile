@@ -71,7 +71,7 @@ $(DOCS_READY): constraints.txt
 bench: $(READY)  ## measure (only=train, pipeline, placement, decode, trained, server, gpu); writes runs/bench/bench.json
 	$(BIN)/python -m tests.benchmarks $(if $(only),only=$(only)) $(ARGUMENTS)
 
-bench-peers: $(READY)  ## install Marian and Joey NMT in .bench-venv, for comparison in `make bench`
+bench-peers: $(READY)  ## install Marian, Joey NMT and CTranslate2 in .bench-venv, for comparison in `make bench`
 	$(BIN)/python -m tests.benchmarks.peers
 
 serve: $(READY)  ## serve the demo's model on http://127.0.0.1:5000

@@ -30,7 +30,9 @@ from nmt.model.folder import (
     read_description,
     write_model_folder,
 )
+from tests.benchmarks import ctranslate
 from tests.benchmarks import joey as joey_nmt
+from tests.benchmarks.ctranslate import FORMATS, CTranslate2
 from tests.benchmarks.joey import JoeyNmt
 from tests.benchmarks.marian import KINDS, PEER, Marian
 from tests.benchmarks.options import Options
@@ -54,18 +56,27 @@ class Speed:
 
 
 class Peers:
-    """The toolkits to compare with."""
+    """The toolkits to compare with, as far as they were asked for."""
 
     def __init__(self, options: Options, data: PreparedData) -> None:
-        self.marian = Marian(options.venv, options.output / "marian", data)
-        self.joey = JoeyNmt(options.venv, options.output / "joey", data)
+        venv, folder, names = options.venv, options.output, options.peers
+        self.marian = Marian(venv, folder / "marian", data) if "marian" in names else None
+        self.joey = JoeyNmt(venv, folder / "joey", data) if "joey" in names else None
+        pieces = len(data.vocabulary)
+        self.ctranslate = (
+            CTranslate2(venv, folder / "ctranslate2", pieces) if "ctranslate2" in names else None
+        )
+
+    def transformers(self, model: str, precision: str) -> list[tuple[int, int]]:
+        """The sizes of CTranslate2's models to compare one of ours with, in a number format."""
+        return [*ctranslate.SIZES[model]] if self.ctranslate and precision in FORMATS else []
 
 
 def run(options: Options, report: Report) -> None:
     """Measure the models of conf/model with random weights, and the trained model, whose results
     replace those of the model of the same name."""
     data = prepared(training_config([], options.output / "scratch"))
-    peers = Peers(options, data) if options.peers else None
+    peers = Peers(options, data)
     trained = read_description(options.model).model.name if options.model else None
     test = test2016(options.sentences)
     for model in options.models:
@@ -75,13 +86,13 @@ def run(options: Options, report: Report) -> None:
             for threads in options.threads:
                 _fixed_length(options, report, peers, model, folder, search, threads, test)
         if model != trained:
-            _alone(options, report, model, folder, random=True)
+            _alone(options, report, peers, model, folder, random=True)
             report.notes.append(f"{model}: random weights, length fixed")
     first = options.output / "scratch" / f"random-{options.models[0]}"
     sizes = [size_of(folder) for folder in (first.with_suffix(".int8"), first)]
     report.compare("int8.size_ratio", [1 / sizes[0]], "fp32", [1 / sizes[1]])
     if options.model and trained:
-        _trained(options, report, options.model, trained, test)
+        _trained(options, report, peers, options.model, trained, test)
     folder = options.model or first
     starts = [cold_start(folder) for _ in range(options.repeats)]
     report.add("translate.cold_start_seconds", "s", starts)
@@ -95,7 +106,7 @@ def size_of(folder: Path) -> int:
 def _fixed_length(
     options: Options,
     report: Report,
-    peers: Peers | None,
+    peers: Peers,
     model: str,
     folder: Path,
     search: str,
@@ -105,32 +116,38 @@ def _fixed_length(
     """Measure random weights and the peers in turns, all with a fixed length, since their outputs
     cannot be compared."""
     ours: dict[str, list[Speed]] = {precision: [] for precision in options.precisions}
-    marian: dict[str, list[float]] = {kind: [] for kind in KINDS} if peers else {}
+    marian: dict[str, list[float]] = {kind: [] for kind in KINDS} if peers.marian else {}
     joey: list[float] = []
+    transformers: dict[tuple[str, tuple[int, int]], list[float]] = {
+        (precision, size): [] for precision in ours for size in peers.transformers(model, precision)
+    }
     vocabulary = Vocabulary.load(folder / VOCABULARY)
-    sources = vocabulary.encode_batch(test[0])
+    sources, beam = vocabulary.encode_batch(test[0]), BEAMS[search]
     length = mean_length(vocabulary, test[1])
     for _ in range(options.repeats):
         for precision, speeds in ours.items():
             speeds.append(in_new_process(speed, folder, search, *test, precision, threads))
-        if peers:
-            work = (model, sources, BEAMS[search], threads)
+        work = (model, sources, beam, threads)
+        if peers.marian:
             for kind, values in marian.items():
                 values.append(peers.marian.output_tokens_per_second(*work, kind))
+        if peers.joey:
             joey.append(peers.joey.output_tokens_per_second(*work, length))
+        if peers.ctranslate:
+            for (precision, size), values in transformers.items():
+                job = (size, precision, sources, beam, length)
+                values.append(peers.ctranslate.tokens_per_second(*job, workers=threads))
     best = max(marian, key=lambda kind: median(marian[kind]), default="")
     for precision, speeds in ours.items():
         name = f"decode.{model}.{precision}.{search}.{threads}threads"
-        tokens = [measured.tokens for measured in speeds]
-        report.add(
-            f"{name}.output_tokens_per_second",
-            "output tokens/s",
-            tokens,
-            f"{PEER}, {best}",
-            marian.get(best, []),
-        )
+        tokens, unit = [measured.tokens for measured in speeds], "output tokens/s"
+        peer = f"{PEER}, {best}"
+        report.add(f"{name}.output_tokens_per_second", unit, tokens, peer, marian.get(best, []))
         if joey:
-            report.add(f"{name}.joey", "output tokens/s", tokens, joey_nmt.PEER, joey)
+            report.add(f"{name}.joey", unit, tokens, joey_nmt.PEER, joey)
+        for size in peers.transformers(model, precision):
+            values = transformers[precision, size]
+            report.add(f"{name}.{_words(size)}", unit, tokens, ctranslate.PEER, values)
         sentences = [measured.sentences for measured in speeds]
         report.add(f"{name}.sentences_per_second", "sentences/s", sentences)
     largest = (model, search, threads) == (options.models[0], "beam5", max(options.threads))
@@ -141,7 +158,9 @@ def _fixed_length(
                 report.compare(name, seconds["int8"], other, seconds[other])
 
 
-def _trained(options: Options, report: Report, folder: Path, model: str, test: Lines) -> None:
+def _trained(
+    options: Options, report: Report, peers: Peers, folder: Path, model: str, test: Lines
+) -> None:
     """Measure a trained model, whose translations end by themselves."""
     threads = max(options.threads)
     for precision in options.precisions:
@@ -156,7 +175,7 @@ def _trained(options: Options, report: Report, folder: Path, model: str, test: L
     report.notes.append(f"BLEU, beam 5, of {folder}: {scores}")
     if {"fp32", "int8"} <= scores.keys():
         report.add("int8.bleu_loss", "BLEU", [scores["fp32"] - scores["int8"]])
-    _alone(options, report, model, folder, random=False)
+    _alone(options, report, peers, model, folder, random=False)
     pieces = read_description(folder).vocabulary_size
     report.notes.append(f"{model}: sentences/s and ms of {folder}, {pieces} pieces")
 
@@ -169,18 +188,37 @@ def bleu(folder: Path, precision: Any, texts: list[str], references: list[str]) 
     return score(hypotheses, references, bootstrap=0, seed=1)["bleu"].score
 
 
-def _alone(options: Options, report: Report, model: str, folder: Path, *, random: bool) -> None:
-    """Measure the latency of single sentences in each number format, and report the lowest."""
-    times = {
-        precision: [
-            in_new_process(milliseconds, folder, random, precision) for _ in range(options.repeats)
-        ]
-        for precision in options.precisions
-    }
-    best = min(times, key=lambda precision: median(times[precision]))
-    report.add(f"decode.{model}.single_sentence_ms", "ms", times[best])
-    each = ", ".join(f"{precision} {median(values):.1f}" for precision, values in times.items())
-    report.notes.append(f"{model}: a single sentence, greedy, one thread, ms: {each}")
+def _alone(
+    options: Options, report: Report, peers: Peers, model: str, folder: Path, *, random: bool
+) -> None:
+    """Measure the latency of single sentences with one thread in each number format, and that of
+    the peer's models in turns with it, if lengths are fixed."""
+    vocabulary = Vocabulary.load(folder / VOCABULARY)
+    texts, _ = test2016(ALONE)
+    _, references = test2016(options.sentences)
+    sources, length = vocabulary.encode_batch(texts), mean_length(vocabulary, references)
+    for search, beam in BEAMS.items():
+        for precision in options.precisions:
+            sizes = peers.transformers(model, precision) if random else []
+            times: list[float] = []
+            theirs: dict[tuple[int, int], list[float]] = {size: [] for size in sizes}
+            for _ in range(options.repeats):
+                fixed = length if random else None
+                times.append(in_new_process(milliseconds, folder, fixed, precision, search))
+                if peers.ctranslate:
+                    for size, values in theirs.items():
+                        job = (size, precision, sources, beam, length)
+                        values.append(peers.ctranslate.milliseconds(*job))
+            name = f"decode.{model}.{precision}.{search}.single_sentence"
+            report.add(f"{name}_ms", "ms", times)
+            for size, values in theirs.items():
+                report.add(f"{name}.{_words(size)}_ms", "ms", values)
+                report.compare(f"{name}.over.{_words(size)}", times, ctranslate.PEER, values)
+
+
+def _words(size: tuple[int, int]) -> str:
+    """A size of CTranslate2's models as part of a row's name."""
+    return f"transformer{size[0]}x{size[1]}"
 
 
 def speed(
@@ -205,14 +243,15 @@ def speed(
     return Speed(len(texts) / seconds, tokens / seconds)
 
 
-def milliseconds(folder: Path, random: bool, precision: Any) -> float:
-    """The median latency of a single sentence in milliseconds, greedy, with one thread."""
+def milliseconds(folder: Path, length: int | None, precision: Any, search: str) -> float:
+    """The median latency of a single sentence in milliseconds, with one thread; all translations
+    have that length, if one is given."""
     keep_memory()
     translator = Translator.load(folder, device="cpu", threads=1, precision=precision)
-    texts, references = test2016(ALONE)
-    decode = decode_settings("greedy")
-    if random:
-        decode = fixed_length(decode, translator.vocabulary, references)
+    texts, _ = test2016(ALONE)
+    decode = decode_settings(search)
+    if length is not None:
+        decode = of_length(decode, length)
     times = []
     for text in [*texts[:5], *texts]:  # the first five are a warm-up
         begin = time.perf_counter()
@@ -245,7 +284,11 @@ def decode_settings(search: str) -> DecodeConfig:
 
 def fixed_length(decode: DecodeConfig, vocabulary: Vocabulary, texts: list[str]) -> DecodeConfig:
     """Settings that limit all translations to the average length of `texts`."""
-    length = mean_length(vocabulary, texts)
+    return of_length(decode, mean_length(vocabulary, texts))
+
+
+def of_length(decode: DecodeConfig, length: int) -> DecodeConfig:
+    """Settings that limit all translations to that many pieces."""
     # The ratio must be above 0; this one has no effect.
     return decode.model_copy(update={"max_length_ratio": 1e-9, "max_length_offset": length})
 

@@ -9,6 +9,8 @@ from typing import Any, TypeVar, get_type_hints
 
 PARTS = ("train", "pipeline", "placement", "decode", "trained", "server", "gpu")
 
+PEERS = ("marian", "joey", "ctranslate2")  # the last one: decode
+
 Settings = TypeVar("Settings")
 
 
@@ -35,8 +37,8 @@ class Options:
     sentences: int = 1000  # of test2016, from its start
     precisions: tuple[str, ...] = ("fp32", "bf16", "int8")  # decode, trained
     threads: tuple[int, ...] = (1, 2)  # decode, trained
-    peers: bool = True  # whether to measure Marian and Joey NMT too
-    venv: Path = Path(".bench-venv")  # environment of Marian and Joey NMT, made if missing
+    peers: tuple[str, ...] = PEERS  # toolkits to measure beside ours; no: none
+    venv: Path = Path(".bench-venv")  # environment of the peers, made if missing
     output: Path = Path("runs/bench")
 
 

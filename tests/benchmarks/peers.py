@@ -104,12 +104,13 @@ def read_rows(file: Path) -> list[list[int]]:
 
 def main() -> None:
     """Install all toolkits."""
-    from tests.benchmarks import joey, marian
+    from tests.benchmarks import ctranslate, joey, marian
 
     venv = read_options(Settings, sys.argv[1:]).venv
     install(venv, marian.RELEASE, (), "pymarian")
     install(venv, joey.RELEASE, joey.NEEDS, "joeynmt")
-    print(f"Installed in {venv}: {marian.RELEASE}, {joey.RELEASE}.")
+    install(venv, ctranslate.RELEASE, (), "ctranslate2")
+    print(f"Installed in {venv}: {marian.RELEASE}, {joey.RELEASE}, {ctranslate.RELEASE}.")
 
 
 if __name__ == "__main__":

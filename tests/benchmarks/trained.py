@@ -59,8 +59,9 @@ def run(options: Options, report: Report) -> None:
     data = prepared(training_config(batches_of(BATCH), options.output / "scratch"))
     vocabulary, test = data.vocabulary, test2016(options.sentences)
     sources = vocabulary.encode_batch(test[0])
-    marian = Marian(options.venv, options.output / "marian", data) if options.peers else None
-    joey = JoeyNmt(options.venv, options.output / "joey", data) if options.peers else None
+    peers, folder = options.peers, options.output
+    marian = Marian(options.venv, folder / "marian", data) if "marian" in peers else None
+    joey = JoeyNmt(options.venv, folder / "joey", data) if "joey" in peers else None
     for model in options.models:
         folder = trained(options, model)
         if marian:
