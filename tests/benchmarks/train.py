@@ -22,9 +22,9 @@ UNIT = "target tokens/s"
 def run(options: Options, report: Report) -> None:
     """Measure ours and the peers in turns, each time in a new process."""
     data = prepared(training_config(batches_of(SENTENCES), options.output / "scratch"))
-    peers, folder = options.peers, options.output
-    marian = Marian(options.venv, folder / "marian", data) if "marian" in peers else None
-    joey = JoeyNmt(options.venv, folder / "joey", data) if "joey" in peers else None
+    folder, wanted = options.output, options.peers
+    marian = Marian(options.venv, folder / "marian", data) if "marian" in wanted else None
+    joey = JoeyNmt(options.venv, folder / "joey", data) if "joey" in wanted else None
     precisions = ["fp32"]
     try:
         require_bf16("cpu", emulate=False)
