@@ -28,6 +28,7 @@ from nmt.evaluation.report import (
     write_report,
 )
 from nmt.evaluation.tokenizers import bleu_tokenizer
+from nmt.memory import spare_loaded_objects
 
 if TYPE_CHECKING:
     from nmt.decoding import Translation, Translator
@@ -142,6 +143,7 @@ def translate(
     assert chosen is not None, "the configuration has a model or a file of translations"
     assert test_set.source is not None, "the configuration has a source with a model"
     translator = Translator.from_settings(chosen.folder, chosen, config.decode)
+    spare_loaded_objects()
     direction = find_test_direction(config, translator)
     started = time.perf_counter()
     translations = translator.translate(

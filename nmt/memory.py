@@ -1,8 +1,9 @@
-"""Tuning of the C library's memory allocator for large tensors."""
+"""Tuning of memory: the C library's allocator for large tensors, and Python's collector."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 from typing import Any
 
@@ -24,3 +25,12 @@ def keep_memory() -> None:
     mallopt(mmap_max, 0)  # never map memory for a single tensor
     mallopt(trim_threshold, -1)  # never shrink the heap
     mallopt(top_pad, 64 << 20)  # grow it in steps of 64 MiB
+
+
+def spare_loaded_objects() -> None:
+    """Keep Python's collector of garbage away from everything that has been loaded so far.
+
+    The half a million objects of PyTorch and the like live until the end, but looking through all
+    of them takes a tenth of a second, again and again: a pause in whatever runs.
+    """
+    gc.freeze()

@@ -17,6 +17,7 @@ from nmt.command import run_command
 from nmt.config import Direction, TranslateConfig, find_direction
 from nmt.corpus.lines import read_lines
 from nmt.errors import InputError
+from nmt.memory import spare_loaded_objects
 from nmt.output_file import written_to
 
 if TYPE_CHECKING:
@@ -52,8 +53,9 @@ def translate(config: TranslateConfig) -> None:
     lines = read_lines(config.input) if config.input is not None else stdin_lines(_stdin())
     translator = Translator.from_settings(chosen.folder, chosen, config.decode)
     direction = find_direction(translator.directions, config.source, config.target)
+    spare_loaded_objects()
     with written_to(config) as output:
-        progress = Progress(config.progress, done=output.lines)
+        progress = Progress(config.progress, translator.where, done=output.lines)
         for _ in islice(lines, output.lines):  # translated before an interruption
             pass
         for line in translated(translator, direction, lines, config, progress):
@@ -67,6 +69,7 @@ class Progress:
     """What is told of a command on stderr."""
 
     wanted: bool
+    where: str = ""  # the devices, and the threads of a CPU
     done: int = 0  # lines of the output, those before an interruption included
     long: list[int] = field(default_factory=list)  # lines that were translated in parts
     lines: int = 0  # now
@@ -100,7 +103,8 @@ class Progress:
     def _summary(self, now: float) -> str:
         seconds = max(now - self.began, 1e-3)
         total = self.done + self.lines
-        return f"{total:,} lines, {seconds:.1f} s, {self.lines / seconds:,.1f} lines/s"
+        speed = f"{total:,} lines, {seconds:.1f} s, {self.lines / seconds:,.1f} lines/s"
+        return f"{speed}, {self.where}" if self.where else speed
 
 
 def translated(

@@ -37,3 +37,18 @@ print(faults())
     }
     assert faults["leave"] > 80_000
     assert faults["keep"] < 20_000
+
+
+def test_loaded_objects_are_spared() -> None:
+    code = """
+import gc
+from nmt.memory import spare_loaded_objects
+
+cycle = []
+cycle.append(cycle)
+spare_loaded_objects()
+assert gc.get_freeze_count() > 1000
+assert not any(one is cycle for one in gc.get_objects()), "it is not looked at again"
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)

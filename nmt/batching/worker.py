@@ -17,7 +17,7 @@ from nmt.config import DecodeConfig, UseConfig, read
 from nmt.decoding.engine import Engine, Hypothesis, Request
 from nmt.decoding.translator import Translator
 from nmt.errors import NmtError, error_as_data
-from nmt.memory import keep_memory
+from nmt.memory import keep_memory, spare_loaded_objects
 
 Kind = tuple[int, str, bool]  # model, settings of the search, alignments
 
@@ -54,9 +54,8 @@ class Worker:
                 self._translators.append(Translator.from_settings(folder, use, decode))
         except NmtError as error:
             return {"error": error_as_data(error)}
-        # The models stay: without this, every garbage collection would look through them.
         gc.collect()
-        gc.freeze()
+        spare_loaded_objects()
         return {"precisions": [one.precision for one in self._translators]}
 
     def _make(self, message: dict[str, Any]) -> None:

@@ -125,6 +125,14 @@ class Translator(TextCodec):
         """A new running batch for sentences that are all searched with these settings."""
         return Engine(self.stepper, decode, alignments)
 
+    @property
+    def where(self) -> str:
+        """The devices that translate, with the number of threads of a CPU, for reports."""
+        devices = self.stepper.devices
+        names = ", ".join(devices)
+        threads = torch.get_num_threads()
+        return f"{names} with {threads} threads" if "cpu" in devices else names
+
     def translate(
         self,
         texts: Iterable[str],

@@ -22,7 +22,7 @@ from nmt.config import DecodeConfig, TrainConfig
 from nmt.corpus.prepare import PreparedData
 from nmt.corpus.vocabulary import EOS, Vocabulary
 from nmt.evaluation.bleu import score
-from nmt.memory import keep_memory
+from nmt.memory import keep_memory, spare_loaded_objects
 from nmt.model.folder import (
     VOCABULARY,
     WEIGHTS,
@@ -235,6 +235,7 @@ def speed(
     decode = decode_settings(search)
     if references:
         decode = fixed_length(decode, translator.vocabulary, references)
+    spare_loaded_objects()
     translator.translate(texts, decode)  # warm-up: oneDNN generates code for each new shape
     begin = time.perf_counter()
     translations = translator.translate(texts, decode)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nmt.config import GnmtConfig
+from nmt.config import GnmtConfig, OptimizerConfig, read
 from nmt.errors import ConfigurationError, NmtError
 from nmt.model.batch import Batch
 from nmt.model.clip import Clip
@@ -33,6 +33,7 @@ from nmt.parallel.world import world
 from nmt.placement.plan import Plan, contiguous, single_device
 from nmt.run.processes import end_worker
 from nmt.training.loss import SmoothedCrossEntropy
+from nmt.training.optimizer import optimizer_factory
 from tests.toy_layers import with_mixtures
 
 VOCABULARY, HIDDEN, SEED = 60, 12, 3
@@ -93,7 +94,12 @@ def all_parameters(case: Case) -> dict[str, torch.nn.Parameter]:
 def factory(name: str) -> OptimizerFactory:
     if name == "sgd":
         return lambda parameters: torch.optim.SGD(parameters, lr=1.0)
-    return lambda parameters: torch.optim.AdamW(parameters, lr=1.0, weight_decay=0.01, fused=True)
+    if name == "adam":
+        return lambda ours: torch.optim.AdamW(ours, lr=1.0, weight_decay=0.01, fused=True)
+    values = {"name": name, "learning_rate": 0.1, "betas": [0.9, 0.98], "epsilon": 1e-9}
+    return optimizer_factory(
+        read(OptimizerConfig, {**values, "weight_decay": 0.0, "clip_norm": None})
+    )
 
 
 def recipe_of(case: Case) -> TrainingRecipe:
@@ -252,6 +258,7 @@ def resumed(case: Case, replicas: int, stages: int) -> dict[str, Any]:
     train(reference, 2, 2)
     return {
         "case": str(case),
+        "optimizer": case.optimizer,
         "through": equal(there, state),
         "back": equal(back.state_dict(), reference.state_dict()),
         "resumed": undisturbed == repeated and equal(after, after_again),
@@ -266,7 +273,9 @@ def equal(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
 
 def states(replicas: int, stages: int) -> list[dict[str, Any]]:
     """States go from executor to executor unchanged."""
-    cases = [Case(optimizer="adam"), Case(optimizer="adam", zero=1, dtype=torch.bfloat16)]
+    cases = [Case(optimizer=name) for name in ("adam", "adagrad", "adafactor")]
+    # DeepSpeed hands these over as one flat vector.
+    cases += [Case(optimizer=n, zero=1, dtype=torch.bfloat16) for n in ("adam", "adagrad")]
     if replicas > 1:
         cases.append(Case(optimizer="adam", zero=1))
     return [resumed(case, replicas, stages) for case in cases]
