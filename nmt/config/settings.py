@@ -32,7 +32,7 @@ def _name(value: str) -> str:
     return value
 
 
-Name = Annotated[str, AfterValidator(_name)]
+Name = Annotated[Text, AfterValidator(_name)]
 QUOTE = "'"  # around names in the contexts of pydantic's errors
 SomeSettings = TypeVar("SomeSettings", bound="Settings")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -31,7 +32,7 @@ def optimizer_factory(config: OptimizerConfig) -> OptimizerFactory:
         )
 
     def adagrad(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.Adagrad(
+        return LateAdagrad(
             parameters,
             lr=config.learning_rate,
             eps=config.epsilon,
@@ -50,6 +51,23 @@ def optimizer_factory(config: OptimizerConfig) -> OptimizerFactory:
         "adafactor": adafactor,
     }
     return factories[config.name]
+
+
+class LateAdagrad(torch.optim.Adagrad):
+    """Adagrad that makes the state of parameters when they are first updated, as other optimizers
+    do. PyTorch's (before 2.13) does so only for those that it is made with, but DeepSpeed replaces
+    them by flat vectors."""
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Update all parameters that have gradients."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                state = self.state[parameter]
+                if parameter.grad is not None and not state:
+                    state["step"] = torch.tensor(0.0)
+                    state["sum"] = torch.zeros_like(parameter, requires_grad=False)
+        loss: float | None = super().step(closure)
+        return loss
 
 
 def learning_rate_factor(config: ScheduleConfig, step: int, progress: float) -> float:

@@ -74,9 +74,7 @@ def test_names(name: str) -> None:
     assert read(Named, {"name": name}).name == name
 
 
-@pytest.mark.parametrize(
-    "name", ["", ".", "..", "../x", "a/../b", "/a", "a/", "a//b", "a\nb", "\0"]
-)
+@pytest.mark.parametrize("name", [".", "..", "../x", "a/../b", "/a", "a/", "a//b", "a\nb", "\0"])
 def test_names_that_lead_elsewhere(name: str) -> None:
     with pytest.raises(ConfigurationError, match="`name` must be a name, such as `mine`"):
         read(Named, {"name": name})

@@ -97,3 +97,16 @@ def test_weight_decay_is_decoupled_from_sgd_s_gradient_alike() -> None:
     parameter.grad = torch.zeros(1)
     made.step()
     torch.testing.assert_close(parameter.detach(), torch.tensor([1 - 0.5 * 0.1]))
+
+
+def test_adagrad_takes_parameters_that_come_later() -> None:
+    """As DeepSpeed gives it some."""
+    first, later = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    made = optimizer_factory(optimizer("adagrad"))([first])
+    made.param_groups[0]["params"] = [later]
+    made.state.clear()
+    for _ in range(2):
+        later.grad = torch.tensor([2.0, -3.0])
+        made.step()
+    expected = 0.5 * (1 + 1 / 2**0.5)
+    torch.testing.assert_close(later.detach(), torch.tensor([1 - expected, 1 + expected]))

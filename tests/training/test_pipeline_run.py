@@ -60,7 +60,8 @@ def test_two_devices(small: MakeConfig, tmp_path: Path, executor: str, schedule:
     assert "idle time of each device: " in said
     trace = json.loads((whole.folder / "trace.json").read_text(encoding="utf-8"))["traceEvents"]
     assert {event["pid"] for event in trace} == {0, 1}
-    assert {event["cat"] for event in trace} == {"forward", "backward", "communication", "update"}
+    kinds = {"forward", "backward", "waiting", "communication", "update"}
+    assert {event["cat"] for event in trace} == kinds
     assert (whole.folder / "trace.png").read_bytes().startswith(b"\x89PNG")
 
     # As one process
