@@ -158,6 +158,7 @@ def translate(
         source_tokens=sum(len(translation.source_tokens) for translation in translations),
         tokens=sum(len(translation.tokens) for translation in translations),
         truncated=sum(translation.truncated for translation in translations),
+        in_parts=sum(translation.parts > 1 for translation in translations),
     ), translations
 
 

@@ -109,6 +109,7 @@ def test_a_model_on_files(evaluate: Evaluate, tiny_model_folder: Path) -> None:
     assert [segment["reference"] for segment in segments] == REFERENCE
     assert segments[2]["hypothesis"] == ""
     assert all(isinstance(segment["model_score"], float) for segment in segments)
+    assert translating["translated in parts"] == 0
     assert translating["truncated"] == sum(segment["truncated"] for segment in segments)
 
 

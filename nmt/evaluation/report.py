@@ -45,6 +45,7 @@ class TranslationRun:
     source_tokens: int
     tokens: int  # tokens of the hypotheses
     truncated: int  # number of sentences cut off at the length limit
+    in_parts: int  # number of sentences that were too long for the model
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,7 @@ def _figures(translating: TranslationRun, sentences: int) -> dict[str, float | i
         "source_tokens": translating.source_tokens,
         "tokens": translating.tokens,
         "truncated": translating.truncated,
+        "translated in parts": translating.in_parts,
     }
 
 

@@ -43,6 +43,7 @@ def report(segments: list[Segment]) -> Report:
         source_tokens=30,
         tokens=40,
         truncated=1,
+        in_parts=2,
     )
     return Report("tiny", {"source": "a.en", "reference": "a.de"}, SCORES, segments, translating)
 
@@ -67,6 +68,7 @@ def test_report_json_has_everything_in_plain_values(tmp_path: Path) -> None:
     assert translating["tokens_per_second"] == 80
     assert (translating["tokens"], translating["source_tokens"]) == (40, 30)
     assert translating["truncated"] == 1
+    assert translating["translated in parts"] == 2
 
 
 def test_segments_are_one_json_a_line(tmp_path: Path) -> None:
@@ -101,6 +103,7 @@ def test_report_md_is_readable_and_safe(tmp_path: Path) -> None:
     assert "- languages: `en → de`" in text
     assert "- sentences per second: `28.00`" in text
     assert "- truncated: `1`" in text
+    assert "- translated in parts: `2`" in text
     assert "- beam_size: `4`" in text
     worst, best = text.split("## Worst segments")[1].split("## Best segments")
     assert r"a \| \*b\* \<c>" in worst
