@@ -71,6 +71,10 @@ class OutOfMemoryError(NmtError):
     """The machine or the GPU has too little memory for what was asked."""
 
 
+class RuleError(NmtError):
+    """A text is not an update rule, or one that cannot be trained with."""
+
+
 class InputError(NmtError):
     """A text, a file or a request cannot be translated or scored."""
 
