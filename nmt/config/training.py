@@ -23,6 +23,8 @@ from nmt.config.settings import (
     Settings,
     Text,
 )
+from nmt.errors import RuleError
+from nmt.rules.known import read_rule
 
 VALIDATION_METRICS = ("bleu", "chrf", "loss")
 
@@ -30,20 +32,40 @@ VALIDATION_METRICS = ("bleu", "chrf", "loss")
 class OptimizerConfig(Settings):
     """conf/optimizer: the optimizer."""
 
-    name: Literal["adam", "sgd", "adagrad", "adafactor"] = Field(
+    name: Literal["adam", "sgd", "adagrad", "adafactor", "rule"] = Field(
         description="adam: AdamW; sgd: plain stochastic gradient descent; adagrad: Adagrad; "
-        "adafactor: Adafactor, which keeps a row and a column of second moments for each matrix."
+        "adafactor: Adafactor, which keeps a row and a column of second moments for each matrix; "
+        "rule: what `rule` says."
+    )
+    rule: Text | None = Field(
+        description="Direction of a step as an expression of the gradient g, its means m and v, "
+        "the weight w and more, such as `g * exp(sign(g) * sign(m))`, or the name of a known one; "
+        "null: with the other optimizers."
     )
     learning_rate: PositiveFloat = Field(description="Peak learning rate.")
     betas: tuple[Fraction, Fraction] = Field(description="Decay rates of Adam's two moments.")
     epsilon: PositiveFloat = Field(description="Term added to the denominator of Adam or Adagrad.")
     weight_decay: NonNegativeFloat = Field(
-        description="Weight decay: decoupled with adam (AdamW) and adafactor, an L2 penalty with "
-        "sgd and adagrad."
+        description="Weight decay: decoupled with adam (AdamW), adafactor and rule, an L2 penalty "
+        "with sgd and adagrad."
     )
     clip_norm: PositiveFloat | None = Field(
         description="Norm to which the gradient of the whole model is clipped; null: no clipping."
     )
+
+    @model_validator(mode="after")
+    def _a_rule(self) -> OptimizerConfig:
+        if (self.name == "rule") != (self.rule is not None):
+            raise ValueError(
+                "`rule` must be set with `optimizer=rule` and with no other, but is "
+                f"{self.rule!r} with {self.name} instead."
+            )
+        if self.rule is not None:
+            try:
+                read_rule(self.rule, self.betas)
+            except RuleError as error:
+                raise ValueError(f"`rule` must be an update rule. {error}") from None
+        return self
 
 
 class ScheduleConfig(Settings):

@@ -98,12 +98,14 @@ class DeepSpeedExecutor(GroupMember, WeightsMixin):
             self._engine.basic_optimizer, self._parameters, self._recipe.clip_norm, stages
         )
 
-    def train_step(self, batch: Batch, step: int, learning_rate: float) -> StepResult:
+    def train_step(
+        self, batch: Batch, step: int, learning_rate: float, done: float = 0.0
+    ) -> StepResult:
         """One optimizer step on the global batch."""
         tokens = batch.tokens
         self._randomness.begin_step(step)
         for parameters in self._engine.optimizer.param_groups:
-            parameters["lr"] = learning_rate
+            parameters |= {"lr": learning_rate, "done": done}
         M, first = self._micro_batches, self._replica * self._micro_batches
         # DeepSpeed divides by the micro-batches and averages over the replicas.
         self._scale = self._replicas * M / tokens

@@ -104,8 +104,11 @@ class Executor(Protocol):
     def is_main(self) -> bool:
         """Whether this process is the one that writes files."""
 
-    def train_step(self, batch: Batch, step: int, learning_rate: float) -> StepResult:
-        """One optimizer step on the global batch. `step` counts from 0 and seeds dropout."""
+    def train_step(
+        self, batch: Batch, step: int, learning_rate: float, done: float = 0.0
+    ) -> StepResult:
+        """One optimizer step on the global batch. `step` counts from 0 and seeds dropout; `done`
+        is the fraction of the run that is done, for optimizers that go by it."""
 
     def validation_loss(self, batches: Iterable[Batch]) -> float:
         """Mean loss of a target token, without dropout."""

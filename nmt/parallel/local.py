@@ -58,12 +58,14 @@ class LocalExecutor(WeightsMixin):
         if self._masters:
             self._masters.publish()
 
-    def train_step(self, batch: Batch, step: int, learning_rate: float) -> StepResult:
+    def train_step(
+        self, batch: Batch, step: int, learning_rate: float, done: float = 0.0
+    ) -> StepResult:
         """One optimizer step on the global batch."""
         tokens = batch.tokens
         self._randomness.begin_step(step)
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
+            group |= {"lr": learning_rate, "done": done}
         self._optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), dtype=torch.float64, device=self._device)
         for i, micro_batch in enumerate(batch.split(self._micro_batches)):

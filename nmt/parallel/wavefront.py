@@ -90,12 +90,14 @@ class WavefrontExecutor(group.GroupMember, WeightsMixin):
 
     # Steps
 
-    def train_step(self, batch: Batch, step: int, learning_rate: float) -> StepResult:
+    def train_step(
+        self, batch: Batch, step: int, learning_rate: float, done: float = 0.0
+    ) -> StepResult:
         """One optimizer step on the global batch."""
         tokens = batch.tokens
         self._randomness.begin_step(step)
         for settings in self._optimizer.param_groups:
-            settings["lr"] = learning_rate
+            settings |= {"lr": learning_rate, "done": done}
         self._optimizer.zero_grad(set_to_none=True)
         M, place = self._plan.micro_batches, self._topology
         everything = batch.split(place.replicas * M)

@@ -4,6 +4,11 @@ Decays of the weights, where they have one, are the optimizer's `weight_decay`. 
 part of a rule: each has its own learning rate.
 """
 
+from __future__ import annotations
+
+from nmt.rules.expression import Expression
+from nmt.rules.parse import BETAS, parse
+
 KNOWN = {
     "sgd": "g",
     "momentum": "ema(g, 0.9)",
@@ -20,3 +25,12 @@ KNOWN = {
     "addsign": "g * (1 + sign(g) * sign(m))",
     "addsign_cosine": "g * (1 + cosine * sign(g) * sign(m))",
 }
+
+
+def read_rule(text: str, betas: tuple[float, float] = BETAS) -> Expression:
+    """Read a rule, or one that is known by its name.
+
+    Raises:
+        RuleError: it is neither.
+    """
+    return parse(KNOWN.get(text, text), betas)

@@ -8,6 +8,8 @@ from math import log
 from nmt.config import TrainConfig
 from nmt.corpus.prepare import PreparedData
 from nmt.evaluation.tokenizers import bleu_tokenizer
+from nmt.rules.check import examine
+from nmt.rules.known import read_rule
 from nmt.training.scores import Scores
 
 logger = logging.getLogger(__name__)
@@ -47,6 +49,19 @@ def notice_tokenizer(config: TrainConfig) -> None:
             direction.target,
             name,
             config.training.bleu_tokenizer,
+        )
+
+
+def notice_rule(config: TrainConfig) -> None:
+    """Warn of an update rule by which nothing will be learned."""
+    if config.optimizer.rule is None:
+        return
+    problem = examine(read_rule(config.optimizer.rule, config.optimizer.betas)).problem()
+    if problem is not None:
+        logger.warning(
+            "`optimizer.rule` (%s) will hardly train anything, since %s",
+            config.optimizer.rule,
+            problem,
         )
 
 

@@ -10,6 +10,8 @@ from torch import nn
 
 from nmt.config import OptimizerConfig, ScheduleConfig
 from nmt.parallel.executor import OptimizerFactory
+from nmt.rules.known import read_rule
+from nmt.training.rule_optimizer import RuleOptimizer
 
 
 def optimizer_factory(config: OptimizerConfig) -> OptimizerFactory:
@@ -44,11 +46,17 @@ def optimizer_factory(config: OptimizerConfig) -> OptimizerFactory:
             parameters, lr=config.learning_rate, weight_decay=config.weight_decay
         )
 
+    def rule(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        assert config.rule is not None, "the configuration was checked"
+        expression = read_rule(config.rule, config.betas)
+        return RuleOptimizer(parameters, expression, config.learning_rate, config.weight_decay)
+
     factories: dict[str, OptimizerFactory] = {
         "adam": adam,
         "sgd": sgd,
         "adagrad": adagrad,
         "adafactor": adafactor,
+        "rule": rule,
     }
     return factories[config.name]
 

@@ -25,6 +25,7 @@ from nmt.training.notices import (
     has_diverged,
     notice_blank_lines,
     notice_divergence,
+    notice_rule,
     notice_tokenizer,
     notice_zeros,
 )
@@ -90,6 +91,7 @@ class Trainer:
                     Metrics(self._config.folder, self._progress.step, self._settings.log_seconds)
                 )
                 notice_blank_lines(self._data)
+                notice_rule(self._config)
                 notice_tokenizer(self._config)
             while not self._finished():
                 self._stop_if_asked()
@@ -123,13 +125,14 @@ class Trainer:
         begin = time.perf_counter()
         progress, settings = self._progress, self._settings
         pairs = next(self._batches)
+        done = self._part_done()
         rate = self._config.optimizer.learning_rate * learning_rate_factor(
-            self._config.schedule, progress.step, self._part_done()
+            self._config.schedule, progress.step, done
         )
         if self._config.schedule.name == "plateau":
             rate *= progress.rate_factor
         batch = Batch.from_rows(pairs.source, pairs.target)
-        result = self._executor.train_step(batch, progress.step, rate)
+        result = self._executor.train_step(batch, progress.step, rate, done)
         self._count_last()
         if self._tracing:
             self._tracing.after_step()

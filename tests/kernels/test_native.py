@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nmt.kernels import native
+from nmt.kernels import compiled, native
 
 
 @pytest.fixture(autouse=True)
@@ -17,6 +17,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("NMT_NATIVE", raising=False)
     native.library.cache_clear()
+    compiled._say.cache_clear()
     yield tmp_path / "pipeline-nmt" / "native"
     native.library.cache_clear()
 
@@ -26,7 +27,7 @@ def test_it_is_built_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (built,) = cache.iterdir()
     assert stat.S_IMODE(cache.stat().st_mode) == 0o700
     native.library.cache_clear()
-    monkeypatch.setattr(native, "_build", lambda *_: pytest.fail("it is in the cache"))
+    monkeypatch.setattr(compiled, "_build", lambda *_: pytest.fail("it is in the cache"))
     assert native.library() is not None
     assert list(cache.iterdir()) == [built]
 

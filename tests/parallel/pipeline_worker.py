@@ -96,10 +96,10 @@ def factory(name: str) -> OptimizerFactory:
         return lambda parameters: torch.optim.SGD(parameters, lr=1.0)
     if name == "adam":
         return lambda ours: torch.optim.AdamW(ours, lr=1.0, weight_decay=0.01, fused=True)
-    values = {"name": name, "learning_rate": 0.1, "betas": [0.9, 0.98], "epsilon": 1e-9}
-    return optimizer_factory(
-        read(OptimizerConfig, {**values, "weight_decay": 0.0, "clip_norm": None})
-    )
+    values: dict[str, Any] = {"name": name, "learning_rate": 0.1, "epsilon": 1e-9}
+    values["betas"] = [0.9, 0.98]
+    values |= {"rule": "adam" if name == "rule" else None, "weight_decay": 0.0, "clip_norm": None}
+    return optimizer_factory(read(OptimizerConfig, values))
 
 
 def recipe_of(case: Case) -> TrainingRecipe:
@@ -273,9 +273,9 @@ def equal(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
 
 def states(replicas: int, stages: int) -> list[dict[str, Any]]:
     """States go from executor to executor unchanged."""
-    cases = [Case(optimizer=name) for name in ("adam", "adagrad", "adafactor")]
+    cases = [Case(optimizer=name) for name in ("adam", "adagrad", "adafactor", "rule")]
     # DeepSpeed hands these over as one flat vector.
-    cases += [Case(optimizer=n, zero=1, dtype=torch.bfloat16) for n in ("adam", "adagrad")]
+    cases += [Case(optimizer=n, zero=1, dtype=torch.bfloat16) for n in ("adam", "adagrad", "rule")]
     if replicas > 1:
         cases.append(Case(optimizer="adam", zero=1))
     return [resumed(case, replicas, stages) for case in cases]

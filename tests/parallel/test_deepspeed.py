@@ -86,6 +86,7 @@ FIELDS = {
     "adam": ["exp_avg", "exp_avg_sq", "step"],
     "adagrad": ["step", "sum"],
     "adafactor": ["col_var", "row_var", "step", "variance"],
+    "rule": ["mean_0", "mean_1", "step"],
 }
 
 

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from nmt.rules import KNOWN, examine, parse
+from nmt.rules import KNOWN, parse
+from nmt.rules.check import examine
 from nmt.rules.evaluate import updates
 
 

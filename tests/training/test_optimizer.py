@@ -23,6 +23,7 @@ def optimizer(name: str, **changes: Any) -> OptimizerConfig:
         "epsilon": 1e-9,
         "weight_decay": 0.0,
         "clip_norm": None,
+        "rule": None,
     }
     return OptimizerConfig.model_validate({**values, **changes})
 

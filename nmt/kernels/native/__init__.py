@@ -1,23 +1,12 @@
-"""Decoding on CPUs by compiled code: C that the C compiler of the machine builds once for its
-processor, beside this file.
+"""Decoding on CPUs by compiled code: the C beside this file.
 
 Calling PyTorch's operations takes most of the time of a single sentence, and a quarter of that of a
-large batch. Where there is no compiler, they are used nevertheless. The library is kept in the
-user's cache, in a folder that nobody else can write to; `NMT_NATIVE=0` in the environment leaves
-it out.
+large batch. Where there is no compiler, they are used nevertheless.
 """
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import logging
-import os
-import platform
-import shlex
-import shutil
-import subprocess
-import tempfile
 from ctypes import POINTER, Structure, byref, c_float, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
@@ -25,16 +14,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-logger = logging.getLogger(__name__)
+from nmt.kernels.compiled import compiled
 
 MAX_INPUTS, MAX_LAYERS, MAX_ATTENTIONS, MAX_BEAMS = 4, 64, 4, 32  # as in layers.h and search.h
 FORMATS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
 KINDS = ("embedding", "lstm", "gru", "keys", "attention", "output")  # in the order of layers.h
 SOURCES = Path(__file__).parent
-# Without the second and third, compilers do not vectorise loops with comparisons and roundings.
-FLAGS = "-O3 -fno-math-errno -fno-trapping-math -fno-strict-aliasing -ffp-contract=fast"
-SHARED = "-std=gnu11 -shared -fPIC"
-OPTIONAL = ("-march=native", "-fopenmp")  # that some compilers do not have
 
 
 class MatrixStruct(Structure):
@@ -225,21 +210,8 @@ def address(x: Tensor | None) -> int | None:
 @cache
 def library() -> ctypes.CDLL | None:
     """The compiled code; None where it cannot be built, which is logged once."""
-    if os.environ.get("NMT_NATIVE") == "0":
-        return None
-    compiler = os.environ.get("CC") or next(filter(shutil.which, ("cc", "gcc", "clang")), None)
-    if compiler is None:
-        logger.info("Single sentences are translated faster where there is a C compiler (cc).")
-        return None
-    try:
-        found = _load(shlex.split(compiler))
-    except (OSError, subprocess.SubprocessError) as error:
-        logger.warning(
-            "%s cannot build the code for single sentences, and PyTorch's slower operations are "
-            "used instead: %s",
-            compiler,
-            getattr(error, "stderr", None) or error,
-        )
+    found = compiled("single sentences", SOURCES / "step.c", tuple(sorted(SOURCES.glob("*.[ch]"))))
+    if found is None:
         return None
     declare(found)
     return found
@@ -259,61 +231,3 @@ def declare(found: ctypes.CDLL) -> None:
     found.nmt_pack.restype = found.nmt_start.restype = None
     for name in ("packed_bytes", "encode", "room_bytes", "state_bytes", "step"):
         getattr(found, f"nmt_{name}").restype = c_int64
-
-
-def _load(compiler: list[str]) -> ctypes.CDLL:
-    """The library from the cache, or built; without a cache that is ours alone, built each time."""
-    name = f"{_key(compiler)}.so"
-    folder = _cache_folder()
-    if folder is not None and (folder / name).exists():
-        return ctypes.CDLL(str(folder / name))
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        built = Path(scratch) / name
-        _build(compiler, built)
-        if folder is None:
-            return ctypes.CDLL(str(built))  # it stays loaded when its file is gone
-        built.replace(folder / name)  # atomically: other processes may do the same
-    return ctypes.CDLL(str(folder / name))
-
-
-def _build(compiler: list[str], target: Path) -> None:
-    """Compile with as many of the optional flags as the compiler takes."""
-    command = [*compiler, *FLAGS.split(), *SHARED.split(), str(SOURCES / "step.c")]
-    command += ["-o", str(target), "-lm"]
-    for left_out in range(len(OPTIONAL)):
-        flags = OPTIONAL[: len(OPTIONAL) - left_out]
-        if not subprocess.run([*command, *flags], capture_output=True, check=False).returncode:
-            return
-    subprocess.run(command, check=True, capture_output=True, text=True)
-
-
-def _key(compiler: list[str]) -> str:
-    """Everything that the library depends on."""
-    digest = hashlib.sha256()
-    for source in sorted(SOURCES.glob("*.[ch]")):
-        digest.update(source.name.encode() + b"\0" + source.read_bytes())
-    processor = Path("/proc/cpuinfo")
-    if processor.exists():
-        lines = processor.read_text().splitlines()
-        names = ("model name", "flags", "Features", "CPU part")
-        digest.update("\n".join(sorted({x for x in lines if x.startswith(names)})).encode())
-    version = subprocess.run([*compiler, "--version"], check=True, capture_output=True).stdout
-    parts = (FLAGS, SHARED, *OPTIONAL, platform.platform(), *compiler)
-    digest.update(b"\0".join([version, *(part.encode() for part in parts)]))
-    return digest.hexdigest()[:32]
-
-
-def _cache_folder() -> Path | None:
-    """A folder that only this user can write to, since code is loaded from it; None if there is
-    none."""
-    try:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        folder = Path(base) / "pipeline-nmt" / "native"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = folder.stat()
-    except (OSError, RuntimeError):  # the latter where the user has no home
-        return None
-    private = not status.st_mode & 0o022 and (
-        not hasattr(os, "getuid") or status.st_uid == os.getuid()
-    )
-    return folder if private and os.access(folder, os.W_OK) else None
