@@ -53,6 +53,9 @@ MAY_CHANGE = (
     "data.test.*",
 )
 
+# With the plateau schedule, validations decide how the learning rate falls.
+DECIDE_AT_VALIDATIONS = ("training.validate_every", "training.validate_first")
+
 # Settings that a run may be steered by on its way: they are part of its identity, but may differ
 # from the checkpoint's. Each change is logged.
 MAY_BE_STEERED = (
@@ -72,6 +75,7 @@ def run_identity(config: TrainConfig, data: PreparedData) -> dict[str, Any]:
         path: value
         for path, value in flat(config.model_dump(mode="json"))
         if not _matches(path, MAY_CHANGE)
+        or (config.schedule.name == "plateau" and path in DECIDE_AT_VALIDATIONS)
     }
     identity: dict[str, Any] = {"settings": settings, "contents": data.contents()}
     text = json.dumps(identity, sort_keys=True).encode()
@@ -107,9 +111,13 @@ def check_resumable(config: TrainConfig, data: PreparedData) -> None:
             f"`{folder}` must be a checkpoint of version 0.2 or later, but was written by an "
             "earlier one; finish the run with that version, or choose another `name`."
         )
+    sides = before["settings"], now["settings"]
+    steered: tuple[str, ...] = MAY_BE_STEERED
+    if sides[0].get("schedule.name") != sides[1].get("schedule.name"):
+        steered = (*steered, *DECIDE_AT_VALIDATIONS)  # which only one of the two has
     fixed = [
-        {path: value for path, value in side.items() if not _matches(path, MAY_BE_STEERED)}
-        for side in (before["settings"], now["settings"])
+        {path: value for path, value in side.items() if not _matches(path, steered)}
+        for side in sides
     ]
     if changes := differences(*fixed):
         raise CheckpointError(

@@ -116,3 +116,14 @@ def test_a_checkpoint_of_an_earlier_version(small: MakeConfig, data: PreparedDat
     begun(config, {"seed": 1, "model": {}})
     with pytest.raises(CheckpointError, match="was written by an earlier one; finish the run"):
         check_resumable(config, data)
+
+
+def test_validations_count_where_they_decide(small: MakeConfig, data: PreparedData) -> None:
+    plateau = small("schedule.name=plateau")
+    Checkpoints(plateau.folder / "checkpoints", 1).write(
+        Progress(identity=run_identity(plateau, data), data=data.batches().state_dict()), {}
+    )
+    check_resumable(plateau, data)
+    with pytest.raises(CheckpointError, match=r"`training\.validate_every` was 6, is 3"):
+        check_resumable(small("schedule.name=plateau", "training.validate_every=3"), data)
+    check_resumable(small("schedule.name=cosine", "training.validate_every=3"), data)
