@@ -53,6 +53,7 @@ VALUES: dict[str, Any] = {
     },
     "optimizer": {
         "name": "adam",
+        "rule": None,
         "learning_rate": 0.1,
         "betas": [0.9, 0.98],
         "epsilon": 1e-9,
@@ -189,7 +190,7 @@ def test_every_mistake_is_reported_at_once() -> None:
         "`seed` must be at least 0, but is -1 instead.",
         "`model.hidden_size` must be a valid integer, but is '8' instead.",
         "`model.hiden` is not a setting; remove it or check its spelling.",
-        "`optimizer.name` must be one of 'adam', 'sgd', 'adagrad' or 'adafactor', but is "
+        "`optimizer.name` must be one of 'adam', 'sgd', 'adagrad', 'adafactor' or 'rule', but is "
         "'rmsprop' instead.",
         "`training.log_every` must be set, but is missing.",
     ]

@@ -92,9 +92,9 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     at: set[int] = set()
 
     def train_step(
-        self: LocalExecutor, batch: Batch, step: int, learning_rate: float
+        self: LocalExecutor, batch: Batch, step: int, learning_rate: float, done: float
     ) -> StepResult:
-        result = original(self, batch, step, learning_rate)
+        result = original(self, batch, step, learning_rate, done)
         if step in at:
             at.remove(step)
             raise KeyboardInterrupt
