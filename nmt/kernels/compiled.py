@@ -30,7 +30,8 @@ OPTIONAL = ("-march=native", "-fopenmp")  # that some compilers do not have
 
 def compiled(purpose: str, source: Path | str, files: tuple[Path, ...] = ()) -> ctypes.CDLL | None:
     """The library of a C file, or of C as text; None where it cannot be built, which is logged.
-    `purpose` is what it is for, in the plural; `files` are all files that it depends on."""
+    `purpose` is what it is for, in the plural; `files` are all files that it depends on, and C as
+    text may include those of the first one's folder."""
     compiler = _compiler()
     if compiler is None:
         return None
@@ -74,16 +75,16 @@ def _load(compiler: str, source: Path | str, files: tuple[Path, ...]) -> ctypes.
         if isinstance(source, str):
             text, source = source, Path(scratch) / "source.c"
             source.write_text(text, encoding="utf-8")
-        _build(command, source, built)
+        _build(command, source, built, files[0].parent if files else source.parent)
         if folder is None:
             return ctypes.CDLL(str(built))  # it stays loaded when its file is gone
         built.replace(folder / name)  # atomically: other processes may do the same
     return ctypes.CDLL(str(folder / name))
 
 
-def _build(compiler: list[str], source: Path, target: Path) -> None:
+def _build(compiler: list[str], source: Path, target: Path, included: Path) -> None:
     """Compile with as many of the optional flags as the compiler takes."""
-    command = [*compiler, *FLAGS.split(), *SHARED.split(), str(source)]
+    command = [*compiler, *FLAGS.split(), *SHARED.split(), f"-I{included}", str(source)]
     command += ["-o", str(target), "-lm"]
     for left_out in range(len(OPTIONAL)):
         flags = OPTIONAL[: len(OPTIONAL) - left_out]

@@ -1,4 +1,5 @@
-"""Rules as C: one pass over the numbers of a parameter, compiled for the processor."""
+"""Rules as C: one pass over the numbers of a parameter, compiled for the processor. It includes
+`elementary.h` of the compiled kernels, for functions that can be vectorised."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ FORMS: Mapping[str, str] = {
     "negative": "-{0}",
     "sign": "(float)(({0} > 0.0f) - ({0} < 0.0f))",
     "abs": "fabsf({0})",
-    "exp": "rule_exp({0})",
-    "log": "rule_log(fabsf({0}))",
+    "exp": "exponential({0})",
+    "log": "logarithm(fabsf({0}))",
     "sqrt": "sqrtf(fabsf({0}))",
     "square": "{0} * {0}",
     "cos": "cosf({0})",
@@ -27,66 +28,8 @@ FORMS: Mapping[str, str] = {
     "**": "powf({0}, {1})",
 }
 POWERS = {3.0: "{0} * {0} * {0}", -1.0: "1.0f / {0}", 0.5: "sqrtf({0})"}  # `powf` is slow
-# The library's own functions are called for one number at a time. These are Cephes' polynomials
-# (S. L. Moshier), within two units in the last place.
-HEAD = """#include <math.h>
-#include <stdint.h>
-#include <string.h>
+TEMPLATE = """#include "elementary.h"
 
-static inline float of_bits(int32_t bits) {
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-static inline int32_t bits_of(float x) {
-    int32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
-static inline float rule_exp(float x) {
-    float c = x > 89.0f ? 89.0f : x;
-    c = c > -104.0f ? c : -104.0f;
-    const float n = rintf(c * 1.44269504f);
-    const float r = (c - n * 0.693359375f) + n * 2.12194440e-4f;
-    float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    const int32_t k = (int32_t)n, half = k / 2; /* 2^k may be too large or too small by itself */
-    const float y = p * of_bits((half + 127) << 23) * of_bits((k - half + 127) << 23);
-    return x == x ? y : x;
-}
-
-static inline float rule_log(float a) { /* a >= 0 */
-    const int32_t tiny = a < 1.17549435e-38f;
-    const int32_t bits = bits_of(tiny ? a * 8388608.0f : a);
-    float m = of_bits((bits & 0x007fffff) | 0x3f000000); /* 0.5 to 1 */
-    const int32_t small = m < 0.70710678f;
-    const float e = (float)((bits >> 23) - 126 - small - (tiny ? 23 : 0));
-    m = (small ? m + m : m) - 1.0f;
-    const float z = m * m;
-    float p = 7.0376836292e-2f;
-    p = p * m - 1.1514610310e-1f;
-    p = p * m + 1.1676998740e-1f;
-    p = p * m - 1.2420140846e-1f;
-    p = p * m + 1.4249322787e-1f;
-    p = p * m - 1.6668057665e-1f;
-    p = p * m + 2.0000714765e-1f;
-    p = p * m - 2.4999993993e-1f;
-    p = p * m + 3.3333331174e-1f;
-    float y = m * z * p - e * 2.12194440e-4f - 0.5f * z;
-    y = m + y + e * 0.693359375f;
-    y = a > 0.0f ? y : -INFINITY;
-    return a < INFINITY ? y : a; /* also where it is not a number */
-}
-
-"""
-TEMPLATE = """
 /* {rule} */
 void nmt_rule(long n, float *restrict weights, const float *restrict gradients,
               float *const *restrict states, const float *restrict corrections, float rate,
@@ -148,7 +91,7 @@ def c_code(rule: Expression) -> str:
                 line = f"const float t{place} = {value_};"
                 where, indent = (before, 4) if is_scalar(one) else (inside, 8)
                 where.append(" " * indent + line)
-    return HEAD + TEMPLATE.format(
+    return TEMPLATE.format(
         rule=_comment(str(rule)),
         before="\n".join(before),
         inside="\n".join(inside),

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nmt.kernels.compiled import compiled
+from nmt.kernels.native import ELEMENTARY
 from nmt.rules.code import c_code, is_scalar, names_of_states
 from nmt.rules.evaluate import FUNCTIONS
 from nmt.rules.expression import Call, Expression, Mean, Number, Variable, means, parts
@@ -145,7 +146,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 @cache
 def _code_of(rule: Expression) -> Callable[..., None] | None:
     """The compiled rule; None where it cannot be built."""
-    library = compiled("update rules", c_code(rule))
+    library = compiled("update rules", c_code(rule), (ELEMENTARY,))
     if library is None:
         return None
     function: Callable[..., None] = library.nmt_rule

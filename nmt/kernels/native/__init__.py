@@ -20,6 +20,7 @@ MAX_INPUTS, MAX_LAYERS, MAX_ATTENTIONS, MAX_BEAMS = 4, 64, 4, 32  # as in layers
 FORMATS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
 KINDS = ("embedding", "lstm", "gru", "keys", "attention", "output")  # in the order of layers.h
 SOURCES = Path(__file__).parent
+ELEMENTARY = SOURCES / "elementary.h"  # functions that other compiled code may include
 
 
 class MatrixStruct(Structure):

@@ -8,11 +8,7 @@ number does not depend on what else is in the batch. */
 #ifndef NMT_NUMBERS_H
 #define NMT_NUMBERS_H
 
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
-
-#define INLINE static inline __attribute__((always_inline))
+#include "elementary.h"
 
 enum { FP32, BF16, INT8 };
 
@@ -20,20 +16,6 @@ enum { FP32, BF16, INT8 };
 #define LARGEST 127  /* codes are within ZERO ± LARGEST */
 
 static const int64_t CODE_BYTES[] = {4, 2, 1};
-
-INLINE float as_float(uint32_t bits)
-{
-    float x;
-    memcpy(&x, &bits, 4);
-    return x;
-}
-
-INLINE uint32_t as_bits(float x)
-{
-    uint32_t bits;
-    memcpy(&bits, &x, 4);
-    return bits;
-}
 
 /* Round to nearest, ties to even. NaN stays NaN: its quiet bit survives. */
 INLINE uint16_t to_bf16(float x)
@@ -46,25 +28,6 @@ INLINE uint16_t to_bf16(float x)
 INLINE float from_bf16(uint16_t code) { return as_float((uint32_t)code << 16); }
 
 INLINE float rounded_to_bf16(float x) { return from_bf16(to_bf16(x)); }
-
-/* exp x within 2 units in the last place; 0 or inf outside the range of fp32. */
-INLINE float exponential(float x)
-{
-    float inside = x < -87.3f ? -87.3f : x > 88.7f ? 88.7f : x;
-    float n = rintf(inside * 1.44269504088896341f);
-    float r = (inside - n * 0.693359375f) + n * 2.12194440e-4f;
-    float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    /* 2^n in two factors, since 2^128 is not a number of fp32. */
-    int32_t half = (int32_t)n >> 1, rest = (int32_t)n - half;
-    p = p * as_float((uint32_t)(half + 127) << 23) * as_float((uint32_t)(rest + 127) << 23);
-    return x < -87.3f ? 0.0f : p;
-}
 
 INLINE float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
 
