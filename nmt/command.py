@@ -79,9 +79,6 @@ def run_command(
 
     runner = _Runner(kind, main, sweep)
     line, given = CommandLine(name, kind, config_name), sys.argv[1:]
-    if any(argument in HELP for argument in given):
-        print(help_text(config_name, config_folders(given)), flush=True)
-        return
 
     def task(values: DictConfig) -> float | None:
         return runner(values)
@@ -93,6 +90,9 @@ def run_command(
     scratch = tempfile.TemporaryDirectory()
     _register_resolvers()
     try:
+        if any(argument in HELP for argument in given):
+            print(help_text(config_name, config_folders(given)), flush=True)
+            return
         sys.argv[1:] = line.prepared(given, sweep.folder if sweep else scratch.name)
         decorate = hydra.main(
             version_base="1.3", config_path=str(configuration_folder()), config_name=config_name

@@ -180,8 +180,9 @@ def config_folders(arguments: Sequence[str]) -> list[str]:
 
 
 def compact(message: str) -> str:
-    """A message of hydra in one line, without the list of folders that were searched."""
-    return " ".join(message.partition("Config search path:")[0].split())
+    """A message of hydra in one line, without the list of folders that were searched and the place
+    in the configuration."""
+    return " ".join(re.split(r"Config search path:|\n\s*full_key:", message)[0].split())
 
 
 def _with_values(arguments: Sequence[str]) -> list[str]:

@@ -2,6 +2,9 @@
 
 import logging
 import os
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -187,6 +190,17 @@ def test_help_names_the_command_and_its_settings(
     assert "  decode=beam5\n        The search for a translation.\n" in printed
     assert "Files: beam5, greedy." in printed
     assert "  translator.folder=???\n        Model folder, such as runs/demo/best.\n" in printed
+
+
+def test_a_reader_that_has_seen_enough_of_the_help() -> None:
+    code = "from nmt.translate import main; main()"
+    command = f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} --help | head -1"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(
+        command, shell=True, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "nmt-translate: translate lines of stdin or a file.\n"
+    assert done.stderr == ""
 
 
 def test_help_lists_groups_of_the_users_own(

@@ -54,10 +54,10 @@ class DecodeConfig(Settings):
         description="Longest source that is translated as a whole, in pieces; a longer one is "
         "translated in parts, as texts are; null: what nearly all training sources had at most.",
     )
-    max_length_ratio: Annotated[PositiveFloat, Field(le=100)] = Field(
+    max_length_ratio: Annotated[PositiveFloat, Field(le=20)] = Field(
         description="Longest translation, as a multiple of the source's length in pieces."
     )
-    max_length_offset: Annotated[NonNegativeInt, Field(le=100_000)] = Field(
+    max_length_offset: Annotated[NonNegativeInt, Field(le=1000)] = Field(
         description="Number of pieces added to that limit, for short sentences."
     )
     no_repeat_ngram: Annotated[NonNegativeInt, Field(le=100)] = Field(
