@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -29,7 +28,7 @@ from nmt.placement.schedule import Timeline
 from nmt.placement.shards import split_layers
 from nmt.placement.simulate import Simulator
 from nmt.precision.bf16 import require_bf16
-from nmt.run.decisions import processor
+from nmt.run.decisions import earlier_decision, keep
 from nmt.run.measure import measure_layers, measure_link, measure_steps
 
 logger = logging.getLogger(__name__)
@@ -102,34 +101,20 @@ def find_profile(config: PlaceConfig, granularities: Sequence[tuple[int, int]]) 
     if the same has been measured before, or measured now."""
     if config.profile is not None:
         return Profile.load(Path(config.profile))
-    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     if config.precision.name == "bf16":
-        require_bf16(kind, config.precision.emulate)
+        require_bf16(device, config.precision.emulate)
     # Devices that work at the same time are measured at the same time.
-    together = 1 if kind == "cuda" else min(len(config.cluster.devices), cores() // config.threads)
+    together = (
+        1 if device == "cuda" else min(len(config.cluster.devices), cores() // config.threads)
+    )
     together = max(1, together)
     settings = train_config(config)
     data = prepare(settings.data, settings.seed)
-    identity = [
-        config.model.model_dump(mode="json"),
-        data.vocabulary.fingerprint,
-        settings.data.batch.model_dump(mode="json"),
-        [
-            config.precision.name,
-            kind,
-            config.threads,
-            together,
-            "profile of version 0.2",  # earlier versions measured differently
-            granularities,
-            torch.__version__,
-            processor(),
-        ],
-    ]
-    digest = hashlib.blake2b(json.dumps(identity).encode(), digest_size=8).hexdigest()
-    cached = Path(config.data.cache) / "profiles" / f"{digest}.json"
-    if cached.exists():
-        logger.info("profile: using the cached %s", cached)
-        profile = Profile.load(cached)
+    kind = f"profile of {granularities}, {together} devices at once"
+    earlier = earlier_decision(settings, data, kind)
+    if earlier is not None:
+        profile = read(Profile, earlier)
     else:
         logger.info(
             "measuring the layers for %d granularities, %d devices at once",
@@ -138,7 +123,7 @@ def find_profile(config: PlaceConfig, granularities: Sequence[tuple[int, int]]) 
         )
         profile = measure_layers(settings, granularities, together)
         if profile.disagreement <= PLAUSIBLE:
-            profile.save(cached)
+            keep(settings, data, kind, profile.model_dump(mode="json"))
     profile.save(Path(config.output) / "profile.json")
     return profile
 

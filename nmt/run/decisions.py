@@ -1,4 +1,5 @@
-"""Decisions that go by measured times: plans, and the settings that tuning chooses.
+"""Decisions that go by measured times: profiles of layers, plans, and the settings that tuning
+chooses.
 
 Times vary from one measurement to the next, and another decision means sums in another order: two
 runs of one command would differ in their last bits, and soon in all. So a decision is made once for
@@ -65,7 +66,7 @@ def keep(config: TrainConfig, data: PreparedData, kind: str, decision: dict[str,
         unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def processor() -> str:
+def _processor() -> str:
     """The name of this machine's GPU or processor."""
     file = Path("/proc/cpuinfo")
     if torch.cuda.is_available():
@@ -94,7 +95,7 @@ def _circumstances(config: TrainConfig, data: PreparedData, kind: str) -> dict[s
         "contents": data.contents(),
         "vocabulary": data.vocabulary.fingerprint,
         "torch": torch.__version__,
-        "processor": processor(),
+        "processor": _processor(),
         "cores": cores(),
         "gpus": torch.cuda.device_count(),
     }

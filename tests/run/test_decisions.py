@@ -66,7 +66,7 @@ def test_it_is_for_one_kind_corpus_and_machine(
     kept(config, DATA, "plan", lambda: {"a": 1})
     assert kept(config, DATA, "tuning", lambda: {"a": 2}) == {"a": 2}
     assert kept(config, prepared({"train": "2"}), "plan", lambda: {"a": 3}) == {"a": 3}
-    monkeypatch.setattr(decisions, "processor", lambda: "another")
+    monkeypatch.setattr(decisions, "_processor", lambda: "another")
     assert kept(config, DATA, "plan", lambda: {"a": 4}) == {"a": 4}
 
 
