@@ -100,7 +100,8 @@ def _weights() -> Array:
 def _size(found: Array) -> float:
     """The root of the mean square of what is finite; 1 if there is nothing."""
     usual = found[np.isfinite(found)]
-    size = float(np.sqrt(np.mean(np.square(usual)))) if usual.size else 0.0
+    with np.errstate(over="ignore"):
+        size = float(np.sqrt(np.mean(np.square(usual)))) if usual.size else 0.0
     return size if np.isfinite(size) and size > 0 else 1.0
 
 

@@ -1,7 +1,7 @@
 """One optimizer for all update rules.
 
 On a CPU in fp32, a rule is C that the machine's compiler builds when it is first used: one pass
-over the weights. Elsewhere it is computed by PyTorch's operations on whole lists of parameters.
+over the weights. Elsewhere it is computed by PyTorch's operations.
 """
 
 from __future__ import annotations
@@ -20,6 +20,24 @@ from nmt.rules.code import c_code, is_scalar, names_of_states
 from nmt.rules.evaluate import FUNCTIONS
 from nmt.rules.expression import Call, Expression, Mean, Number, Variable, means, parts
 from nmt.rules.simplify import simplify
+
+# Of tensors, and of numbers beside them.
+OPERATIONS: Mapping[str, Callable[..., Tensor]] = {
+    "negative": torch.neg,
+    "sign": torch.sign,
+    "abs": torch.abs,
+    "exp": torch.exp,
+    "log": lambda x: x.abs().log(),
+    "sqrt": lambda x: x.abs().sqrt(),
+    "square": torch.square,
+    "cos": torch.cos,
+    "clip": lambda x, bound: x.clamp(-bound, bound),
+    "+": lambda x, y: x + y,
+    "-": lambda x, y: x - y,
+    "*": lambda x, y: x * y,
+    "/": lambda x, y: x / y,
+    "**": torch.pow,
+}
 
 
 class RuleOptimizer(torch.optim.Optimizer):
@@ -46,15 +64,13 @@ class RuleOptimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            own = [parameter for parameter in group["params"] if parameter.grad is not None]
-            plain: dict[int, list[Tensor]] = {}  # by the number of their steps
-            for parameter in own:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
                 state = self._state_of(parameter)
                 state["step"] += 1
                 if not self._by_code(parameter, state, group):
-                    plain.setdefault(int(state["step"]), []).append(parameter)
-            for steps, some in plain.items():
-                self._by_operations(some, steps, group)
+                    self._by_operations(parameter, state, group)
         return loss
 
     def _state_of(self, parameter: Tensor) -> dict[str, Any]:
@@ -97,21 +113,19 @@ class RuleOptimizer(torch.optim.Optimizer):
         )
         return True
 
-    def _by_operations(self, some: Sequence[Tensor], steps: int, group: Mapping[str, Any]) -> None:
-        """Update parameters by PyTorch's operations."""
-        corrections = dict(zip(self._names, self._corrections(steps), strict=True))
-        states = [self.state[parameter] for parameter in some]
-        moments = {
-            (mean.value, mean.decay): name
-            for mean, name in zip(self._means, self._names, strict=True)
+    def _by_operations(
+        self, parameter: Tensor, state: Mapping[str, Any], group: Mapping[str, Any]
+    ) -> None:
+        """Update a parameter by PyTorch's operations."""
+        kept = {
+            (mean.value, mean.decay): (state[name], correction)
+            for mean, name, correction in zip(
+                self._means, self._names, self._corrections(int(state["step"])), strict=True
+            )
         }
-        known: dict[str, Any] = {
-            "g": [parameter.grad for parameter in some],
-            "w": list(some),
-            "done": float(group["done"]),
-        }
+        known = {"g": parameter.grad, "w": parameter.detach(), "done": float(group["done"])}
         values: dict[Expression, Any] = {}
-        updated: set[str] = set()
+        updated: set[tuple[Expression, float]] = set()
         for one in parts(self._rule):
             match one:
                 case Number(value=value):
@@ -119,28 +133,21 @@ class RuleOptimizer(torch.optim.Optimizer):
                 case Variable(name=variable):
                     values[one] = known[variable]
                 case Mean(value=value, decay=decay, corrected=corrected):
-                    name = moments[value, decay]
-                    kept = [state[name] for state in states]
-                    if name not in updated:
-                        updated.add(name)
-                        fresh = values[value]
-                        if not isinstance(fresh, list):
-                            fresh = [torch.full_like(x, fresh) for x in kept]
-                        torch._foreach_lerp_(kept, fresh, 1 - decay)
-                    factor = corrections[name]
-                    values[one] = list(torch._foreach_mul(kept, factor)) if corrected else kept
+                    mean, correction = kept[value, decay]
+                    if (value, decay) not in updated:
+                        updated.add((value, decay))
+                        fresh = torch.as_tensor(values[value], dtype=mean.dtype, device=mean.device)
+                        mean.lerp_(fresh.expand_as(mean), 1 - decay)
+                    values[one] = mean * correction if corrected else mean
                 case Call(name=function, arguments=arguments):
                     operands = [values[x] for x in arguments]
                     values[one] = (
                         float(FUNCTIONS[function](*operands))
                         if is_scalar(one)
-                        else _operation(function, operands)
+                        else OPERATIONS[function](*operands)
                     )
-        result = values[self._rule]
-        if not isinstance(result, list):
-            result = [torch.full_like(x, result) for x in some]
-        torch._foreach_mul_(list(some), 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(list(some), result, alpha=-group["lr"])
+        parameter.mul_(1 - group["lr"] * group["weight_decay"])
+        parameter.sub_(group["lr"] * values[self._rule])
 
 
 @cache
@@ -161,47 +168,3 @@ def _code_of(rule: Expression) -> Callable[..., None] | None:
         ctypes.c_int,
     ]
     return function
-
-
-def _operation(name: str, operands: Sequence[Any]) -> list[Tensor]:
-    """A function of lists of tensors and of numbers, at least one of them a list."""
-    first, second = operands[0], operands[-1]
-    match name:
-        case "negative":
-            found = torch._foreach_neg(first)
-        case "sign":
-            found = torch._foreach_sign(first)
-        case "abs":
-            found = torch._foreach_abs(first)
-        case "exp":
-            found = torch._foreach_exp(first)
-        case "log":
-            found = torch._foreach_log(torch._foreach_abs(first))
-        case "sqrt":
-            found = torch._foreach_sqrt(torch._foreach_abs(first))
-        case "square":
-            found = torch._foreach_mul(first, first)
-        case "cos":
-            found = torch._foreach_cos(first)
-        case "clip":
-            found = torch._foreach_clamp_max(torch._foreach_clamp_min(first, -second), second)
-        case "+" if isinstance(first, list):
-            found = torch._foreach_add(first, second)
-        case "+":
-            found = torch._foreach_add(second, first)
-        case "*" if isinstance(first, list):
-            found = torch._foreach_mul(first, second)
-        case "*":
-            found = torch._foreach_mul(second, first)
-        case "-" if isinstance(first, list):
-            found = torch._foreach_sub(first, second)
-        case "-":
-            found = torch._foreach_add(torch._foreach_neg(second), first)
-        case "/" if isinstance(first, list):
-            found = torch._foreach_div(first, second)
-        case "/":
-            found = torch._foreach_mul(torch._foreach_reciprocal(second), first)
-        case _:
-            assert name == "**", name
-            found = torch._foreach_pow(first, second)
-    return list(found)

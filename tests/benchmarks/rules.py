@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from nmt.markdown import markdown_table
+from nmt.memory import keep_memory
 from nmt.model.build import build_graph
 from nmt.rules import KNOWN, read_rule
 from nmt.training.rule_optimizer import RuleOptimizer
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=15)
     options = parser.parse_args()
+    keep_memory()  # as the commands do
     torch.set_num_threads(options.threads)
     config = training_config([f"model={options.model}"], Path("runs"))
     graph = build_graph(config.model, VOCABULARY)
