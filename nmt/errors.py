@@ -88,7 +88,7 @@ def error_of_ours(error: Exception) -> NmtError | None:
     if isinstance(error, NmtError):
         return error
     if isinstance(error, OSError):
-        return None if error.errno is None else system_error(error)
+        return None if error.errno is None else _system_error(error)
     text = str(error)
     if isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(words in text for words in NO_MEMORY)
@@ -100,11 +100,8 @@ def error_of_ours(error: Exception) -> NmtError | None:
     return None
 
 
-def system_error(error: OSError) -> StorageError:
-    """An error of the system, such as a full disk or a missing permission, as one of ours. One
-    that is not the system's, but a mistake in code, is raised again."""
-    if error.errno is None:
-        raise error
+def _system_error(error: OSError) -> StorageError:
+    """An error of the system, such as a full disk or a missing permission, as one of ours."""
     where = f" `{error.filename}`" if error.filename is not None else ""
     return StorageError(
         f"The system refused{where}: {error.strerror}; correct the path, or make room."

@@ -32,7 +32,7 @@ def compiled(purpose: str, source: Path | str, files: tuple[Path, ...] = ()) -> 
     """The library of a C file, or of C as text; None where it cannot be built, which is logged.
     `purpose` is what it is for, in the plural; `files` are all files that it depends on, and C as
     text may include those of the first one's folder."""
-    compiler = _compiler()
+    compiler = _compiler(purpose)
     if compiler is None:
         return None
     try:
@@ -47,13 +47,13 @@ def compiled(purpose: str, source: Path | str, files: tuple[Path, ...] = ()) -> 
         return None
 
 
-def _compiler() -> str | None:
+def _compiler(purpose: str) -> str | None:
     """The command of the C compiler; None where there is none, or it must not be used."""
     if os.environ.get("NMT_NATIVE") == "0":
         return None
     found = os.environ.get("CC") or next(filter(shutil.which, ("cc", "gcc", "clang")), None)
     if found is None:
-        _say("Single sentences are translated faster where there is a C compiler (cc).")
+        _say(f"{purpose.capitalize()} are computed faster where there is a C compiler (cc).")
     return found
 
 

@@ -134,14 +134,15 @@ class Profile(Settings):
     def layer_seconds(self) -> dict[str, float]:
         """Seconds of each layer for a whole batch, forward and backward, from the first
         measurement."""
-        forward, backward = self.layer_forward_seconds(), self.measurements[0].backward
-        return {name: forward[name] + backward[name] * self._tasks(name) for name in forward}
+        forward, first = self.layer_forward_seconds(), self.measurements[0]
+        counts = self._tasks(first.micro_batches, first.chunks)
+        return {name: forward[name] + first.backward[name] * counts[name] for name in forward}
 
     def layer_forward_seconds(self) -> dict[str, float]:
         """The forward part of `layer_seconds`."""
-        return {
-            name: self.measurements[0].forward[name] * self._tasks(name) for name in self.layers
-        }
+        first = self.measurements[0]
+        counts = self._tasks(first.micro_batches, first.chunks)
+        return {name: first.forward[name] * counts[name] for name in self.layers}
 
     @property
     def disagreement(self) -> float:
@@ -153,11 +154,8 @@ class Profile(Settings):
 
     def step_seconds(self, costs: TaskCosts) -> float:
         """Seconds of all tasks of a step."""
-        return sum(
-            (costs.forward[name] + costs.backward[name])
-            * (costs.micro_batches * (costs.chunks if layer.chunkable else 1))
-            for name, layer in self.layers.items()
-        )
+        counts = self._tasks(costs.micro_batches, costs.chunks)
+        return sum((costs.forward[name] + costs.backward[name]) * counts[name] for name in counts)
 
     def carried_bytes(self, placement: Mapping[str, int]) -> dict[str, float]:
         """Bytes that each layer exchanges with other devices in the forward pass of a whole batch;
@@ -179,18 +177,15 @@ class Profile(Settings):
         self, placement: Mapping[str, int], micro_batches: int, chunks: int
     ) -> dict[str, float]:
         """Seconds that messages add to each forward or backward task of each layer."""
-        sizes = self.carried_bytes(placement)
+        sizes, counts = self.carried_bytes(placement), self._tasks(micro_batches, chunks)
+        return {name: self.message_overhead * sizes[name] / counts[name] for name in counts}
+
+    def _tasks(self, micro_batches: int, chunks: int) -> dict[str, int]:
+        """Number of forward tasks of each layer at a granularity."""
         return {
-            name: self.message_overhead
-            * sizes[name]
-            / (micro_batches * (chunks if layer.chunkable else 1))
+            name: micro_batches * (chunks if layer.chunkable else 1)
             for name, layer in self.layers.items()
         }
-
-    def _tasks(self, layer: str) -> int:
-        """Number of forward tasks of a layer at the first measurement's granularity."""
-        first = self.measurements[0]
-        return first.micro_batches * (first.chunks if self.layers[layer].chunkable else 1)
 
     def factors(
         self, micro_batches: int, chunks: int, sizes: Sequence[Mapping[str, int]]

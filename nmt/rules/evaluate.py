@@ -30,6 +30,35 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 }
 
 
+def computed(
+    rule: Expression,
+    variables: Mapping[str, Any],
+    number: Callable[[float], Any],
+    update: Callable[[Mean, Any], None],
+    mean: Callable[[Mean], Any],
+    call: Callable[[Call, list[Any]], Any],
+) -> Any:
+    """The value of a rule at one step, whatever its numbers are: `update` takes a value into a
+    running mean, once for all means of it that differ in their correction alone; `mean` gives it;
+    `call` applies a function to the values of its arguments."""
+    values: dict[Expression, Any] = {}
+    updated: set[tuple[Expression, float]] = set()
+    for one in parts(rule):
+        match one:
+            case Number(value=constant):
+                values[one] = number(constant)
+            case Variable(name=name):
+                values[one] = variables[name]
+            case Mean(value=value, decay=decay):
+                if (value, decay) not in updated:
+                    updated.add((value, decay))
+                    update(one, values[value])
+                values[one] = mean(one)
+            case Call(arguments=arguments):
+                values[one] = call(one, [values[x] for x in arguments])
+    return values[rule]
+
+
 def updates(rule: Expression, gradients: Array, weights: Array, done: Array | None = None) -> Array:
     """The rule's values for the gradients (T, N) of T steps, with weights (N,) that stay as they
     are, in the precision of the gradients: (T, N). `done` (T,) is the fraction of the run, by
@@ -37,29 +66,26 @@ def updates(rule: Expression, gradients: Array, weights: Array, done: Array | No
     kind = gradients.dtype.type
     steps = len(gradients)
     done = np.linspace(0, 1, steps) if done is None else done
-    order = list(parts(rule))
     kept: dict[tuple[Expression, float], Any] = {}
     found = np.empty_like(gradients)
+
+    def update(one: Mean, value: Any) -> None:
+        before = kept.get((one.value, one.decay), kind(0))
+        kept[one.value, one.decay] = before + kind(1 - one.decay) * (value - before)
+
     with np.errstate(all="ignore"):
         for step in range(steps):
-            known: dict[str, Any] = {"g": gradients[step], "w": weights, "done": kind(done[step])}
-            values: dict[Expression, Any] = {}
-            fresh: set[tuple[Expression, float]] = set()
-            for one in order:
-                match one:
-                    case Number(value=value):
-                        values[one] = kind(value)
-                    case Variable(name=name):
-                        values[one] = known[name]
-                    case Mean(value=value, decay=decay, corrected=corrected):
-                        key = value, decay
-                        if key not in fresh:
-                            fresh.add(key)
-                            before = kept.get(key, kind(0))
-                            kept[key] = before + kind(1 - decay) * (values[value] - before)
-                        correction = kind(1 - decay ** (step + 1)) if corrected else kind(1)
-                        values[one] = kept[key] / correction
-                    case Call(name=name, arguments=arguments):
-                        values[one] = FUNCTIONS[name](*(values[x] for x in arguments))
-            found[step] = values[rule]
+
+            def mean(one: Mean, steps: int = step + 1) -> Any:
+                correction = kind(1 - one.decay**steps) if one.corrected else kind(1)
+                return kept[one.value, one.decay] / correction
+
+            found[step] = computed(
+                rule,
+                {"g": gradients[step], "w": weights, "done": kind(done[step])},
+                kind,
+                update,
+                mean,
+                lambda one, arguments: FUNCTIONS[one.name](*arguments),
+            )
     return found

@@ -16,8 +16,8 @@ KNOWN = {
     "rmsprop": "g / (sqrt(v) + 1e-8)",
     "adam": "m / (sqrt(v) + 1e-8)",
     # Chen et al., “Symbolic Discovery of Optimization Algorithms”, NeurIPS 2023, with decays of
-    # 0.9 and 0.99: 0.9 of the mean before this step plus 0.1 of the gradient are a tenth of a
-    # multiple of the mean after this step plus the gradient.
+    # 0.9 and 0.99. They take 0.9 × the mean before the step + 0.1 × g. With the mean after the
+    # step, that is (10 × the mean + g) / 11.
     "lion": "sign(10 * ema(g, 0.99) + g)",
     # Bello et al., ICML 2017.
     "powersign": "g * exp(sign(g) * sign(m))",

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from nmt.kernels.compiled import compiled
 from nmt.kernels.native import ELEMENTARY
 from nmt.rules.code import c_code, is_scalar, names_of_states
-from nmt.rules.evaluate import FUNCTIONS
-from nmt.rules.expression import Call, Expression, Mean, Number, Variable, means, parts
+from nmt.rules.evaluate import FUNCTIONS, computed
+from nmt.rules.expression import Call, Expression, Mean, means
 from nmt.rules.simplify import simplify
 
 # Of tensors, and of numbers beside them.
@@ -123,31 +123,25 @@ class RuleOptimizer(torch.optim.Optimizer):
                 self._means, self._names, self._corrections(int(state["step"])), strict=True
             )
         }
-        known = {"g": parameter.grad, "w": parameter.detach(), "done": float(group["done"])}
-        values: dict[Expression, Any] = {}
-        updated: set[tuple[Expression, float]] = set()
-        for one in parts(self._rule):
-            match one:
-                case Number(value=value):
-                    values[one] = value
-                case Variable(name=variable):
-                    values[one] = known[variable]
-                case Mean(value=value, decay=decay, corrected=corrected):
-                    mean, correction = kept[value, decay]
-                    if (value, decay) not in updated:
-                        updated.add((value, decay))
-                        fresh = torch.as_tensor(values[value], dtype=mean.dtype, device=mean.device)
-                        mean.lerp_(fresh.expand_as(mean), 1 - decay)
-                    values[one] = mean * correction if corrected else mean
-                case Call(name=function, arguments=arguments):
-                    operands = [values[x] for x in arguments]
-                    values[one] = (
-                        float(FUNCTIONS[function](*operands))
-                        if is_scalar(one)
-                        else OPERATIONS[function](*operands)
-                    )
+
+        def update(one: Mean, value: Any) -> None:
+            mean, _ = kept[one.value, one.decay]
+            fresh = torch.as_tensor(value, dtype=mean.dtype, device=mean.device)
+            mean.lerp_(fresh.expand_as(mean), 1 - one.decay)
+
+        def mean(one: Mean) -> Any:
+            value, correction = kept[one.value, one.decay]
+            return value * correction if one.corrected else value
+
+        def call(one: Call, arguments: list[Any]) -> Any:
+            if is_scalar(one):
+                return float(FUNCTIONS[one.name](*arguments))
+            return OPERATIONS[one.name](*arguments)
+
+        variables = {"g": parameter.grad, "w": parameter.detach(), "done": float(group["done"])}
+        value = computed(self._rule, variables, float, update, mean, call)
         parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        parameter.sub_(group["lr"] * values[self._rule])
+        parameter.sub_(group["lr"] * value)
 
 
 @cache

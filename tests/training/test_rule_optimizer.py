@@ -173,7 +173,7 @@ def test_a_compiler_that_fails(
     expected = trained(lambda p: torch.optim.SGD(p, 3 * RATE))
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other)
-    assert compiled._compiler() is not None
+    assert compiled._compiler("update rules") is not None
 
 
 RULE = ("optimizer=rule", "optimizer.rule=powersign", "optimizer.learning_rate=0.01")
