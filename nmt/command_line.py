@@ -34,6 +34,7 @@ QUIET_HYDRA = (
 # hydra's options that may stand alone, and what they mean then.
 ALONE = {"--info": "all", "-i": "all", "--cfg": "job", "-c": "job"}
 SWEEP = ("-m", "--multirun")
+SWEEPER, NO_SPACE = "hydra/sweeper", "settings"  # a file of conf/search whose space is empty
 GROUP = re.compile(r"[a-z_/]+")
 OPTION = re.compile(r"[A-Za-z_][\w./-]*")
 HOW_TO_QUOTE = (
@@ -61,7 +62,7 @@ class CommandLine:
             self._quoted(argument, sweeps) if is_override(argument) else argument
             for argument in _with_values(arguments)
         ]
-        return _with_quiet_settings(self._checked_groups(made), sweep_folder)
+        return _with_quiet_settings(self._checked_groups(_with_space(made)), sweep_folder)
 
     def _quoted(self, argument: str, sweeps: bool) -> str:
         """An override whose setting takes text, so that hydra reads all of it as text."""
@@ -194,6 +195,15 @@ def _with_values(arguments: Sequence[str]) -> list[str]:
         if argument in ALONE and (not following or re.match(r"-|.*=", following[0])):
             made.append(ALONE[argument])
     return made
+
+
+def _with_space(arguments: list[str]) -> list[str]:
+    """The arguments with a file of the group `search`, for sweepers that search: they need one,
+    also where the command line itself names what is searched."""
+    given = dict(one.partition("=")[::2] for one in arguments if is_override(one))
+    if given.get(SWEEPER) in (None, "basic") or "search" in given:
+        return arguments
+    return [*arguments, f"search={NO_SPACE}"]
 
 
 def _with_quiet_settings(arguments: Sequence[str], sweep_folder: str) -> list[str]:

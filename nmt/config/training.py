@@ -13,6 +13,7 @@ from nmt.config.direction import BLEU_TOKENIZER, BleuTokenizer, join_directions
 from nmt.config.model import ModelConfig
 from nmt.config.parallel import DeepSpeedConfig, ParallelConfig, WavefrontConfig
 from nmt.config.placement import PlacementConfig
+from nmt.config.search import SearchConfig
 from nmt.config.settings import (
     Fraction,
     Name,
@@ -141,6 +142,22 @@ class AverageConfig(Settings):
     )
 
 
+class HalvingConfig(Settings):
+    """Successive halving: a run that is worse than its rivals after part of its training ends."""
+
+    folder: Text | None = Field(
+        description="Folder where a run and its rivals keep their losses; null: no halving."
+    )
+    by: Literal["seconds", "tokens"] = Field(description="Unit of `rungs`.")
+    rungs: list[PositiveFloat] = Field(
+        description="Seconds or target tokens after which losses are compared."
+    )
+    keep: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="Fraction of the runs that go on at each rung: those with the lowest losses of "
+        "all that have reached it so far."
+    )
+
+
 class TrainingConfig(Settings):
     """The `training` part of conf/train.yaml."""
 
@@ -150,6 +167,9 @@ class TrainingConfig(Settings):
     max_epochs: PositiveFloat | None = Field(
         description="Stop after this many epochs of the training data; null: no limit."
     )
+    max_tokens: Annotated[PositiveInt, Field(le=10**15)] | None = Field(
+        description="Stop after this many target tokens; null: no limit."
+    )
     max_minutes: Annotated[PositiveFloat, Field(le=100_000_000)] | None = Field(
         description="Stop after this many minutes, including preparation; null: no limit."
     )
@@ -157,9 +177,9 @@ class TrainingConfig(Settings):
         description="Probability mass that is spread uniformly over the vocabulary."
     )
     validate_every: PositiveInt = Field(description="Number of steps between two validations.")
-    validate_sentences: PositiveInt = Field(
+    validate_sentences: NonNegativeInt = Field(
         description="Number of sentences of each validation set, from its start, that are "
-        "translated at each validation."
+        "translated at each validation; 0: only losses are computed."
     )
     validate_first: NonNegativeInt = Field(description="Step before which there is no validation.")
     checkpoint_every: PositiveInt = Field(description="Number of steps between two checkpoints.")
@@ -182,6 +202,7 @@ class TrainingConfig(Settings):
     )
     bleu_tokenizer: BleuTokenizer = Field(description=BLEU_TOKENIZER)
     average: AverageConfig
+    halving: HalvingConfig
 
 
 class TrainConfig(Settings):
@@ -207,6 +228,9 @@ class TrainConfig(Settings):
     precision: TrainingPrecisionConfig
     decode: DecodeConfig
     training: TrainingConfig
+    search: SearchConfig | None = Field(
+        default=None, description="A search (`-m hydra/sweeper=…`); null: a single run."
+    )
 
     @property
     def folder(self) -> Path:
@@ -223,16 +247,17 @@ class TrainConfig(Settings):
                 f"`parallel.micro_batches` ({micro_batches}), but is {self.data.batch.multiple} "
                 "instead."
             )
-        limits = (self.training.max_steps, self.training.max_epochs, self.training.max_minutes)
-        if all(limit is None for limit in limits):
+        training = self.training
+        lengths = (training.max_steps, training.max_epochs, training.max_tokens)
+        if all(limit is None for limit in (*lengths, training.max_minutes)):
             mistakes.append(
-                "one of `training.max_steps`, `training.max_epochs` and `training.max_minutes` "
-                "must be set."
+                "one of `training.max_steps`, `training.max_epochs`, `training.max_tokens` and "
+                "`training.max_minutes` must be set."
             )
-        elif self.schedule.name in ("inverse_sqrt", "cosine") and limits[:2] == (None, None):
+        elif self.schedule.name in ("inverse_sqrt", "cosine") and lengths == (None, None, None):
             mistakes.append(
-                "one of `training.max_steps` and `training.max_epochs` must be set with "
-                f"`schedule={self.schedule.name}`, which does not depend on the clock."
+                "one of `training.max_steps`, `training.max_epochs` and `training.max_tokens` must "
+                f"be set with `schedule={self.schedule.name}`, which does not depend on the clock."
             )
         if self.precision.clip_cells_from is not None and not self.model.has_cells:
             mistakes.append(
@@ -260,6 +285,13 @@ class TrainConfig(Settings):
             mistakes.append(
                 "`data` must have corpora of a single direction, since a model is trained for one, "
                 f"but has {join_directions(directions)} instead."
+            )
+        if self.training.validate_sentences == 0 and (
+            self.training.best_by.rpartition(".")[2] != "loss"
+        ):
+            mistakes.append(
+                "`training.best_by` must be loss with `training.validate_sentences=0`, but is "
+                f"{self.training.best_by} instead."
             )
         sets = [f"{name}.{metric}" for name in self.data.valid for metric in VALIDATION_METRICS]
         if self.training.best_by not in (*VALIDATION_METRICS, *sets):

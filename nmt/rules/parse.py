@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from nmt.errors import RuleError
 from nmt.rules.expression import FUNCTIONS, PI, VARIABLES, Call, Expression, Mean, Number, Variable
@@ -21,11 +21,13 @@ BETAS = (0.9, 0.999)
 LONGEST, DEEPEST = 2000, 60  # characters, levels
 
 
-def parse(text: str, betas: tuple[float, float] = BETAS) -> Expression:
+def parse(
+    text: str, betas: tuple[float, float] = BETAS, placeholders: Sequence[str] = ()
+) -> Expression:
     """Read a rule such as `g * exp(sign(g) * sign(m))`.
 
     `m` is short for `mean(g, beta1)`, `v` for `mean(g * g, beta2)`; `linear` and `cosine` fall from
-    1 to 0 over the run.
+    1 to 0 over the run. `placeholders` are more variables, for parts of rules.
 
     Raises:
         RuleError: the text is not a rule; the message says where.
@@ -43,7 +45,7 @@ def parse(text: str, betas: tuple[float, float] = BETAS) -> Expression:
     g = Variable("g")
     done = Variable("done")
     names: dict[str, Expression] = {
-        **{name: Variable(name) for name in VARIABLES},
+        **{name: Variable(name) for name in (*VARIABLES, *placeholders)},
         "m": Mean(g, betas[0], corrected=True),
         "v": Mean(Call("*", (g, g)), betas[1], corrected=True),
         "linear": Call("-", (Number(1.0), done)),

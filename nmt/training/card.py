@@ -24,7 +24,7 @@ def model_card(
     )
     validation = "\n".join(
         f"| {name} | {data.valid[name].direction} | {set_scores.sentences:,} "
-        f"| {set_scores.bleu:.2f} | {set_scores.chrf:.2f} "
+        f"| {_rounded(set_scores.bleu)} | {_rounded(set_scores.chrf)} "
         f"| {set_scores.loss:.3f} | {set_scores.perplexity:.2f} |"
         for name, set_scores in scores.sets.items()
     )
@@ -59,8 +59,7 @@ loss is the cross-entropy per target token over the whole set, without label smo
 |---|---|---|---|---|---|---|
 {validation}
 
-- BLEU: `{scores.bleu_signature}`
-- chrF2: `{scores.chrf_signature}`
+{_signatures(scores)}
 
 ## Limits
 
@@ -68,3 +67,13 @@ The model was trained on sentences of at most {config.data.filter.max_tokens} pi
 corpora. It translates other domains, longer sentences and other languages badly, and it can omit
 content or make it up. The licences of the corpora may restrict its use.
 """
+
+
+def _rounded(score: float | None) -> str:
+    return "" if score is None else f"{score:.2f}"
+
+
+def _signatures(scores: Scores) -> str:
+    if scores.bleu_signature is None:
+        return "Nothing was translated, so that there are no BLEU and chrF2."
+    return f"- BLEU: `{scores.bleu_signature}`\n- chrF2: `{scores.chrf_signature}`"

@@ -27,6 +27,8 @@ MAY_CHANGE = (
     # how long it trains; a learning rate schedule that ends with the run is stretched
     "training.max_*",
     "training.patience",
+    "training.halving.*",
+    "search",
     # what is written, and how often
     "training.log_every",
     "training.log_seconds",

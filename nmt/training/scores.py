@@ -22,8 +22,8 @@ class SetScores:
     direction: str  # code, such as en-de
     sentences: int  # number of sentences that were translated
     loss: float  # mean per target token over the whole set: cross-entropy, without label smoothing
-    bleu: float
-    chrf: float
+    bleu: float | None = None  # None: nothing was translated
+    chrf: float | None = None
 
     @property
     def perplexity(self) -> float:
@@ -40,12 +40,17 @@ class Scores:
     """The scores of one validation."""
 
     sets: Mapping[str, SetScores]  # by name of the validation set
-    bleu_signature: str
-    chrf_signature: str
+    bleu_signature: str | None  # None: nothing was translated
+    chrf_signature: str | None
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that there are."""
+        return VALIDATION_METRICS if self.bleu_signature else ("loss",)
 
     def score(self, name: str) -> float:
         """A score by its name in metrics.jsonl: `NAME.bleu` is that of one set, `bleu` the mean
-        over all sets."""
+        over all sets. One of `metrics`."""
         set_name, _, metric = name.rpartition(".")
         chosen = [self.sets[set_name]] if set_name else list(self.sets.values())
         return fmean(getattr(set_scores, metric) for set_scores in chosen)
@@ -61,27 +66,25 @@ class Scores:
 
     def as_metrics(self) -> dict[str, float | int | str]:
         """Values for metrics.jsonl: the means over all sets, then the scores of each set."""
-        values: dict[str, float | int | str] = {
-            name: self.score(name) for name in VALIDATION_METRICS
-        }
+        values: dict[str, float | int | str] = {name: self.score(name) for name in self.metrics}
         values["perplexity"] = self.perplexity
         for name, scores in self.sets.items():
             values |= {
-                f"{name}.{metric}": self.score(f"{name}.{metric}") for metric in VALIDATION_METRICS
+                f"{name}.{metric}": self.score(f"{name}.{metric}") for metric in self.metrics
             }
             values[f"{name}.perplexity"] = scores.perplexity
             values[f"{name}.sentences"] = scores.sentences
-        return values | {
-            "bleu_signature": self.bleu_signature,
-            "chrf_signature": self.chrf_signature,
-        }
+        if self.bleu_signature and self.chrf_signature:
+            values["bleu_signature"] = self.bleu_signature
+            values["chrf_signature"] = self.chrf_signature
+        return values
 
     def __str__(self) -> str:
         """The means as text for the log, with the BLEU of each set if there are several."""
-        loss, bleu, chrf = map(self.score, ("loss", "bleu", "chrf"))
-        text = (
-            f"loss {loss:.3f}, perplexity {self.perplexity:.2f}, BLEU {bleu:.2f}, chrF {chrf:.2f}"
-        )
+        text = f"loss {self.score('loss'):.3f}, perplexity {self.perplexity:.2f}"
+        if not self.bleu_signature:
+            return text
+        text += f", BLEU {self.score('bleu'):.2f}, chrF {self.score('chrf'):.2f}"
         if len(self.sets) == 1:
             return text
         return f"{text} (BLEU {', '.join(f'{n} {s.bleu:.2f}' for n, s in self.sets.items())})"

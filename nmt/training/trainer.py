@@ -19,6 +19,7 @@ from nmt.parallel.executor import Executor, StepResult
 from nmt.parallel.state import check_state
 from nmt.training.average import mean_of_checkpoints
 from nmt.training.checkpoint import STATE, Checkpoints, Progress, find_checkpoint
+from nmt.training.halving import Halving
 from nmt.training.identity import run_identity
 from nmt.training.metrics import Metrics, Moment
 from nmt.training.notices import (
@@ -77,6 +78,7 @@ class Trainer:
             if config.parallel.trace
             else None
         )
+        self._halving = Halving(self._settings.halving, config.name)
         self._metrics: Metrics | None = None
         self._diverged = False  # whether the log says so
         self._last: StepResult | None = None  # of the last step, until it is counted
@@ -104,8 +106,25 @@ class Trainer:
                     after_validation(self._config.schedule, self._progress, improved)
                 if step % self._settings.checkpoint_every == 0:
                     self._checkpoint()
+                if self._is_outdone():
+                    self._progress.ended_by = "training.halving"
+                    break
             self._end()
         return self._progress
+
+    def _is_outdone(self) -> bool:
+        """Whether a rung of the successive halving has been reached, and rivals are better."""
+        if self._settings.halving.folder is None:
+            return False
+        rung = self._executor.from_main(
+            lambda: self._halving.reached(self._seconds(), self._progress.target_tokens)
+        )
+        if rung is None:
+            return False
+        with self._using(None):
+            losses = validation_losses(self._executor, self._data)
+        mean = sum(losses.values()) / len(losses)
+        return not self._executor.from_main(lambda: self._halving.survives(rung, mean))
 
     def _stop_if_asked(self) -> None:
         """Save and stop if any of the processes has been sent a signal; all stop after the same
@@ -203,6 +222,8 @@ class Trainer:
             parts.append(self._progress.step / self._settings.max_steps)
         if self._settings.max_epochs:
             parts.append(self._progress.epoch / self._settings.max_epochs)
+        if self._settings.max_tokens:
+            parts.append(self._progress.target_tokens / self._settings.max_tokens)
         return max(parts)
 
     def _seconds(self) -> float:
@@ -220,8 +241,11 @@ class Trainer:
         """The setting whose limit has been reached; empty if there is none."""
         settings, progress = self._settings, self._progress
         if self._part_done() >= 1:
-            by_steps = settings.max_steps is not None and progress.step >= settings.max_steps
-            return "training.max_steps" if by_steps else "training.max_epochs"
+            if settings.max_steps is not None and progress.step >= settings.max_steps:
+                return "training.max_steps"
+            if settings.max_tokens is not None and progress.target_tokens >= settings.max_tokens:
+                return "training.max_tokens"
+            return "training.max_epochs"
         if settings.patience is not None and progress.without_improvement >= settings.patience:
             return "training.patience"
         if settings.max_minutes is None or progress.step % settings.log_every:
@@ -307,6 +331,7 @@ class Trainer:
         self._executor.load_state_dict(state)
         self._progress = progress
         self._saved_step = progress.step
+        self._halving.resume(progress.seconds, progress.target_tokens)
         if self._executor.is_main:
             self._checkpoints.set_aside(folder)
         logger.info("resuming from step %d (%s)", progress.step, folder)

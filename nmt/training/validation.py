@@ -84,6 +84,8 @@ def translate_sets(
         return [translation.text for translation in translator.translate(texts, config.decode)]
 
     count = config.training.validate_sentences
+    if count == 0:
+        return {name: [] for name in data.valid}
     sources = {name: validation_set.source[:count] for name, validation_set in data.valid.items()}
     everything = [text for texts in sources.values() for text in texts]
     translations = iter(executor.distribute(everything, translate))
@@ -97,9 +99,13 @@ def score_sets(
     tokenizer: BleuTokenizer = "auto",
 ) -> Scores:
     """Score the translations of each validation set. `tokenizer` is the setting of BLEU's."""
-    sets, signatures = {}, {}
+    sets: dict[str, SetScores] = {}
+    signatures: dict[str, str] = {}
     for name, validation_set in data.valid.items():
         hypotheses = translations[name]
+        if not hypotheses:
+            sets[name] = SetScores(validation_set.direction.code, 0, losses[name])
+            continue
         references = validation_set.target[: len(hypotheses)]
         scores = bleu.score(
             hypotheses,
@@ -117,7 +123,7 @@ def score_sets(
             bleu=scores["bleu"].score,
             chrf=scores["chrf"].score,
         )
-    return Scores(sets, signatures["bleu"], signatures["chrf"])
+    return Scores(sets, signatures.get("bleu"), signatures.get("chrf"))
 
 
 def discard(candidate: Candidate) -> None:

@@ -1,0 +1,114 @@
+"""What has happened in a search, in its folder: what it is (`search.json`) and every event
+(`events.jsonl`), one line each, written when it happens. A search that was killed goes on from
+there."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from nmt.errors import ConfigurationError
+from nmt.files import replacing
+
+SEARCH, EVENTS = "search.json", "events.jsonl"
+
+
+class History:
+    """The events of one search."""
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        """Open the folder's history, or begin one.
+
+        Raises:
+            ConfigurationError: the folder holds another search, or something else.
+        """
+        self.folder = folder
+        self._file = folder / EVENTS
+        self._check(identity)
+        self.events = list(read_events(folder))
+        # A last line that was cut off would spoil the next one.
+        whole = "".join(json.dumps(one) + "\n" for one in self.events)
+        with replacing(self._file) as unfinished:
+            unfinished.write_text(whole, encoding="utf-8")
+        self._lines = self._file.open("a", encoding="utf-8")
+
+    def _check(self, identity: Mapping[str, Any]) -> None:
+        file = self.folder / SEARCH
+        if file.exists():
+            before = read_identity(self.folder)
+            differences = [
+                f"`{key}` was {_short(before.get(key))}, is {_short(value)}"
+                for key, value in identity.items()
+                if before.get(key) != value
+            ]
+            if differences:
+                raise ConfigurationError(
+                    [
+                        f"`{self.folder}` holds another search ({'; '.join(differences)}); choose "
+                        "another `name`, or give the same settings to go on with it."
+                    ]
+                )
+            return
+        if self.folder.exists() and any(
+            (self.folder / name).exists() for name in ("config.yaml", "checkpoints", "best")
+        ):
+            raise ConfigurationError(
+                [f"`{self.folder}` must be a search's folder, but is a run's; choose another name."]
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with replacing(file) as unfinished:
+            unfinished.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
+
+    def add(self, event: str, **values: Any) -> None:
+        """Write an event."""
+        entry = {"event": event, **values}
+        self.events.append(entry)
+        self._lines.write(json.dumps(entry) + "\n")
+        self._lines.flush()
+        os.fsync(self._lines.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._lines.close()
+
+
+def read_identity(folder: Path) -> dict[str, Any]:
+    """What a search is.
+
+    Raises:
+        ConfigurationError: the folder holds none, or its file is damaged.
+    """
+    try:
+        found = json.loads((folder / SEARCH).read_text(encoding="utf-8"))
+    except OSError:
+        raise ConfigurationError(
+            [f"`{folder}` must be the folder of a search, but has no {SEARCH}."]
+        ) from None
+    except ValueError as error:
+        raise ConfigurationError(
+            [f"`{folder / SEARCH}` is damaged: {error}; choose another `name`."]
+        ) from None
+    if not isinstance(found, dict):
+        raise ConfigurationError([f"`{folder / SEARCH}` is damaged; choose another `name`."])
+    return found
+
+
+def read_events(folder: Path) -> Iterator[dict[str, Any]]:
+    """The events so far; what follows a damaged line is left out."""
+    file = folder / EVENTS
+    if not file.exists():
+        return
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            return
+        yield event
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"

@@ -1,0 +1,1 @@
+"""The sweepers of nmt, for hydra."""
