@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from nmt.config.settings import Fraction, PositiveInt, Settings, Text
+from nmt.errors import RuleError
+from nmt.rules.cells import KNOWN_CELLS, read_cell
 
 # Number of layers of the encoder or the decoder: below its other layers, GNMT's encoder has a
 # bidirectional layer, and its decoder one whose output is the query of the attention.
@@ -22,8 +24,9 @@ class GnmtConfig(Settings):
 
     name: Text = Field(description="Name of this configuration, for reports.")
     architecture: Literal["gnmt"] = Field(description="Graph of layers to build.")
-    cell: Literal["lstm", "gru"] = Field(
-        description="The recurrent layers: LSTMs, or GRUs, which are a quarter smaller."
+    cell: Text = Field(
+        description="The recurrent layers: lstm; gru, which is a quarter smaller; or a cell of "
+        "one's own, such as `h = tanh(x0 + h0)`."
     )
     encoder_layers: Depth = Field(
         description="Number of recurrent layers of the encoder; the first is bidirectional."
@@ -47,12 +50,21 @@ class GnmtConfig(Settings):
         "all: the source embedding too."
     )
 
+    @model_validator(mode="after")
+    def _a_cell(self) -> GnmtConfig:
+        try:
+            read_cell(self.cell)
+        except RuleError as error:
+            raise ValueError(f"`cell` must be lstm, gru or a cell. {error}") from None
+        return self
+
     @property
     def summary(self) -> str:
         """The size in a few words, for reports."""
+        cell = self.cell.upper() if self.cell in KNOWN_CELLS else "recurrent"
         return (
             f"{self.encoder_layers} encoder and {self.decoder_layers} decoder "
-            f"{self.cell.upper()} layers of {self.hidden_size} units"
+            f"{cell} layers of {self.hidden_size} units"
         )
 
     @property

@@ -7,6 +7,7 @@ multiples of UNIT, and sums over rows are computed in blocks.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -41,6 +42,15 @@ class _Linear(torch.autograd.Function):
             _summed_over_rows(gradient, x) if wanted_weight else None,
             gradient.sum(0) if wanted_bias else None,
         )
+
+
+@cache
+def can_pack(dtype: torch.dtype) -> bool:
+    """Whether oneDNN multiplies matrices of that type on this processor: bf16 needs AVX-512, or
+    the like."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def pack(weight: Tensor) -> Tensor:

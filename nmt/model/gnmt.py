@@ -17,7 +17,7 @@ from functools import partial
 
 from nmt.config import GnmtConfig
 from nmt.model.attention import Attention, AttentionKeys
-from nmt.model.cells import CELLS
+from nmt.model.cells import recurrent_layer
 from nmt.model.clip import Clip
 from nmt.model.embedding import Embedding
 from nmt.model.graph import Axis, LayerGraph, Node, PerPosition
@@ -104,7 +104,7 @@ class _Layers:
         config = self._config
         H = config.hidden_size
         build = partial(
-            CELLS[config.cell],
+            recurrent_layer(config.cell),
             name,
             H * len(inputs),
             H,

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nmt.kernels.native import PackedMatrix, packed
-from nmt.kernels.products import pack, padded, product
+from nmt.kernels.products import can_pack, pack, padded, product
 from nmt.model.graph import total
 from nmt.model.rows import LARGEST, quantise
 from nmt.precision.bf16 import require_bf16
@@ -127,7 +127,7 @@ class FloatFormat(Format):
 
     def prepared(self, weights: Weights) -> Linear:
         """See Format."""
-        packed = weights.values.device.type == "cpu" and torch.backends.mkldnn.is_available()
+        packed = weights.values.device.type == "cpu" and can_pack(self.dtype)
         return PackedLinear(weights) if packed else PlainLinear(weights)
 
 

@@ -68,7 +68,7 @@ def c_code(rule: Expression) -> str:
     for place, one in enumerate(parts(rule)):
         match one:
             case Number(value=value):
-                names[one] = _literal(value)
+                names[one] = literal(value)
             case Variable(name=name):
                 names[one] = name
             case Mean(value=value, decay=decay, corrected=corrected):
@@ -77,7 +77,7 @@ def c_code(rule: Expression) -> str:
                     fresh.add(number)
                     at = f"mean{number}[i]"
                     inside.append(
-                        f"        const float e{number} = {at} + {_literal(1 - decay)} * "
+                        f"        const float e{number} = {at} + {literal(1 - decay)} * "
                         f"({names[value]} - {at});"
                     )
                     inside.append(f"        {at} = e{number};")
@@ -100,7 +100,8 @@ def c_code(rule: Expression) -> str:
     )
 
 
-def _literal(value: float) -> str:
+def literal(value: float) -> str:
+    """A number of fp32 in C."""
     text = repr(float(value))
     return f"{text}f" if any(c in text for c in ".en") else f"{text}.0f"
 

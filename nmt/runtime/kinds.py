@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from nmt.model.attention import Attention, AttentionKeys
+from nmt.model.cell import CellLayer
 from nmt.model.embedding import Embedding
 from nmt.model.gru import GruLayer
 from nmt.model.layer import Layer
 from nmt.model.lstm import LstmLayer
 from nmt.model.output import Output
 from nmt.runtime.attention import AttentionStep, KeysProduct
+from nmt.runtime.cell import CellScan, CellStep
 from nmt.runtime.embedding import EmbeddingRows
 from nmt.runtime.gru import GruScan, GruStep
 from nmt.runtime.layer import SourceLayer, TargetLayer
@@ -24,12 +26,14 @@ SOURCE_LAYERS: Mapping[type[Layer], Callable[..., SourceLayer]] = {
     Embedding: EmbeddingRows,
     LstmLayer: LstmScan,
     GruLayer: GruScan,
+    CellLayer: CellScan,
     AttentionKeys: KeysProduct,
 }
 TARGET_LAYERS: Mapping[type[Layer], Callable[..., TargetLayer]] = {
     Embedding: EmbeddingRows,
     LstmLayer: LstmStep,
     GruLayer: GruStep,
+    CellLayer: CellStep,
     Attention: AttentionStep,
     Output: OutputStep,
 }

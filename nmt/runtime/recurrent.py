@@ -50,8 +50,10 @@ class RecurrentRuntime(RuntimeLayer):
         second: PackedMatrix | None,
         cell_clip: float | None = None,
         reverse: bool = False,
+        cell: int | None = None,
     ) -> NativeLayer | None:
-        """A layer with such a cell for compiled code, if its first matrix is there for it."""
+        """A layer with such a cell for compiled code, if its first matrix is there for it; `cell`
+        is the address of a cell's own code."""
         if first is None:
             return None
         return NativeLayer(
@@ -64,6 +66,7 @@ class RecurrentRuntime(RuntimeLayer):
             clip=self.clip,
             cell_clip=cell_clip,
             reverse=reverse,
+            cell=cell,
         )
 
     def output(self, h: Tensor, code: Tensor, inputs: Sequence[Tensor]) -> Tensor:

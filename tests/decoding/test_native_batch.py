@@ -18,6 +18,7 @@ from nmt.precision.formats import format_of
 from nmt.precision.int8 import has_int8
 from nmt.runtime.native import Search, Sentences
 from nmt.runtime.stepper import Stepper
+from tests.cells import BOUNDED, PRODUCTS_OF_INPUT
 from tests.random_models import MakeDecode, MakeModel, Model, assert_same_hypotheses
 
 VOCABULARY = 100  # more than a block of the compiled products
@@ -29,6 +30,8 @@ SOURCES.append([9] * 25)  # whose n-grams repeat
 MODELS: dict[str, dict[str, Any]] = {
     "lstm": {},
     "gru": {"cell": "gru"},
+    "own cell": {"cell": BOUNDED},
+    "own cell, products of the input": {"cell": PRODUCTS_OF_INPUT, "hidden_size": 24},
     "deep": {"encoder_layers": 4, "decoder_layers": 4, "residual": "gnmt"},
     "odd sizes": {"hidden_size": 19, "encoder_layers": 3},
     "wide": {"hidden_size": 72, "tie": "all"},

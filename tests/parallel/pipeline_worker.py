@@ -34,6 +34,7 @@ from nmt.placement.plan import Plan, contiguous, single_device
 from nmt.run.processes import end_worker
 from nmt.training.loss import SmoothedCrossEntropy
 from nmt.training.optimizer import optimizer_factory
+from tests.cells import ODD
 from tests.toy_layers import with_mixtures
 
 VOCABULARY, HIDDEN, SEED = 60, 12, 3
@@ -204,7 +205,7 @@ def equality(stages: int) -> list[dict[str, Any]]:
         for tie in ("none", "all")
     ]
     cases += [Case(tie="target"), Case(clip_norm=None), Case(micro_batches=3, clip_norm=100.0)]
-    cases += [Case(cell="gru", micro_batches=4, clip=0.1)]
+    cases += [Case(cell="gru", micro_batches=4, clip=0.1), Case(cell=ODD, micro_batches=4)]
     cases += [Case(mixed=True, micro_batches=m, clip_norm=None) for m in (1, 4)]
     cases += [Case(clip=0.01, steps=3), Case(clip=0.01, tie="none", steps=3, micro_batches=4)]
     cases += [

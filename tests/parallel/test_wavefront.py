@@ -22,6 +22,7 @@ from nmt.parallel.measure import layers_of
 from nmt.placement.expert import folded
 from nmt.placement.plan import Plan, contiguous_stages
 from nmt.run.processes import run_workers
+from tests.cells import OWN
 from tests.parallel.random_plans import (
     VOCABULARY,
     adam,
@@ -71,11 +72,11 @@ def test_one_process_drives_all_devices(seed: int) -> None:
         ours.close()
 
 
-def gnmt_graph(tie: str) -> LayerGraph:
+def gnmt_graph(tie: str, cell: str = "lstm") -> LayerGraph:
     model = GnmtConfig(
         name="t",
         architecture="gnmt",
-        cell="lstm",
+        cell=cell,
         encoder_layers=3,
         decoder_layers=3,
         hidden_size=16,
@@ -103,7 +104,17 @@ def gnmt_placement(graph: LayerGraph, kind: str) -> dict[str, int]:
 @pytest.mark.parametrize("chunks", [1, 2, 4])
 @pytest.mark.parametrize("placement", ["contiguous", "folded", "random"])
 def test_gnmt(placement: str, chunks: int, tie: str, dtype: torch.dtype) -> None:
-    graph = gnmt_graph(tie)
+    check_gnmt(gnmt_graph(tie), placement, chunks, dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("chunks", [1, 4])
+@pytest.mark.parametrize("cell", OWN.values(), ids=OWN)
+def test_gnmt_with_a_cell_of_one_s_own(cell: str, chunks: int, dtype: torch.dtype) -> None:
+    check_gnmt(gnmt_graph("all", cell), "random", chunks, dtype)
+
+
+def check_gnmt(graph: LayerGraph, placement: str, chunks: int, dtype: torch.dtype) -> None:
     plan = Plan(
         graph=graph.name,
         devices=["cpu"] * 3,

@@ -12,6 +12,7 @@ from nmt.precision.formats import FloatFormat, Int8Format
 from nmt.precision.int8 import has_int8
 from nmt.runtime.state import DecoderState
 from nmt.runtime.stepper import Stepper
+from tests.cells import BOUNDED, ODD, PLAIN
 from tests.random_models import MakeModel, Model
 
 SOURCES = [[4, 5, 6, 7, 8], [9], [5, 5, 7], []]
@@ -44,7 +45,7 @@ def check(model: Model, stepper: Stepper, beams: int, tolerance: float) -> None:
             assert not attention[row, :, S:].any()
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", ODD])
 @pytest.mark.parametrize("tie", ["none", "target", "all"])
 @pytest.mark.parametrize(("encoder", "decoder", "beams"), [(2, 2, 1), (4, 3, 2), (2, 4, 3)])
 def test_step_by_step_equals_the_full_pass(
@@ -55,7 +56,7 @@ def test_step_by_step_equals_the_full_pass(
     check(model, model.stepper, beams, 1e-5)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", ODD, PLAIN])
 def test_padded_sources_give_the_same(make_model: MakeModel, cell: str) -> None:
     model = make_model(cell=cell, tie="all", encoder_layers=4, scale=1.5)
     check(model, Stepper(model.graph, model.weights, lambda _: "cpu", padded=True), 2, 1e-5)
@@ -165,7 +166,7 @@ def test_int8_is_close_and_keeps_little(
 
 
 @pytest.mark.skipif(not has_int8(), reason="the processor has no instructions for int8")
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", BOUNDED])
 @pytest.mark.parametrize("clip", [None, 1.0])
 @pytest.mark.parametrize("scale", [1.0, 20.0])
 def test_nothing_is_beyond_the_bound_that_it_is_coded_with(

@@ -18,7 +18,15 @@ from nmt.kernels.compiled import compiled
 
 MAX_INPUTS, MAX_LAYERS, MAX_ATTENTIONS, MAX_BEAMS = 4, 64, 4, 32  # as in layers.h and search.h
 FORMATS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
-KINDS = ("embedding", "lstm", "gru", "keys", "attention", "output")  # in the order of layers.h
+KINDS = (
+    "embedding",
+    "lstm",
+    "gru",
+    "keys",
+    "attention",
+    "output",
+    "cell",
+)  # in the order of layers.h
 SOURCES = Path(__file__).parent
 ELEMENTARY = SOURCES / "elementary.h"  # functions that other compiled code may include
 
@@ -57,6 +65,7 @@ class LayerStruct(Structure):
         ("second", MatrixStruct),
         ("table", c_void_p),
         ("weight", c_void_p),
+        ("cell", c_void_p),
     ]
 
 
@@ -159,6 +168,7 @@ class NativeLayer:
         cell_clip: float | None = None,
         logit_clip: float | None = None,
         reverse: bool = False,
+        cell: int | None = None,
     ) -> None:
         """The fields of `Layer` in layers.h; `kind` is one of KINDS."""
         weight = None if weight is None else weight.float().contiguous()
@@ -175,6 +185,7 @@ class NativeLayer:
             reverse=reverse,
             table=address(table),
             weight=address(weight),
+            cell=cell,
         )
         if first is not None:
             self.struct.first = first.struct

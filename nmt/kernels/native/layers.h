@@ -18,7 +18,12 @@ S source positions, R rows (hypotheses of all sentences), H units, A attention u
 #define LARGEST_ENERGY 43.0f /* exp(2 * 43) and its inverse are normal numbers of fp32 */
 #define CELL_BOUND 1.0f
 
-enum { EMBEDDING, LSTM, GRU, KEYS, ATTENTION, OUTPUT };
+enum { EMBEDDING, LSTM, GRU, KEYS, ATTENTION, OUTPUT, CELL };
+
+/* A step of rows with a cell of its own: see nmt/rules/cell_code.py. */
+typedef void CellCode(long rows, long H, const float *inputs, const float *states,
+                      const float *state, const float *memory, float *next_state,
+                      float *next_memory, int threads);
 
 /* Mirrored by `Layer` of nmt/kernels/few_rows.py; unused fields are 0. */
 typedef struct {
@@ -37,6 +42,7 @@ typedef struct {
     Matrix second;     /* of the state */
     const void *table; /* coded embeddings (V, width) */
     const float *weight; /* (A,) attention's score weight, times -2; or a bias added to logits */
+    CellCode *cell;      /* of a layer of the kind CELL */
 } Layer;
 
 typedef struct {
@@ -138,28 +144,34 @@ static int scan(const Model *model, const Layer *layer, char *const *outputs, co
                 char *out)
 {
     int64_t H = layer->width, N = layer->first.outputs, B = sources->sentences;
-    int64_t stride = stride_of(&layer->second);
+    /* A cell may have no product with the state. */
+    int64_t stride = larger(stride_of(&layer->second), H * CODE_BYTES[model->format]);
     char *x = all_inputs(model, layer, outputs, sources->tokens);
-    float *gates = malloc(4 * (sources->tokens + B) * N), *states = calloc(B + 2, 4 * H);
+    int64_t M = layer->second.outputs, parts = layer->kind == CELL ? 2 : 1; /* of a state */
+    float *gates = malloc(4 * (sources->tokens * N + B * larger(M, 1)));
+    float *states = calloc(parts * B + 2, 4 * H);
     char *codes = calloc(B, stride);
     int done = x && gates && states && codes;
     if (done) {
-        float *recurrent = gates + sources->tokens * N, *h = states + B * H, *sum = h + H;
+        float *recurrent = gates + sources->tokens * N, *h = states + parts * B * H, *sum = h + H;
         product(&layer->first, x, stride_of(&layer->first), sources->tokens, gates);
         for (int64_t b = 0; b < B; b++)
             encode(model->format, states, CELL_BOUND, codes + b * stride, H);
         int64_t active = B;
         for (int64_t t = 0; t < sources->length[0]; t++) {
             while (sources->length[active - 1] <= t) active--;
-            product(&layer->second, codes, stride, active, recurrent);
+            if (M) product(&layer->second, codes, stride, active, recurrent);
             for (int64_t b = 0; b < active; b++) {
                 int64_t place = layer->reverse ? sources->length[b] - 1 - t : t;
                 int64_t n = sources->first[b] + place;
-                float *g = gates + n * N, *state = states + b * H;
+                float *g = gates + n * N, *state = states + b * parts * H;
                 char *code = codes + b * stride;
                 if (layer->kind == LSTM) {
                     for (int64_t i = 0; i < N; i++) g[i] += recurrent[b * N + i];
                     lstm_cell(g, state, h, H, layer->cell_clip);
+                } else if (layer->kind == CELL) {
+                    layer->cell(1, H, g, recurrent + b * M, state, state + H, state, state + H, 1);
+                    memcpy(h, state, 4 * H);
                 } else {
                     gru_cell(g, recurrent + b * N, state, H);
                     memcpy(h, state, 4 * H);

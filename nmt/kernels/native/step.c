@@ -53,8 +53,8 @@ int64_t nmt_room_bytes(const Model *model, int64_t threads)
 /* Bytes of a row's state in a layer: numbers in fp32, then the code of h in those with cells. */
 INLINE int64_t layer_state_bytes(const Model *model, const Layer *layer)
 {
-    if (layer->kind != LSTM && layer->kind != GRU) return 0;
-    int64_t code = layer->kind == LSTM ? CODE_BYTES[model->format] : 0;
+    if (layer->kind != LSTM && layer->kind != GRU && layer->kind != CELL) return 0;
+    int64_t code = layer->kind == LSTM ? CODE_BYTES[model->format] : layer->kind == CELL ? 4 : 0;
     return blocks_of(layer->width * (4 + code), 64) * 64;
 }
 
@@ -103,7 +103,7 @@ static void recurrent_step(const Model *model, const Layer *layer, const Row *ro
         zero_to(end, room->x + (r + 1) * stride);
     }
     product_by(room->threads, &layer->first, room->x, stride, R, room->gates);
-    if (layer->kind == GRU) {
+    if (layer->second.outputs) {
         int64_t second = stride_of(&layer->second);
         for (int64_t r = 0; r < R; r++) {
             char *x = room->x + r * second;
@@ -119,6 +119,10 @@ static void recurrent_step(const Model *model, const Layer *layer, const Row *ro
         if (layer->kind == LSTM) {
             code = (char *)(state + H);
             lstm_cell(room->gates + r * N, state, room->h, H, layer->cell_clip);
+        } else if (layer->kind == CELL) {
+            layer->cell(1, H, room->gates + r * N, room->recurrent + r * layer->second.outputs,
+                        state, state + H, state, state + H, 1);
+            memcpy(room->h, state, 4 * H);
         } else {
             gru_cell(room->gates + r * N, room->recurrent + r * N, state, H);
             memcpy(room->h, state, 4 * H);
