@@ -94,3 +94,43 @@ def lines(file: Path, curves: Sequence[Line], x: str, y: str, title: str) -> Non
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(file, dpi=120)
+
+
+class Series(NamedTuple):
+    """A line with a band around it, and single points."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] = ()  # of the band; empty: there is none
+    high: Sequence[float] = ()
+    dots: bool = False  # points alone
+
+
+def svg(series: Sequence[Series], x: str, y: str) -> str:
+    """Lines, bands and points as SVG, for a page."""
+    from io import StringIO
+
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    FigureCanvasSVG(figure)
+    axes = figure.add_subplot()
+    for number, one in enumerate(series):
+        colour = f"C{number}"
+        if one.dots:
+            axes.plot(one.x, one.y, ".", color="#999999", label=one.label, markersize=5)
+            continue
+        axes.step(one.x, one.y, where="post", color=colour, label=one.label)
+        if one.low:
+            axes.fill_between(one.x, one.low, one.high, step="post", color=colour, alpha=0.15)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    out = StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "nmt"}):  # text stays text
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    return out.getvalue().partition("<svg")[1] + out.getvalue().partition("<svg")[2]

@@ -7,7 +7,6 @@ multiples of UNIT, and sums over rows are computed in blocks.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import torch
@@ -44,7 +43,6 @@ class _Linear(torch.autograd.Function):
         )
 
 
-@cache
 def can_pack(dtype: torch.dtype) -> bool:
     """Whether oneDNN multiplies matrices of that type on this processor: bf16 needs AVX-512, or
     the like."""

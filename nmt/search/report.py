@@ -11,6 +11,7 @@ import yaml
 
 from nmt.files import replacing
 from nmt.search.child import Record
+from nmt.search.page import write_page
 from nmt.search.search import Search
 from nmt.search.space import as_text
 from nmt.search.table import ranking
@@ -23,11 +24,12 @@ def write_reports(search: Search) -> str:
     """Write everything → a sentence that says where."""
     write_leaderboard(search)
     best = search.best
-    if best is None:
-        return f"No child has trained to its end; see {search.folder / LEADERBOARD}."
-    commands = write_winner(search, best)
-    lines = [f"Leaderboard: {search.folder / LEADERBOARD}", "The winner, to train with:"]
-    return "\n".join([*lines, *(f"  {one}" for one in commands)])
+    commands = [] if best is None else write_winner(search, best)
+    page = write_page(search, commands)
+    lines = [f"Leaderboard: {search.folder / LEADERBOARD}", f"Page: {page}"]
+    if not commands:
+        return "\n".join([*lines, "No child has trained to its end."])
+    return "\n".join([*lines, "The winner, to train with:", *(f"  {one}" for one in commands)])
 
 
 def write_leaderboard(search: Search) -> None:

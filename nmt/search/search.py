@@ -19,7 +19,7 @@ from nmt.run.job import JOB, TrainJob, now, save_job
 from nmt.run.result import RunResult
 from nmt.search.child import Child, Record
 from nmt.search.controller import Controller
-from nmt.search.history import History
+from nmt.search.history import History, read_identity
 from nmt.search.methods import make_method
 from nmt.search.pool import Ended
 from nmt.search.space import Point, Space, Values
@@ -67,8 +67,9 @@ class Search:
         of one from its own overrides, and `common` are those of all children."""
         self.config, self.method_config, self.space = config, method, space
         self.folder = base.folder
-        self._base, self._compose, self._common = base, compose, common
+        self.base, self._compose, self._common = base, compose, common
         self.worst = config.worst or math.log(base.data.vocabulary.size)
+        self._check_compared()
         self.starts = self._starting_points()  # checked before anything is written
         self.history = History(self.folder, identity)
         self._method = make_method(space.decisions, method, base.seed)
@@ -83,8 +84,20 @@ class Search:
         self._unfinished: list[int] = []
         self._replay()
 
+    def _check_compared(self) -> None:
+        """Searches on one page must have one unit of budget."""
+        for folder in map(Path, self.config.compare):
+            by = read_identity(folder)["budget"]["by"]
+            if by != self.config.budget.by:
+                raise ConfigurationError(
+                    [
+                        f"`search.compare` must name searches whose budget is in "
+                        f"{self.config.budget.by}, but that of `{folder}` is in {by}."
+                    ]
+                )
+
     def _starting_points(self) -> list[Point]:
-        defaults = {path: _value_at(self._base, path) for path in self.space.dimensions}
+        defaults = {path: _value_at(self.base, path) for path in self.space.dimensions}
         found: list[Point] = []
         keys: set[Hashable] = set()
         for start in self.config.start:
@@ -119,7 +132,7 @@ class Search:
                     self._method.ask()
                     self._count_repeat(tuple(event["point"]), event["of"])
                 case "end":
-                    self._take(_record(event), event["method_seconds"])
+                    self._take(as_record(event), event["method_seconds"])
         self._unfinished = [n for n in self._children if n not in self.records]
 
     def _key(self, values: Values) -> Hashable:
@@ -250,7 +263,7 @@ class Search:
 
     def _child(self, number: int, point: Point, values: Values) -> Child:
         budget, pruning = self.config.budget, self.config.pruning
-        name = f"{self._base.name}/{number:04d}"
+        name = f"{self.base.name}/{number:04d}"
         limits = {"max_steps": "null", "max_epochs": "null", "max_tokens": "null"}
         limits |= {"max_minutes": "null"}
         if budget.by == "seconds":
@@ -326,7 +339,8 @@ class Search:
         self._method.tell(record.point, record.reward(self.worst))
 
 
-def _record(event: dict[str, Any]) -> Record:
+def as_record(event: dict[str, Any]) -> Record:
+    """A child that has ended, from its event."""
     values = {key: value for key, value in event.items() if key not in ("event", "method_seconds")}
     return Record(**{**values, "point": tuple(values["point"])})
 
