@@ -107,6 +107,7 @@ VALUES: dict[str, Any] = {
     "training": {
         "max_steps": 10,
         "max_epochs": None,
+        "max_tokens": None,
         "max_minutes": None,
         "label_smoothing": 0.1,
         "validate_every": 5,
@@ -120,6 +121,7 @@ VALUES: dict[str, Any] = {
         "log_seconds": 30.0,
         "bleu_tokenizer": "auto",
         "average": {"kind": "none", "checkpoints": 1, "decay": 0.9, "every": 1},
+        "halving": {"folder": None, "by": "tokens", "rungs": [], "keep": 0.5},
     },
 }
 
@@ -426,7 +428,8 @@ def test_what_makes_a_model_the_best() -> None:
         (
             "training__max_steps",
             None,
-            "one of `training.max_steps`, `training.max_epochs` and `training.max_minutes` "
+            "one of `training.max_steps`, `training.max_epochs`, `training.max_tokens` and "
+            "`training.max_minutes` "
             "must be set.",
         ),
         (
@@ -460,7 +463,8 @@ def test_all_rules_between_settings_are_reported_at_once() -> None:
     found = mistakes(values)
     assert [sentence.split(" must")[0] for sentence in found] == [
         "`data.batch.multiple`",
-        "one of `training.max_steps`, `training.max_epochs` and `training.max_minutes`",
+        "one of `training.max_steps`, `training.max_epochs`, `training.max_tokens` and "
+        "`training.max_minutes`",
         "`placement`",
     ]
 
@@ -484,8 +488,8 @@ def test_a_schedule_that_decays_needs_an_end_to_decay_to() -> None:
     values = with_changes(training__max_steps=None, training__max_minutes=1)
     values["schedule"]["name"] = "cosine"
     assert mistakes(values) == [
-        "one of `training.max_steps` and `training.max_epochs` must be set with `schedule=cosine`, "
-        "which does not depend on the clock."
+        "one of `training.max_steps`, `training.max_epochs` and `training.max_tokens` must be set "
+        "with `schedule=cosine`, which does not depend on the clock."
     ]
 
 

@@ -61,6 +61,7 @@ TABLE = (
     Private("torch", "torch", "_cudnn_rnn_flatten_weight", "nmt/kernels/cudnn.py", "bf16 weights"),
     Private("torch", "torch", "ops.mkldnn._reorder_linear_weight", PRODUCTS, "packed weights"),
     Private("torch", "torch", "ops.mkldnn._linear_pointwise", PRODUCTS, "products with them"),
+    Private("torch", "torch", "ops.mkldnn._is_mkldnn_bf16_supported", PRODUCTS, "bf16 products"),
     Private("torch", "torch", "ops.onednn.qlinear_prepack", FORMATS, "packed int8 weights"),
     Private("torch", "torch", "ops.onednn.qlinear_pointwise", FORMATS, "products with them"),
     Private("deepspeed", "deepspeed.ops", "__compatible_ops__", DEEPSPEED, "no kernels are built"),

@@ -14,7 +14,7 @@ from nmt.config.direction import Direction
 from nmt.config.settings import Settings
 
 BOUNDS = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
-NAMES = {int: "integer", float: "number", str: "text", bool: "`true`, `false`"}
+NAMES = {Any: "any value", int: "integer", float: "number", str: "text", bool: "`true`, `false`"}
 
 
 def settings_in(annotation: Any) -> list[type[Settings]]:

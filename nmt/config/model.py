@@ -55,7 +55,10 @@ class GnmtConfig(Settings):
         try:
             read_cell(self.cell)
         except RuleError as error:
-            raise ValueError(f"`cell` must be lstm, gru or a cell. {error}") from None
+            raise ValueError(
+                f"`cell` must be lstm, gru or a cell of one's own, but is {self.cell!r} instead. "
+                f"{error}"
+            ) from None
         return self
 
     @property

@@ -20,10 +20,12 @@ from nmt.config.allowed import allowed, items_in, settings_in, shown
 from nmt.config.commands import EvaluateConfig, ExportConfig, ServeConfig, TranslateConfig
 from nmt.config.paths import configuration_folder
 from nmt.config.placement import PlaceConfig
+from nmt.config.search import MethodConfig
 from nmt.config.settings import Settings, summary_of
 from nmt.config.training import TrainConfig
 
 BASE = "base"  # name of the file that has the shared settings of a group
+SWEEPER = "hydra/sweeper"  # the group of the methods of a search
 LONGEST = 40  # longest default that is listed for each file of a group, in characters
 COMMANDS: dict[str, type[Settings]] = {
     "train": TrainConfig,
@@ -187,6 +189,7 @@ def all_groups() -> dict[str, Group]:
             group = groups.setdefault(name, Group(name, []))
             group.users.append(f"nmt-{command}")
             group.kinds = _most_general([*group.kinds, *kinds])
+    groups[SWEEPER] = Group(SWEEPER, [MethodConfig], ["nmt-train"])  # hydra reads it
     return groups
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from nmt.config.settings import (
+    LARGEST,
     Fraction,
     NonNegativeFloat,
     PositiveFloat,
@@ -15,11 +16,13 @@ from nmt.config.settings import (
     Text,
 )
 
+Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+
 
 class ChoiceConfig(Settings):
     """A setting that takes one of some values."""
 
-    kind: Literal["choice"]
+    kind: Literal["choice"] = Field(description="What the values are.")
     values: Annotated[list[Any], Field(min_length=1)] = Field(description="The values.")
     ordered: bool = Field(default=False, description="Whether neighbours are alike.")
 
@@ -27,9 +30,9 @@ class ChoiceConfig(Settings):
 class RangeConfig(Settings):
     """A number between two others, from a grid."""
 
-    kind: Literal["range"]
-    low: float = Field(description="The smallest value.")
-    high: float = Field(description="The largest value.")
+    kind: Literal["range"] = Field(description="What the values are.")
+    low: Number = Field(description="The smallest value.")
+    high: Number = Field(description="The largest value.")
     steps: Annotated[PositiveInt, Field(ge=2, le=1000)] = Field(description="Values in all.")
     log: bool = Field(default=False, description="Whether neighbours have the same ratio.")
 
@@ -47,7 +50,7 @@ class RangeConfig(Settings):
 class RuleSpaceConfig(Settings):
     """Update rules in steps, each of which combines two values (Bello et al. 2017)."""
 
-    kind: Literal["rule"]
+    kind: Literal["rule"] = Field(description="What the values are.")
     steps: Annotated[PositiveInt, Field(le=10)] = Field(description="Number of steps at most.")
     operands: Annotated[list[Text], Field(min_length=1)] = Field(
         description="What a step may begin with, beside the results of earlier steps."
@@ -64,7 +67,7 @@ class CellSpaceConfig(Settings):
     """Recurrent cells: products of the input and the state, combined by a graph of nodes (Zoph & Le
     2017)."""
 
-    kind: Literal["cell"]
+    kind: Literal["cell"] = Field(description="What the values are.")
     products: Annotated[PositiveInt, Field(le=8)] = Field(
         description="Pairs of products of matrices with the input and with the state."
     )
@@ -178,7 +181,9 @@ class SearchConfig(Settings):
 class MethodConfig(Settings):
     """conf/hydra/sweeper: the method of a search."""
 
-    method: Literal["random", "evolution", "reinforce", "optuna", "transfer"]
+    method: Literal["random", "evolution", "reinforce", "optuna", "transfer"] = Field(
+        description="How points are proposed; transfer: not at all."
+    )
     population: Annotated[PositiveInt, Field(ge=2)] = Field(
         description="evolution: points that are alive; the oldest dies when one is born."
     )

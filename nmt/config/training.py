@@ -167,7 +167,7 @@ class TrainingConfig(Settings):
     max_epochs: PositiveFloat | None = Field(
         description="Stop after this many epochs of the training data; null: no limit."
     )
-    max_tokens: Annotated[PositiveInt, Field(le=10**15)] | None = Field(
+    max_tokens: Annotated[int, Field(ge=1, le=10**15)] | None = Field(
         description="Stop after this many target tokens; null: no limit."
     )
     max_minutes: Annotated[PositiveFloat, Field(le=100_000_000)] | None = Field(

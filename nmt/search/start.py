@@ -21,7 +21,7 @@ from hydra.core.override_parser.types import (
     RangeSweep,
     Transformer,
 )
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from nmt.command import plain_values
 from nmt.config import (
@@ -121,7 +121,8 @@ def _without_limit() -> list[str]:
 
 def _is_basic(config: DictConfig) -> bool:
     """Whether hydra would run jobs in this process, which warm workers do better."""
-    return str(config.hydra.launcher._target_).endswith(".BasicLauncher")
+    launcher = OmegaConf.select(config, "hydra.launcher._target_")
+    return str(launcher).endswith(".BasicLauncher")
 
 
 def _identity(
