@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import re
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Protocol, TypeVar
 
 from nmt.command_line import CommandLine, compact, config_folders, is_override
@@ -20,6 +23,7 @@ from nmt.config.paths import configuration_folder, sample_folder
 from nmt.errors import (
     ConfigurationError,
     ConnectionLostError,
+    NmtError,
     StoppedError,
     error_of_ours,
 )
@@ -37,6 +41,7 @@ SomeSettings = TypeVar("SomeSettings", bound=Settings)
 HELP = ("--help", "-h")
 USER_ERROR, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
 SIGNALLED = 128  # added to the signal's number, as shells do
+SEARCHES = "hydra_plugins.nmt_search."  # the package of our sweepers
 FULL_ERROR = "HYDRA_FULL_ERROR"  # environment variable with which hydra raises exceptions
 
 
@@ -77,7 +82,9 @@ def run_command(
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    runner = _Runner(kind, main, sweep)
+    # hydra writes a file for each sweep, which is removed if the command does not support sweeps.
+    scratch = tempfile.TemporaryDirectory()
+    runner = _Runner(kind, main, sweep, Path(scratch.name))
     line, given = CommandLine(name, kind, config_name), sys.argv[1:]
 
     def task(values: DictConfig) -> float | None:
@@ -86,14 +93,13 @@ def run_command(
     task.__module__ = name  # hydra's help uses it as the name of the application
     before = os.environ.get(FULL_ERROR, "0")
     os.environ[FULL_ERROR] = "1"
-    # hydra writes a file for each sweep, which is removed if the command does not support sweeps.
-    scratch = tempfile.TemporaryDirectory()
     _register_resolvers()
     try:
         if any(argument in HELP for argument in given):
             print(help_text(config_name, config_folders(given)), flush=True)
             return
         sys.argv[1:] = line.prepared(given, sweep.folder if sweep else scratch.name)
+        runner.arguments = sys.argv[1:]
         decorate = hydra.main(
             version_base="1.3", config_path=str(configuration_folder()), config_name=config_name
         )
@@ -135,8 +141,12 @@ class _Runner(Generic[SomeSettings]):
         kind: type[SomeSettings],
         main: Callable[[SomeSettings], Result | None],
         sweep: Sweep | None,
+        outbox: Path,
     ) -> None:
+        """`outbox` is a folder where other processes that a launcher starts leave their jobs."""
         self._kind, self._main, self._sweep = kind, main, sweep
+        self._outbox, self._process = outbox, os.getpid()
+        self.arguments: Sequence[str] = ()  # of the command line
         self._jobs: list[Job] = []
         self._error: Exception | None = None  # outside of sweeps
 
@@ -144,7 +154,9 @@ class _Runner(Generic[SomeSettings]):
         """Run the command with hydra's values, and return its objective, if it has one."""
         start_logging()
         keep_memory()
-        swept = _swept_overrides(sys.argv[1:])
+        if _is_of_search():  # which names its children, and hears from hydra what they raise
+            return self._objective(self._main(read(self._kind, plain_values(values))))
+        swept = _swept_overrides(self.arguments)
         if swept is None:
             try:
                 return self._objective(self._main(read(self._kind, plain_values(values))))
@@ -158,14 +170,25 @@ class _Runner(Generic[SomeSettings]):
                 plain = self._sweep.job_values(plain, swept)
             result = self._main(read(self._kind, plain))
         except StoppedError as error:  # the other jobs must not run
-            self._jobs.append((swept, None, error))
+            self._keep((swept, None, error))
             sys.stderr.write(f"{error}\n")
             sys.exit(SIGNALLED + error.number)
         except Exception as error:
-            self._jobs.append((swept, None, error))
+            self._keep((swept, None, error))
             raise
-        self._jobs.append((swept, result, None))
+        self._keep((swept, result, None))
         return self._objective(result)
+
+    def _keep(self, job: Job) -> None:
+        """Keep a job for the table."""
+        if os.getpid() == self._process:
+            self._jobs.append(job)
+            return
+        if self._outbox.is_dir():  # on this machine
+            swept, result, error = job
+            known = None if error is None else NmtError(_sentence(error))
+            file = self._outbox / f"{time.time_ns()}-{os.getpid()}.job"
+            file.write_bytes(pickle.dumps((list(swept), result, known)))
 
     @staticmethod
     def _objective(result: Result | None) -> float | None:
@@ -178,6 +201,8 @@ class _Runner(Generic[SomeSettings]):
 
     def report(self) -> None:
         """Print the table of a sweep, even if it was interrupted."""
+        for file in sorted(self._outbox.glob("*.job")):
+            self._jobs.append(pickle.loads(file.read_bytes()))
         if self._sweep is not None and self._jobs:
             print(self._sweep.table(self._jobs), flush=True)
 
@@ -189,6 +214,15 @@ class _Runner(Generic[SomeSettings]):
             if error is not None
             for line in _sentence(error).splitlines()
         )
+
+
+def _is_of_search() -> bool:
+    """Whether this is a child of a search, which one of hydra's launchers runs."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    settings: Any = HydraConfig.get()
+    return str(OmegaConf.select(settings, "sweeper._target_")).startswith(SEARCHES)
 
 
 def _swept_overrides(arguments: Sequence[str]) -> list[str] | None:

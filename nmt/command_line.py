@@ -221,8 +221,15 @@ def _as_text(value: str) -> str:
     parsed = _parsed(f"x={value}")
     if parsed is not None and not parsed.is_sweep_override() and isinstance(parsed.value(), str):
         return value
-    quoted = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), value)
-    return f"'{quoted}'"
+    return in_quotes(value)
+
+
+def in_quotes(value: str) -> str:
+    """Any text as hydra reads it: backslashes are doubled before quotes alone."""
+    escaped = re.sub(
+        r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), value
+    )
+    return f"'{escaped}'"
 
 
 def _parsed(override: str) -> Any | None:

@@ -101,6 +101,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "nmt.evaluation",
         "nmt.run",
         "nmt.command",
+        "nmt.command_line",
     ),
     "serve": BELOW,
 }

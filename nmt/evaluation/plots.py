@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -133,4 +134,5 @@ def svg(series: Sequence[Series], x: str, y: str) -> str:
     out = StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "nmt"}):  # text stays text
         figure.savefig(out, format="svg", metadata={"Date": None})
-    return out.getvalue().partition("<svg")[1] + out.getvalue().partition("<svg")[2]
+    text = re.sub(r"<metadata>.*?</metadata>", "", out.getvalue(), flags=re.DOTALL)
+    return text[text.index("<svg") :]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import shutil
 import time
 from collections.abc import Callable, Hashable, Sequence
@@ -27,6 +28,7 @@ from nmt.search.space import Point, Space, Values
 logger = logging.getLogger(__name__)
 
 TRIES = 300  # proposals in a row that are known or unsafe, after which a search ends
+IMPOSSIBLE = 10  # points that are no configuration, before any is one, which end it with an error
 FORGOTTEN = ("checkpoints", "best", "best.old", "tensorboard")  # of children that have ended
 
 Compose = Callable[[Sequence[str]], TrainConfig]
@@ -77,6 +79,7 @@ class Search:
             self._method.begin_with(self.starts)
         self.records: dict[int, Record] = {}
         self.repeats, self.refused = 0, dict[str, int]()
+        self._impossible = 0  # points that are no configuration
         self.method_seconds = 0.0
         self._clock, self._begun = 0.0, time.monotonic()  # seconds of earlier sessions
         self._children: dict[int, dict[str, Any]] = {}  # events of those that have begun
@@ -237,7 +240,8 @@ class Search:
             try:
                 child = self._child(number, point, values)
             except ConfigurationError as error:
-                if not asked:
+                self._impossible += 1
+                if not asked or (not self._children and self._impossible >= IMPOSSIBLE):
                     raise
                 why = error.mistakes[0]
         if child is None:
@@ -258,7 +262,7 @@ class Search:
             self._method.tell(point, self.records[of].reward(self.worst))
 
     def _count_refusal(self, why: str) -> None:
-        kind = why.partition(", in `")[0]
+        kind = re.split(", in `|, but is", why)[0]
         self.refused[kind] = self.refused.get(kind, 0) + 1
 
     def _child(self, number: int, point: Point, values: Values) -> Child:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
+from nmt.command_line import in_quotes
 from nmt.config import (
     CellSpaceConfig,
     ChoiceConfig,
@@ -195,6 +196,5 @@ def as_text(value: Any) -> str:
 def quoted(value: Any) -> str:
     """A value for hydra's grammar."""
     if isinstance(value, str) and not value.replace("_", "").isalnum():
-        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-        return f"'{escaped}'"
+        return in_quotes(value)
     return repr(value) if isinstance(value, float) else as_text(value)

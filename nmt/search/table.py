@@ -98,7 +98,7 @@ def ranking(search: Search) -> list[Record]:
     that failed."""
     return sorted(
         search.records.values(),
-        key=lambda one: (not one.is_whole, one.loss is None, -one.reward(search.worst), one.number),
+        key=lambda one: (not one.is_whole, one.loss is None, one.loss or 0.0, one.number),
     )
 
 
