@@ -82,7 +82,7 @@ class CommandLine:
         """An error of hydra in our words, on one line."""
         if match := re.search(r"Could not override '([^']+)'", message):
             return self._unknown(match[1], arguments)
-        wrong = next((one for one in arguments if not _is_read(one)), None)
+        wrong = next((one for one in _overrides_first(arguments) if not _is_read(one)), None)
         if "override_grammar" in message and wrong is not None:
             key, equals, _ = wrong.lstrip("+~").partition("=")
             hint = f"; {HOW_TO_QUOTE.format(key=key)}" if equals else ""
@@ -250,6 +250,11 @@ def _is_name(value: str) -> bool:
     return len(parsed) == len(names) and all(
         one is not None and isinstance(one.value(), str) for one in parsed
     )
+
+
+def _overrides_first(arguments: Sequence[str]) -> list[str]:
+    """Arguments with settings in front of others, which may be the values of options."""
+    return sorted(arguments, key=lambda one: not is_override(one))
 
 
 def _is_read(argument: str) -> bool:

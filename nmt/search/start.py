@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -30,6 +31,7 @@ from nmt.config import (
     MethodConfig,
     RangeConfig,
     SearchConfig,
+    Settings,
     TrainConfig,
     read,
 )
@@ -71,7 +73,7 @@ def start_search(
         return plain_values(composed)
 
     values = compose(line.fixed)
-    search = read(SearchConfig, values["search"])
+    search = read(_Part, {"search": values["search"]}).search
     threads = [f"parallel.threads={search.threads or max(1, cores() // search.workers)}"]
     place = [f"name={quoted(values['name'])}", f"runs={quoted(values['runs'])}"]
     pool = Pool(search.workers) if _is_basic(config) else LauncherPool(launcher, search.workers)
@@ -89,10 +91,17 @@ def start_search(
 
     base = child(_without_limit())
     space = Space(line.narrowed(search.space), base.optimizer.betas)
+    _check_options(space, base, child)
     started = Search(
         search, method, space, base, child, merged(*common), _identity(search, method, line, base)
     )
     run_search(started, pool)
+
+
+class _Part(Settings):
+    """The search's part of the settings, so that mistakes are told with their whole path."""
+
+    search: SearchConfig
 
 
 def run_search(search: Search, pool: Workers) -> None:
@@ -112,6 +121,35 @@ def run_search(search: Search, pool: Workers) -> None:
         if search.records:
             page = write_reports(search)
             print(f"{progress(search)}\n\n{leaders(search, 10)}\n\n{page}", flush=True)
+
+
+def _check_options(
+    space: Space, base: TrainConfig, child: Callable[[Sequence[str]], TrainConfig]
+) -> None:
+    """Check that settings with single values exist and can have each of them.
+
+    Raises:
+        ConfigurationError: a value is never possible, whatever the other settings are.
+    """
+    first = {path: one.value([0] * len(one.decisions)) for path, one in space.dimensions.items()}
+    with suppress(ConfigurationError):  # it may not be possible together
+        child(space.overrides(first))  # what is no setting at all is an error of hydra's
+    mistakes = []
+    for path, one in space.dimensions.items():
+        *groups, last = path.split(".")
+        for option in range(len(one.decisions[0].options)) if len(one.decisions) == 1 else ():
+            values: dict[str, Any] = base.model_dump(exclude={"search"})
+            inner = values
+            for group in groups:
+                inner = inner[group]
+            if not isinstance(inner.get(last), dict):
+                inner[last] = one.value([option])
+                try:
+                    read(TrainConfig, values)
+                except ConfigurationError as error:
+                    mistakes += [line for line in error.mistakes if line.startswith(f"`{path}`")]
+    if mistakes:
+        raise ConfigurationError(mistakes)
 
 
 def _without_limit() -> list[str]:
