@@ -9,7 +9,7 @@ DOCS_VENV  ?= .docs-venv
 DOCS_READY := $(DOCS_VENV)/.ready
 DOCS_NEEDS := sphinx myst-parser furo
 
-.PHONY: help setup demo test check format settings docs bench bench-peers serve wheel clean
+.PHONY: help setup demo search-demo test check format settings docs bench bench-peers serve wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,14 @@ DEMO = model.hidden_size=128 model.dropout=0.1 data.batch.tokens=500 parallel.mi
 SENTENCES = 'Tomorrow my brother will visit the museum.' \
             'The old baker gave the girl a red apple.' \
             'Julia is happy because the children are laughing.'
+
+search-demo: $(READY)  ## search for an update rule on the sample corpus: 20 children, a leaderboard and a page
+	rm -rf runs/search-demo
+	$(BIN)/nmt-train -m hydra/sweeper=evolution search=rules data=sample name=search-demo runs=runs $(SEARCH_DEMO)
+	@echo "Open runs/search-demo/page.html."
+
+SEARCH_DEMO = search.budget.by=tokens search.budget.child=30000 search.budget.children=20 \
+              model.hidden_size=128 data.batch.tokens=500
 
 test: $(READY)  ## run all tests
 	$(BIN)/python -m pytest

@@ -33,6 +33,7 @@ CONTENTS = """
 :caption: Use
 
 docs/training
+docs/search
 docs/pipelines
 docs/evaluation
 docs/translation
