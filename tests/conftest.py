@@ -65,6 +65,8 @@ def write_tiny_model(folder: Path, cell: Literal["lstm", "gru"]) -> Path:
             dropout=0.0,
             embedding_dropout=0.0,
             residual="full",
+            bidirectional_layers=1,
+            context="all",
             tie="none",
         ),
         vocabulary_size=len(vocabulary),

@@ -107,6 +107,8 @@ def make_model() -> MakeModel:
             "dropout": 0.1,
             "embedding_dropout": 0.1,
             "residual": "full",
+            "bidirectional_layers": 1,
+            "context": "all",
             "tie": "none",
         }
         bound = None if clip is None else Clip.fixed(clip, cells)

@@ -32,6 +32,8 @@ VALUES: dict[str, Any] = {
         "dropout": 0.2,
         "embedding_dropout": 0.0,
         "residual": "full",
+        "bidirectional_layers": 1,
+        "context": "all",
         "tie": "none",
     },
     "data": {

@@ -139,6 +139,10 @@ def split_arguments(arguments: tuple[str, ...]) -> tuple[list[str], dict[str, st
             overrides.append(word)
     if "-m" in options:
         overrides = [word if "[" in word else word.partition(",")[0] for word in overrides]
+        overrides = [word for word in overrides if "(" not in word]  # intervals
+        if any(word.startswith("hydra/sweeper=") for word in overrides):
+            search = [word for word in overrides if word.startswith("search=")]
+            overrides = [*(search or ["search=settings"]), *overrides]
     return overrides, options
 
 

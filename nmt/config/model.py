@@ -29,7 +29,7 @@ class GnmtConfig(Settings):
         "one's own, such as `h = tanh(x0 + h0)`."
     )
     encoder_layers: Depth = Field(
-        description="Number of recurrent layers of the encoder; the first is bidirectional."
+        description="Number of recurrent layers of the encoder; the first reads both ways."
     )
     decoder_layers: Depth = Field(description="Number of recurrent layers of the decoder.")
     hidden_size: Annotated[PositiveInt, Field(le=65_536)] = Field(
@@ -45,6 +45,14 @@ class GnmtConfig(Settings):
         description="gnmt: the residual connections of GNMT; full: also around the second encoder "
         "layer and from the attention to the output, so that words are learnt much sooner."
     )
+    bidirectional_layers: PositiveInt = Field(
+        description="Number of encoder layers, from the first, that read both ways; at most one "
+        "less than `encoder_layers`, since the last one joins both."
+    )
+    context: Literal["all", "first"] = Field(
+        description="Decoder layers above the bottom that read the attention: all of them, or the "
+        "first alone."
+    )
     tie: Literal["none", "target", "all"] = Field(
         description="Matrices that are shared. target: the target embedding and the output layer; "
         "all: the source embedding too."
@@ -59,6 +67,15 @@ class GnmtConfig(Settings):
                 f"`cell` must be lstm, gru or a cell of one's own, but is {self.cell!r} instead. "
                 f"{error}"
             ) from None
+        return self
+
+    @model_validator(mode="after")
+    def _joins(self) -> GnmtConfig:
+        if self.bidirectional_layers >= self.encoder_layers:
+            raise ValueError(
+                f"`bidirectional_layers` must be less than `encoder_layers` "
+                f"({self.encoder_layers}), but is {self.bidirectional_layers} instead."
+            )
         return self
 
     @property

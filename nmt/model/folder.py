@@ -157,6 +157,8 @@ def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
         values |= {"format": 3, "directions": [languages]}
     if values.get("format") == 3:  # before the longest source was kept
         values |= {"format": 4, "longest_source": None}
+    if isinstance(model := values.get("model"), dict):  # settings that came later
+        values["model"] = {"bidirectional_layers": 1, "context": "all"} | model
     return values
 
 

@@ -1,9 +1,10 @@
 """The GNMT architecture (Wu et al. 2016) as a graph of layers.
 
-Encoder: a bidirectional first layer, whose two directions are nodes that can run at the same time,
-then unidirectional layers. Decoder: attention is queried from the bottom layer, and its context is
-an input of every layer above. Residual connections from the third encoder layer and the second
-decoder layer on, where the widths are the same.
+Encoder: a bidirectional first layer, or several, whose two directions are nodes that can run at the
+same time, then unidirectional layers. Decoder: attention is queried from the bottom layer, and its
+context is an input of every layer above, or of the first of them. Residual connections from the
+third encoder layer and the second decoder layer on, where the widths are the same; in a
+bidirectional layer, each direction adds its own.
 
 With `residual: full` there are two more: around the second encoder layer (the sum of both
 directions), and from the attention to the output (RNMT+ gives its output layer the context, too;
@@ -45,15 +46,20 @@ class _Layers:
 
     def encoder(self) -> list[Node]:
         """From the source's embedding to the memory."""
-        directions = ("encoder.0.left_to_right", "encoder.0.right_to_left")
-        source = ("source_embedding",)
-        nodes = [
-            self._embedding("source", "batch.source", Axis.SOURCE, {}),
-            self._recurrent(directions[0], source, 0, Axis.SOURCE),
-            self._recurrent(directions[1], source, 0, Axis.SOURCE, reverse=True),
-            self._recurrent("encoder.1", directions, 2 if self._full else 0, Axis.SOURCE),
-        ]
-        for i in range(2, self._config.encoder_layers):
+        both = self._config.bidirectional_layers
+        nodes = [self._embedding("source", "batch.source", Axis.SOURCE, {})]
+        below: tuple[str, ...] = ("source_embedding",)
+        for i in range(both):
+            residuals = int(i > 1 or (i == 1 and self._full))
+            forward, backward = f"encoder.{i}.left_to_right", f"encoder.{i}.right_to_left"
+            nodes.append(self._recurrent(forward, below, residuals, Axis.SOURCE))
+            # Each adds its own direction, which comes first.
+            turned = self._recurrent(backward, below[::-1], residuals, Axis.SOURCE, reverse=True)
+            nodes.append(turned)
+            below = forward, backward
+        joined = 2 if self._full else 0
+        nodes.append(self._recurrent(f"encoder.{both}", below, joined, Axis.SOURCE))
+        for i in range(both + 1, self._config.encoder_layers):
             nodes.append(self._recurrent(f"encoder.{i}", (f"encoder.{i - 1}",), 1, Axis.SOURCE))
         return nodes
 
@@ -69,7 +75,8 @@ class _Layers:
             Node("attention", build, reads, Axis.TARGET, self._vectors, {}),
         ]
         for i in range(1, self._config.decoder_layers):
-            inputs = (f"decoder.{i - 1}", "attention")
+            reads_context = i == 1 or self._config.context == "all"
+            inputs = (f"decoder.{i - 1}", *(("attention",) if reads_context else ()))
             nodes.append(self._recurrent(f"decoder.{i}", inputs, 1, Axis.TARGET))
         return nodes
 

@@ -33,6 +33,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "own cell": {"cell": BOUNDED},
     "own cell, products of the input": {"cell": PRODUCTS_OF_INPUT, "hidden_size": 24},
     "deep": {"encoder_layers": 4, "decoder_layers": 4, "residual": "gnmt"},
+    "both ways": {"encoder_layers": 4, "bidirectional_layers": 3, "context": "first"},
     "odd sizes": {"hidden_size": 19, "encoder_layers": 3},
     "wide": {"hidden_size": 72, "tie": "all"},
     "clipped": {"clip": 1.5, "cells": True},

@@ -31,6 +31,8 @@ def model_config() -> MakeModel:
             "dropout": 0.0,
             "embedding_dropout": 0.0,
             "residual": "full",
+            "bidirectional_layers": 1,
+            "context": "all",
             "tie": "none",
         }
         return GnmtConfig(**{**values, **changes})

@@ -112,6 +112,29 @@ def test_residual_connections_as_in_gnmt(model_config: MakeModel) -> None:
     }
 
 
+def test_several_bidirectional_layers_and_a_context_for_one(model_config: MakeModel) -> None:
+    config = model_config(
+        encoder_layers=4, decoder_layers=4, bidirectional_layers=3, context="first"
+    )
+    stack = whole(config)
+    inputs = {node.name: node.inputs for node in stack.nodes}
+    forward, backward = "encoder.{}.left_to_right", "encoder.{}.right_to_left"
+    for i in (1, 2):
+        one, other = forward.format(i - 1), backward.format(i - 1)
+        assert inputs[forward.format(i)] == (one, other)
+        assert inputs[backward.format(i)] == (other, one, "batch.source_lengths")
+        for name in (forward.format(i), backward.format(i)):
+            layer = stack.layer(name)
+            assert isinstance(layer, LstmLayer)
+            assert layer.residuals == 1
+    assert inputs["encoder.3"] == (forward.format(2), backward.format(2))
+    assert inputs["decoder.1"] == ("decoder.0", "attention")
+    assert inputs["decoder.2"] == ("decoder.1",)
+    assert inputs["decoder.3"] == ("decoder.2",)
+    with pytest.raises(ValueError, match="must be less than `encoder_layers`"):
+        model_config(encoder_layers=2, bidirectional_layers=2)
+
+
 # Numbers
 
 

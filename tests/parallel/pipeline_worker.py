@@ -68,6 +68,8 @@ def graph_of(case: Case) -> LayerGraph:
             "dropout": case.dropout,
             "embedding_dropout": case.dropout / 2,
             "residual": "full",
+            "bidirectional_layers": 1,
+            "context": "all",
             "tie": case.tie,
         }
     )

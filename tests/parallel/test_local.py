@@ -38,6 +38,8 @@ def executor(
             "dropout": dropout,
             "embedding_dropout": dropout / 2,
             "residual": "full",
+            "bidirectional_layers": 1,
+            "context": "all",
             "tie": "all",
         }
     )

@@ -27,6 +27,8 @@ def graph_of(tie: str = "none") -> LayerGraph:
             "dropout": 0.3,
             "embedding_dropout": 0.1,
             "residual": "full",
+            "bidirectional_layers": 1,
+            "context": "all",
             "tie": tie,
         }
     )

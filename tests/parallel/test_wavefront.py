@@ -72,7 +72,7 @@ def test_one_process_drives_all_devices(seed: int) -> None:
         ours.close()
 
 
-def gnmt_graph(tie: str, cell: str = "lstm") -> LayerGraph:
+def gnmt_graph(tie: str, cell: str = "lstm", bidirectional: int = 1) -> LayerGraph:
     model = GnmtConfig(
         name="t",
         architecture="gnmt",
@@ -83,6 +83,8 @@ def gnmt_graph(tie: str, cell: str = "lstm") -> LayerGraph:
         dropout=0.2,
         embedding_dropout=0.1,
         residual="full",
+        bidirectional_layers=bidirectional,
+        context="all" if bidirectional == 1 else "first",
         tie=tie,  # type: ignore[arg-type]
     )
     return gnmt(model, VOCABULARY)
@@ -112,6 +114,11 @@ def test_gnmt(placement: str, chunks: int, tie: str, dtype: torch.dtype) -> None
 @pytest.mark.parametrize("cell", OWN.values(), ids=OWN)
 def test_gnmt_with_a_cell_of_one_s_own(cell: str, chunks: int, dtype: torch.dtype) -> None:
     check_gnmt(gnmt_graph("all", cell), "random", chunks, dtype)
+
+
+@pytest.mark.parametrize("placement", ["contiguous", "folded", "random"])
+def test_gnmt_with_other_connections(placement: str) -> None:
+    check_gnmt(gnmt_graph("none", bidirectional=2), placement, 2, torch.float64)
 
 
 def check_gnmt(graph: LayerGraph, placement: str, chunks: int, dtype: torch.dtype) -> None:

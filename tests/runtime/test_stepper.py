@@ -62,6 +62,17 @@ def test_padded_sources_give_the_same(make_model: MakeModel, cell: str) -> None:
     check(model, Stepper(model.graph, model.weights, lambda _: "cpu", padded=True), 2, 1e-5)
 
 
+@pytest.mark.parametrize("bidirectional", [1, 2, 3])
+@pytest.mark.parametrize("context", ["all", "first"])
+@pytest.mark.parametrize("residual", ["full", "gnmt"])
+def test_other_connections(
+    make_model: MakeModel, bidirectional: int, context: str, residual: str
+) -> None:
+    connections = {"bidirectional_layers": bidirectional, "context": context, "residual": residual}
+    model = make_model(encoder_layers=4, decoder_layers=4, **connections, scale=1.5)
+    check(model, model.stepper, 2, 1e-5)
+
+
 def test_without_the_additional_residual_connections(make_model: MakeModel) -> None:
     model = make_model(residual="gnmt", encoder_layers=3, scale=1.5)
     check(model, model.stepper, 2, 1e-5)
