@@ -67,6 +67,8 @@ def write_tiny_model(folder: Path, cell: Literal["lstm", "gru"]) -> Path:
             residual="full",
             bidirectional_layers=1,
             context="all",
+            attention="additive",
+            attention_heads=1,
             tie="none",
         ),
         vocabulary_size=len(vocabulary),

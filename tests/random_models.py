@@ -109,6 +109,8 @@ def make_model() -> MakeModel:
             "residual": "full",
             "bidirectional_layers": 1,
             "context": "all",
+            "attention": "additive",
+            "attention_heads": 1,
             "tie": "none",
         }
         bound = None if clip is None else Clip.fixed(clip, cells)

@@ -34,6 +34,8 @@ VALUES: dict[str, Any] = {
         "residual": "full",
         "bidirectional_layers": 1,
         "context": "all",
+        "attention": "additive",
+        "attention_heads": 1,
         "tie": "none",
     },
     "data": {

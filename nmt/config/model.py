@@ -53,6 +53,13 @@ class GnmtConfig(Settings):
         description="Decoder layers above the bottom that read the attention: all of them, or the "
         "first alone."
     )
+    attention: Literal["additive", "dot"] = Field(
+        description="Scores of the attention: additive, as in GNMT, or dot, scaled products."
+    )
+    attention_heads: PositiveInt = Field(
+        description="Heads of the attention, of which each has its part of the units; a divisor of "
+        "`hidden_size`."
+    )
     tie: Literal["none", "target", "all"] = Field(
         description="Matrices that are shared. target: the target embedding and the output layer; "
         "all: the source embedding too."
@@ -75,6 +82,15 @@ class GnmtConfig(Settings):
             raise ValueError(
                 f"`bidirectional_layers` must be less than `encoder_layers` "
                 f"({self.encoder_layers}), but is {self.bidirectional_layers} instead."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _divides(self) -> GnmtConfig:
+        if self.hidden_size % self.attention_heads:
+            raise ValueError(
+                "`attention_heads` must be a divisor of `hidden_size` "
+                f"({self.hidden_size}), but is {self.attention_heads} instead."
             )
         return self
 

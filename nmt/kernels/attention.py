@@ -1,4 +1,4 @@
-"""Scores of additive attention, v · tanh(q + k), for training and for decoding.
+"""Scores of attention: additive ones, v · tanh(q + k), for training and for decoding, and products.
 
 B sentences, T target positions, K hypotheses of a sentence, S source positions, A attention units.
 """
@@ -49,7 +49,7 @@ class StepScores:
         """Queries (B * K, A), keys (B, S, A) as `keys` gives them → (B, K, S) in fp32."""
         B, _, A = keys.shape
         if (gpu := kernels_for(queries)) is not None:
-            scores: Tensor = gpu.additive_scores(queries.view(B, -1, A), keys, self._weight)
+            scores: Tensor = gpu.additive_scores(queries.reshape(B, -1, A), keys, self._weight)
             return scores
         q, keys = _exponential(queries).view(B, -1, 1, A), keys[:, None]
         if q.is_cuda:
@@ -64,6 +64,22 @@ class StepScores:
             torch.addcmul(self._one, q[rows], keys[rows], out=part).reciprocal_()
             torch.mv(part.view(-1, A), self.score_weight, out=scores[rows].view(-1))
         return scores
+
+
+class StepProducts:
+    """Scores q · k / √A in decoding."""
+
+    score_weight = None
+
+    def keys(self, keys: Tensor) -> Tensor:
+        """Keys (…, A) as scoring reads them at every step; padding may follow as zeros."""
+        return keys.float()
+
+    def __call__(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Queries (B * K, A), keys (B, S, A) as `keys` gives them → (B, K, S) in fp32."""
+        B, _, A = keys.shape
+        scores = torch.bmm(queries.float().reshape(B, -1, A), keys.transpose(1, 2))
+        return scores.div_(A**0.5)
 
 
 def _exponential(x: Tensor) -> Tensor:

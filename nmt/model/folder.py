@@ -145,6 +145,15 @@ def read_description(folder: Path) -> ModelDescription:
         raise ModelFolderError(f"`{file}` is not a description of a model: {error}") from None
 
 
+# Settings that models without them were trained with.
+LATER: dict[str, Any] = {
+    "bidirectional_layers": 1,
+    "context": "all",
+    "attention": "additive",
+    "attention_heads": 1,
+}
+
+
 def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
     """The values of a model.yaml of this or an earlier format, as this format has them."""
     values = dict(values)
@@ -158,7 +167,7 @@ def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
     if values.get("format") == 3:  # before the longest source was kept
         values |= {"format": 4, "longest_source": None}
     if isinstance(model := values.get("model"), dict):  # settings that came later
-        values["model"] = {"bidirectional_layers": 1, "context": "all"} | model
+        values["model"] = LATER | model
     return values
 
 

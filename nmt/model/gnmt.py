@@ -68,7 +68,8 @@ class _Layers:
         H = self._config.hidden_size
         shares = {"weight": "source_embedding.weight"} if self._config.tie == "all" else {}
         reads = ("decoder.0", "attention_keys", memory, "batch.source_lengths")
-        build = partial(Attention, "attention", H, H)
+        heads, kind = self._config.attention_heads, self._config.attention
+        build = partial(Attention, "attention", H, H, heads, kind)
         nodes = [
             self._embedding("target", "batch.target_input", Axis.TARGET, shares),
             self._recurrent("decoder.0", ("target_embedding",), 0, Axis.TARGET),
@@ -83,7 +84,7 @@ class _Layers:
     def keys(self, memory: str) -> Node:
         """The source side of the attention."""
         H = self._config.hidden_size
-        build = partial(AttentionKeys, "attention_keys", H, H)
+        build = partial(AttentionKeys, "attention_keys", H, H, self._config.attention)
         return Node("attention_keys", build, (memory,), Axis.SOURCE, self._vectors, {})
 
     def output(self, top: str) -> Node:

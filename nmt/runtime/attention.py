@@ -1,4 +1,4 @@
-"""Additive attention in decoding.
+"""Attention in decoding.
 
 B sentences, N tokens of their sources, S of the longest one, K hypotheses of each, R = B * K rows,
 A attention units, H units.
@@ -11,10 +11,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nmt.kernels.attention import StepScores
+from nmt.kernels.attention import StepProducts, StepScores
 from nmt.kernels.native import NativeLayer
 from nmt.model.attention import Attention, AttentionKeys
 from nmt.model.batch import length_mask
+from nmt.model.graph import total
 from nmt.model.layer import State
 from nmt.precision.formats import Format
 from nmt.runtime.layer import NOT_CODED, SourceLayer, StepOutput, TargetLayer
@@ -31,13 +32,15 @@ class KeysProduct(SourceLayer):
         self.device = layer.weight.device
         (bound,) = bounds
         self._linear = number_format.linear(layer.weight, None, [(layer.weight.shape[1], bound)])
-        self._width = len(layer.weight)
+        self._width, self._products = len(layer.weight), layer.kind == "dot"
         self.bound = NOT_CODED
 
     def native(self) -> NativeLayer | None:
         """See RuntimeLayer."""
         matrix = self._linear.matrix
-        return None if matrix is None else NativeLayer("keys", self._width, 0.0, first=matrix)
+        if matrix is None:
+            return None
+        return NativeLayer("keys", self._width, 0.0, first=matrix, products=self._products)
 
     def encode(self, inputs: Sequence[Tensor], packing: Packing) -> Tensor:  # noqa: ARG002 - as others
         """See SourceLayer."""
@@ -53,18 +56,31 @@ class AttentionStep(TargetLayer):
         self.format = number_format
         width = layer.query_weight.shape[1]
         self._query = number_format.linear(layer.query_weight, layer.bias, [(width, queries)])
-        self._scores = StepScores(layer.score_weight)
+        self.heads = layer.heads
+        self._scores: list[StepScores | StepProducts]
+        if layer.kind == "dot":
+            self._scores = [StepProducts()] * self.heads
+        else:
+            parts = layer.score_weight.chunk(self.heads, -1)
+            self._scores = [StepScores(part) for part in parts]
         self._width = layer.query_weight.shape[1]  # of the memory, as of the queries
         self.device = layer.bias.device
         self.bound = memory  # a context is a mean of vectors of the memory
 
     def native(self) -> NativeLayer | None:
         """See RuntimeLayer."""
-        matrix, weight = self._query.matrix, self._scores.score_weight
-        return (
-            None
-            if matrix is None
-            else NativeLayer("attention", self._width, self.bound, first=matrix, weight=weight)
+        matrix = self._query.matrix
+        if matrix is None:
+            return None
+        weights = [one.score_weight for one in self._scores if one.score_weight is not None]
+        return NativeLayer(
+            "attention",
+            self._width,
+            self.bound,
+            first=matrix,
+            weight=torch.cat(weights) if weights else None,
+            products=not weights,
+            heads=self.heads,
         )
 
     def remember(self, inputs: Sequence[Tensor], layout: Layout) -> Memory:
@@ -74,7 +90,7 @@ class AttentionStep(TargetLayer):
         bias = torch.zeros(mask.shape, device=self.device)
         bias.masked_fill_(~mask, float("-inf"))
         memory = self.format.decode(memory, self.bound).float()
-        return Memory(layout.pad(self._scores.keys(keys)), layout.pad(memory), bias)
+        return Memory(layout.pad(self._scores[0].keys(keys)), layout.pad(memory), bias)
 
     def step(
         self,
@@ -84,7 +100,19 @@ class AttentionStep(TargetLayer):
     ) -> StepOutput:
         """See TargetLayer: queries (R, H) → coded contexts (R, H)."""
         memory = sources.memories[self.name]
-        scores = self._scores(self._query(inputs[0].to(self.device)), memory.keys)
-        weights = scores.add_(memory.bias[:, None]).softmax(-1)
-        context = torch.bmm(weights, memory.values).flatten(0, 1)
-        return StepOutput(self.format.encode(context, self.bound), (), weights)
+        queries = self._query(inputs[0].to(self.device))
+        if self.heads == 1:
+            weights = self._weights(0, queries, memory.keys, memory)
+            context = torch.bmm(weights, memory.values).flatten(0, 1)
+            return StepOutput(self.format.encode(context, self.bound), (), weights)
+        parts = (x.chunk(self.heads, -1) for x in (queries, memory.keys, memory.values))
+        every, contexts = [], []
+        for head, (q, keys, values) in enumerate(zip(*parts, strict=True)):
+            every.append(self._weights(head, q.contiguous(), keys.contiguous(), memory))
+            contexts.append(torch.bmm(every[-1], values).flatten(0, 1))
+        context = torch.cat(contexts, -1)
+        return StepOutput(self.format.encode(context, self.bound), (), total(every) / self.heads)
+
+    def _weights(self, head: int, queries: Tensor, keys: Tensor, memory: Memory) -> Tensor:
+        """The weights of one head, (B, K, S)."""
+        return self._scores[head](queries, keys).add_(memory.bias[:, None]).softmax(-1)

@@ -202,6 +202,7 @@ class NativeSentence:
         self._tokens = np.zeros((3, K, C), dtype=np.int64)  # in turns, and of finished hypotheses
         self._attended = np.zeros((2, K, S), dtype=np.float32) if search.coverage else None
         self._weights = np.zeros((len(memories), K, S), dtype=np.float32)
+        self._weights_of_head = np.zeros(S, dtype=np.float32)
         self._attention = np.zeros((C, K, S), dtype=np.float32) if search.alignments else None
         self._parents = np.zeros((C, K), dtype=np.int64)
         self._state = aligned(2 * K * state_bytes)
@@ -236,6 +237,7 @@ class NativeSentence:
             struct.attended = _address(self._attended)
             struct.spare_attended = struct.attended + self._attended[0].nbytes
         struct.weights, struct.parents = _address(self._weights), _address(self._parents)
+        struct.weights_of_head = _address(self._weights_of_head)
         if self._attention is not None:
             struct.attention = _address(self._attention)
         for number in range(len(self.memories) // 2):

@@ -33,6 +33,8 @@ def model_config() -> MakeModel:
             "residual": "full",
             "bidirectional_layers": 1,
             "context": "all",
+            "attention": "additive",
+            "attention_heads": 1,
             "tie": "none",
         }
         return GnmtConfig(**{**values, **changes})

@@ -1,10 +1,11 @@
+import itertools
 import math
 
 import pytest
 import torch
 from torch import Tensor
 
-from nmt.model.attention import Attention, AttentionKeys
+from nmt.model.attention import Attention, AttentionKeys, Kind
 from nmt.model.batch import length_mask
 from nmt.model.context import EVALUATION
 
@@ -12,9 +13,10 @@ B, S, T, H, A = 3, 5, 4, 6, 8
 LENGTHS = torch.tensor([5, 1, 3])
 
 
-def layers() -> tuple[AttentionKeys, Attention]:
+def layers(heads: int = 1, kind: Kind = "additive") -> tuple[AttentionKeys, Attention]:
     torch.manual_seed(0)
-    both = AttentionKeys("keys", H, A).double(), Attention("attention", H, A).double()
+    keys = AttentionKeys("keys", H, A, kind).double()
+    both = keys, Attention("attention", H, A, heads, kind).double()
     with torch.no_grad():
         for one in both:
             for parameter in one.parameters():
@@ -30,27 +32,33 @@ def data() -> tuple[Tensor, Tensor]:
 def slow_attention(
     keys: AttentionKeys, attention: Attention, queries: Tensor, memory: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Bahdanau et al. 2015, appendix A.1.2, one position after the other."""
+    """Bahdanau et al. 2015, appendix A.1.2, or scaled products, one position after the other; the
+    weights are the heads' mean."""
+    heads = attention.heads
     weights, contexts = torch.zeros(B, T, S).double(), torch.zeros(B, T, H).double()
-    for b in range(B):
-        for t in range(T):
-            energies = []
-            for s in range(int(LENGTHS[b])):
-                sum_ = (
-                    attention.query_weight @ queries[b, t]
-                    + keys.weight @ memory[b, s]
-                    + attention.bias
-                )
-                score = attention.score_weight[0].detach() @ sum_.detach().tanh()
-                energies.append(math.exp(float(score)))
-            for s, energy in enumerate(energies):
-                weights[b, t, s] = energy / sum(energies)
-                contexts[b, t] += weights[b, t, s] * memory[b, s]
+    for b, t, head in itertools.product(range(B), range(T), range(heads)):
+        units = slice(head * A // heads, (head + 1) * A // heads)
+        part = slice(head * H // heads, (head + 1) * H // heads)
+        query = (attention.query_weight @ queries[b, t] + attention.bias)[units].detach()
+        energies = []
+        for s in range(int(LENGTHS[b])):
+            key = (keys.weight @ memory[b, s])[units].detach()
+            if attention.kind == "dot":
+                score = query @ key / math.sqrt(A / heads)
+            else:
+                score = attention.score_weight[0, units].detach() @ (query + key).tanh()
+            energies.append(math.exp(float(score)))
+        for s, energy in enumerate(energies):
+            weight = energy / sum(energies)
+            weights[b, t, s] += weight / heads
+            contexts[b, t, part] += weight * memory[b, s, part]
     return weights, contexts
 
 
-def test_equals_a_loop_over_positions() -> None:
-    keys, attention = layers()
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("kind", ["additive", "dot"])
+def test_equals_a_loop_over_positions(kind: Kind, heads: int) -> None:
+    keys, attention = layers(heads, kind)
     queries, memory = data()
     key_values, state, _ = keys([memory], (), EVALUATION)
     assert key_values.shape == (B, S, A)

@@ -70,6 +70,8 @@ def graph_of(case: Case) -> LayerGraph:
             "residual": "full",
             "bidirectional_layers": 1,
             "context": "all",
+            "attention": "additive",
+            "attention_heads": 1,
             "tie": case.tie,
         }
     )

@@ -40,6 +40,8 @@ def executor(
             "residual": "full",
             "bidirectional_layers": 1,
             "context": "all",
+            "attention": "additive",
+            "attention_heads": 1,
             "tie": "all",
         }
     )

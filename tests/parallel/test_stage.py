@@ -29,6 +29,8 @@ def graph_of(tie: str = "none") -> LayerGraph:
             "residual": "full",
             "bidirectional_layers": 1,
             "context": "all",
+            "attention": "additive",
+            "attention_heads": 1,
             "tie": tie,
         }
     )

@@ -85,6 +85,8 @@ def gnmt_graph(tie: str, cell: str = "lstm", bidirectional: int = 1) -> LayerGra
         residual="full",
         bidirectional_layers=bidirectional,
         context="all" if bidirectional == 1 else "first",
+        attention="additive" if bidirectional == 1 else "dot",
+        attention_heads=bidirectional,
         tie=tie,  # type: ignore[arg-type]
     )
     return gnmt(model, VOCABULARY)

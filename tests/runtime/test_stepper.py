@@ -73,6 +73,16 @@ def test_other_connections(
     check(model, model.stepper, 2, 1e-5)
 
 
+@pytest.mark.parametrize("heads", [1, 2, 8])
+@pytest.mark.parametrize("attention", ["additive", "dot"])
+@pytest.mark.parametrize("padded", [False, True])
+def test_kinds_and_heads_of_attention(
+    make_model: MakeModel, attention: str, heads: int, padded: bool
+) -> None:
+    model = make_model(attention=attention, attention_heads=heads, hidden_size=16, scale=1.5)
+    check(model, Stepper(model.graph, model.weights, lambda _: "cpu", padded=padded), 3, 1e-5)
+
+
 def test_without_the_additional_residual_connections(make_model: MakeModel) -> None:
     model = make_model(residual="gnmt", encoder_layers=3, scale=1.5)
     check(model, model.stepper, 2, 1e-5)

@@ -66,6 +66,8 @@ class LayerStruct(Structure):
         ("table", c_void_p),
         ("weight", c_void_p),
         ("cell", c_void_p),
+        ("heads", c_int64),
+        ("products", c_int64),
     ]
 
 
@@ -110,6 +112,7 @@ class SentenceStruct(Structure):
         ("attended", c_void_p),
         ("spare_attended", c_void_p),
         ("weights", c_void_p),
+        ("weights_of_head", c_void_p),
         ("attention", c_void_p),
         ("parents", c_void_p),
         ("output", POINTER(MatrixStruct)),
@@ -169,6 +172,8 @@ class NativeLayer:
         logit_clip: float | None = None,
         reverse: bool = False,
         cell: int | None = None,
+        heads: int = 1,
+        products: bool = False,
     ) -> None:
         """The fields of `Layer` in layers.h; `kind` is one of KINDS."""
         weight = None if weight is None else weight.float().contiguous()
@@ -186,6 +191,8 @@ class NativeLayer:
             table=address(table),
             weight=address(weight),
             cell=cell,
+            heads=heads,
+            products=products,
         )
         if first is not None:
             self.struct.first = first.struct

@@ -43,6 +43,8 @@ typedef struct {
     const void *table; /* coded embeddings (V, width) */
     const float *weight; /* (A,) attention's score weight, times -2; or a bias added to logits */
     CellCode *cell;      /* of a layer of the kind CELL */
+    int64_t heads;       /* of an attention */
+    int64_t products;    /* whether keys and attention score by products */
 } Layer;
 
 typedef struct {
@@ -214,7 +216,7 @@ static int encode_layer(const Model *model, const Layer *layer, char *const *out
     char *x = all_inputs(model, layer, outputs, sources->tokens);
     if (!x) return 0;
     product(&layer->first, x, stride_of(&layer->first), sources->tokens, (float *)out);
-    attention_exponentials((float *)out, sources->tokens, layer->width);
+    if (!layer->products) attention_exponentials((float *)out, sources->tokens, layer->width);
     free(x);
     return 1;
 }

@@ -26,6 +26,7 @@ typedef struct {
     int64_t *tokens, *spare_tokens;     /* (K, C) */
     float *attended, *spare_attended;   /* (K, S), or NULL: no coverage penalty */
     float *weights;                     /* (attentions, K, S) of this step */
+    float *weights_of_head;             /* (S,) */
     float *attention;                   /* (C, K, S) alignments of all steps, or NULL */
     int64_t *parents;                   /* (C, K): the beam that each hypothesis was before a step */
     const Matrix *output;               /* of the tokens that may be written, or NULL: all */

@@ -133,20 +133,28 @@ static void recurrent_step(const Model *model, const Layer *layer, const Row *ro
     }
 }
 
-/* Scores of all positions for exp(2 q) (A,) → attention weights (S,). */
-static void attend(const float *q, const float *keys, const float *weight, int64_t A, int64_t S,
-                   float *weights)
+/* Scores of all positions for a head's A units, of which the keys have `stride`: additive ones for
+exp(2 q), or products with q where there is no weight → attention weights (S,). */
+static void attend(const float *q, const float *keys, int64_t stride, const float *weight, int64_t A,
+                   int64_t S, float *weights)
 {
     int64_t whole = A / LANES * LANES;
+    float scale = 1.0f / sqrtf((float)A);
     for (int64_t s = 0; s < S; s++) {
-        const float *key = keys + s * A;
+        const float *key = keys + s * stride;
         float lanes[LANES] = {0}, sum = 0;
-        for (int64_t a = 0; a < whole; a += LANES)
-            for (int64_t j = 0; j < LANES; j++)
-                lanes[j] += weight[a + j] / (1.0f + q[a + j] * key[a + j]);
+        if (weight) {
+            for (int64_t a = 0; a < whole; a += LANES)
+                for (int64_t j = 0; j < LANES; j++)
+                    lanes[j] += weight[a + j] / (1.0f + q[a + j] * key[a + j]);
+            for (int64_t a = whole; a < A; a++) sum += weight[a] / (1.0f + q[a] * key[a]);
+        } else {
+            for (int64_t a = 0; a < whole; a += LANES)
+                for (int64_t j = 0; j < LANES; j++) lanes[j] += q[a + j] * key[a + j];
+            for (int64_t a = whole; a < A; a++) sum += q[a] * key[a];
+        }
         for (int64_t j = 0; j < LANES; j++) sum += lanes[j];
-        for (int64_t a = whole; a < A; a++) sum += weight[a] / (1.0f + q[a] * key[a]);
-        weights[s] = sum;
+        weights[s] = weight ? sum : sum * scale;
     }
     float largest = largest_of(weights, S), total = 0;
     for (int64_t s = 0; s < S; s++) total += weights[s] = exponential(weights[s] - largest);
@@ -161,15 +169,26 @@ static void attention_step(const Model *model, const Layer *layer, const Row *ro
         zero_to(concatenate(model, model->target, layer, room->outputs, r, room->x + r * stride),
                 room->x + (r + 1) * stride);
     product_by(room->threads, &layer->first, room->x, stride, R, room->gates);
-    attention_exponentials(room->gates, R, A);
+    if (!layer->products) attention_exponentials(room->gates, R, A);
+    int64_t heads = layer->heads, units = A / heads, part = H / heads;
     for (int64_t r = 0; r < R; r++) {
         const Sentence *s = rows[r].sentence;
-        const float *values = s->values[layer->memory];
-        float *weights = s->weights + (layer->memory * s->K + rows[r].beam) * s->S;
-        attend(room->gates + r * A, s->keys[layer->memory], layer->weight, A, s->S, weights);
+        const float *values = s->values[layer->memory], *keys = s->keys[layer->memory];
+        float *mean = s->weights + (layer->memory * s->K + rows[r].beam) * s->S;
+        float *weights = heads == 1 ? mean : s->weights_of_head;
         memset(room->h, 0, 4 * H);
-        for (int64_t i = 0; i < s->S; i++)
-            for (int64_t j = 0; j < H; j++) room->h[j] += weights[i] * values[i * H + j];
+        for (int64_t head = 0; head < heads; head++) {
+            int64_t first = head * units;
+            attend(room->gates + r * A + first, keys + first, A,
+                   layer->products ? NULL : layer->weight + first, units, s->S, weights);
+            float *h = room->h + head * part;
+            const float *value = values + head * part;
+            for (int64_t i = 0; i < s->S; i++)
+                for (int64_t j = 0; j < part; j++) h[j] += weights[i] * value[i * H + j];
+            if (heads == 1) continue;
+            for (int64_t i = 0; i < s->S; i++)
+                mean[i] = (head ? mean[i] : 0.0f) + weights[i] / (float)heads;
+        }
         encode(model->format, room->h, layer->bound, out + r * row_bytes(model, layer), H);
     }
 }
