@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from nmt.errors import ConfigurationError
 from nmt.files import replacing
@@ -33,7 +33,7 @@ class History:
         whole = "".join(json.dumps(one) + "\n" for one in self.events)
         with replacing(self._file) as unfinished:
             unfinished.write_text(whole, encoding="utf-8")
-        self._lines = self._file.open("a", encoding="utf-8")
+        self._lines: TextIO | None = None
 
     def _check(self, identity: Mapping[str, Any]) -> None:
         file = self.folder / SEARCH
@@ -66,13 +66,17 @@ class History:
         """Write an event."""
         entry = {"event": event, **values}
         self.events.append(entry)
+        if self._lines is None:
+            self._lines = self._file.open("a", encoding="utf-8")
         self._lines.write(json.dumps(entry) + "\n")
         self._lines.flush()
         os.fsync(self._lines.fileno())
 
     def close(self) -> None:
         """Close the file."""
-        self._lines.close()
+        if self._lines is not None:
+            self._lines.close()
+            self._lines = None
 
 
 def read_identity(folder: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
+from nmt.command_line import in_quotes
 from nmt.config import MethodConfig, SearchConfig, TrainConfig
 from nmt.corpus.prepare import prepare
 from nmt.errors import CheckpointError, ConfigurationError, NmtError
@@ -277,13 +278,13 @@ class Search:
         rungs = ",".join(f"{part * budget.child:.6g}" for part in pruning.rungs)
         overrides = (
             *self.space.overrides(values),
-            f"name='{name}'",
+            f"name={in_quotes(name)}",
             "resume=auto",
             *(f"training.{key}={value}" for key, value in limits.items()),
             "training.log_every=1" if budget.by == "seconds" else "training.log_every=20",
             "training.validate_every=1000000000",
             "training.checkpoint_every=1000000000",
-            f"training.halving.folder='{self.folder}'" if rungs else "training.halving.folder=null",
+            f"training.halving.folder={in_quotes(str(self.folder)) if rungs else 'null'}",
             f"training.halving.by={budget.by}",
             f"training.halving.rungs=[{rungs}]",
             f"training.halving.keep={pruning.keep}",
