@@ -7,11 +7,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
 
 from nmt.errors import ConfigurationError
 from nmt.files import replacing
+from nmt.run.folder import lock
 
 SEARCH, EVENTS = "search.json", "events.jsonl"
 
@@ -20,14 +22,17 @@ class History:
     """The events of one search."""
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
-        """Open the folder's history, or begin one.
+        """Open the folder's history, or begin one. Until it is closed, no other command may.
 
         Raises:
             ConfigurationError: the folder holds another search, or something else.
+            CheckpointError: another command is executing the search.
         """
         self.folder = folder
         self._file = folder / EVENTS
         self._check(identity)
+        self._lock = ExitStack()
+        self._lock.enter_context(lock(folder))
         self.events = list(read_events(folder))
         # A last line that was cut off would spoil the next one.
         whole = "".join(json.dumps(one) + "\n" for one in self.events)
@@ -73,7 +78,8 @@ class History:
         os.fsync(self._lines.fileno())
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and leave the folder to others."""
+        self._lock.close()
         if self._lines is not None:
             self._lines.close()
             self._lines = None

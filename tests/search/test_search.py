@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from nmt.errors import ConfigurationError, NmtError
+from nmt.errors import CheckpointError, ConfigurationError, NmtError
 from nmt.search.curves import bands, read_curve
 from nmt.search.history import EVENTS, SEARCH, read_events
 from nmt.search.report import FOUND, LEADERBOARD, WINNER, write_reports
@@ -252,8 +252,18 @@ def test_another_search_in_the_folder(make_search: MakeSearch) -> None:
     assert len(again.records) == 24
 
 
+def test_one_command_at_a_time(make_search: MakeSearch) -> None:
+    search = make_search()
+    with pytest.raises(CheckpointError, match="by one command at a time"):
+        make_search()
+    finish(search, Pretend(loss_of))
+    make_search().history.close()
+
+
 def test_a_folder_of_something_else(make_search: MakeSearch) -> None:
-    folder = make_search().folder
+    search = make_search()
+    search.history.close()
+    folder = search.folder
     (folder / SEARCH).write_text("{", encoding="utf-8")
     with pytest.raises(ConfigurationError, match="is damaged"):
         make_search()
