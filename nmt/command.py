@@ -5,14 +5,14 @@ Every command calls `run_command`. No other file of the package uses hydra.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-import pickle
 import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Protocol, TypeVar
 
@@ -55,6 +55,7 @@ class Sweep(NamedTuple):
     job_values: Callable[[Mapping[str, Any], Sequence[str]], dict[str, Any]]
     table: Callable[[Sequence[Job]], str]  # text printed at the end
     folder: str  # folder for hydra's settings of the sweep; may refer to settings as ${name}
+    result: type[Settings]  # of a job, which another process may leave for this one
 
 
 class Result(Protocol):
@@ -186,9 +187,20 @@ class _Runner(Generic[SomeSettings]):
             return
         if self._outbox.is_dir():  # on this machine
             swept, result, error = job
-            known = None if error is None else NmtError(_sentence(error))
-            file = self._outbox / f"{time.time_ns()}-{os.getpid()}.job"
-            file.write_bytes(pickle.dumps((list(swept), result, known)))
+            left = {
+                "swept": list(swept),
+                "result": None if result is None else result.model_dump(mode="json"),
+                "error": None if error is None else _sentence(error),
+            }
+            file = self._outbox / f"{time.time_ns()}-{os.getpid()}.json"
+            file.write_text(json.dumps(left), encoding="utf-8")
+
+    def _left_by_others(self) -> Iterator[Job]:
+        for file in sorted(self._outbox.glob("*.json")):
+            left = json.loads(file.read_text(encoding="utf-8"))
+            assert self._sweep is not None, "only jobs of sweeps leave something"
+            result = left["result"] and read(self._sweep.result, left["result"])
+            yield left["swept"], result, left["error"] and NmtError(left["error"])
 
     @staticmethod
     def _objective(result: Result | None) -> float | None:
@@ -201,8 +213,7 @@ class _Runner(Generic[SomeSettings]):
 
     def report(self) -> None:
         """Print the table of a sweep, even if it was interrupted."""
-        for file in sorted(self._outbox.glob("*.job")):
-            self._jobs.append(pickle.loads(file.read_bytes()))
+        self._jobs += self._left_by_others()
         if self._sweep is not None and self._jobs:
             print(self._sweep.table(self._jobs), flush=True)
 

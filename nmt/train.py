@@ -15,7 +15,10 @@ from nmt.run.sweep import Outcome, job_values, table
 def main() -> None:
     """The console script."""
     sweep = Sweep(
-        job_values, lambda jobs: table([Outcome(*job) for job in jobs]), "${runs}/${name}"
+        job_values,
+        lambda jobs: table([Outcome(*job) for job in jobs]),
+        "${runs}/${name}",
+        RunResult,
     )
     run_command("nmt-train", TrainConfig, train, "train", sweep)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nmt.kernels.products import BLOCK, UNIT, linear, pack, padded, product
+from nmt.kernels.products import BLOCK, UNIT, can_pack, linear, pack, padded, product
 
 
 def gradients(
@@ -71,6 +71,8 @@ def test_odd_sizes(sizes: tuple[int, int, int]) -> None:
     for laid_out in (weight, pack(weight)):
         found = product(x, laid_out, bias)
         assert float((found.double() - exact).norm() / exact.norm()) < 1e-6
+    if not can_pack(torch.bfloat16):
+        return
     low = product(x.bfloat16(), pack(weight.bfloat16()), bias.bfloat16())
     assert low.dtype == torch.bfloat16
     assert float((low.double() - exact).norm() / exact.norm()) < 0.02

@@ -92,3 +92,23 @@ def test_a_sweep(digits: Corpus, tmp_path: Path) -> None:
         assert f"{summary['best_score']:.4g}" in line
         assert summary["folder"] in line
     assert "failed" in lines[3]
+
+
+@pytest.mark.timeout(600)
+def test_a_sweep_through_a_launcher_prints_its_table(digits: Corpus, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "nmt.train", "-m", "--config-dir", str(digits.conf)]
+    settings = [*SMALL, "name=rates", "training.max_steps=2", "hydra/launcher=joblib"]
+    done = subprocess.run(
+        [*command, *settings, "hydra.launcher.n_jobs=2", "optimizer.learning_rate=0.001,-1"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    assert len(lines) == 4
+    rows = {line.split("|")[2].strip(): line for line in lines[2:]}
+    assert "failed" in rows["optimizer.learning_rate=-1"]
+    assert "runs/rates/optimizer.learning_rate=0.001" in rows["optimizer.learning_rate=0.001"]
