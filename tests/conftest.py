@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from nmt.config import Direction, GnmtConfig, VocabularyConfig
 from nmt.corpus.vocabulary import Vocabulary
 from nmt.model.batch import EOS
 from nmt.model.folder import ModelDescription, write_model_folder
+from tests.cells import BOUNDED
 
 LINES = [
     "A man is sleeping on a bench in the park.",
@@ -43,7 +43,13 @@ def tiny_gru_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_model(tmp_path_factory.mktemp("model"), "gru")
 
 
-def write_tiny_model(folder: Path, cell: Literal["lstm", "gru"]) -> Path:
+@pytest.fixture(scope="session")
+def tiny_own_cell_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Such a model with a cell of its own."""
+    return write_tiny_model(tmp_path_factory.mktemp("model"), BOUNDED)
+
+
+def write_tiny_model(folder: Path, cell: str) -> Path:
     """Write it into a folder → the model folder."""
     config = VocabularyConfig(
         size=330, kind="unigram", character_coverage=1.0, sample_lines=1000, model=None
@@ -67,6 +73,7 @@ def write_tiny_model(folder: Path, cell: Literal["lstm", "gru"]) -> Path:
             residual="full",
             bidirectional_layers=1,
             context="all",
+            normalisation="none",
             attention="additive",
             attention_heads=1,
             tie="none",

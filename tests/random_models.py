@@ -109,6 +109,7 @@ def make_model() -> MakeModel:
             "residual": "full",
             "bidirectional_layers": 1,
             "context": "all",
+            "normalisation": "none",
             "attention": "additive",
             "attention_heads": 1,
             "tie": "none",

@@ -34,6 +34,7 @@ VALUES: dict[str, Any] = {
         "residual": "full",
         "bidirectional_layers": 1,
         "context": "all",
+        "normalisation": "none",
         "attention": "additive",
         "attention_heads": 1,
         "tie": "none",

@@ -53,6 +53,10 @@ class GnmtConfig(Settings):
         description="Decoder layers above the bottom that read the attention: all of them, or the "
         "first alone."
     )
+    normalisation: Literal["none", "layer"] = Field(
+        description="layer: layer normalisation of the output of every recurrent layer, before its "
+        "residual connection."
+    )
     attention: Literal["additive", "dot"] = Field(
         description="Scores of the attention: additive, as in GNMT, or dot, scaled products."
     )

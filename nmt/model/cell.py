@@ -58,6 +58,7 @@ class CellLayer(RecurrentLayer):
     def initial_values(self) -> Mapping[str, Initializer]:
         """See Layer."""
         values: dict[str, Initializer] = {
+            **super().initial_values(),
             "weight_ih": uniform,
             "bias_ih": open_gates(self.text),
         }

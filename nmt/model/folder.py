@@ -149,6 +149,7 @@ def read_description(folder: Path) -> ModelDescription:
 LATER: dict[str, Any] = {
     "bidirectional_layers": 1,
     "context": "all",
+    "normalisation": "none",
     "attention": "additive",
     "attention_heads": 1,
 }

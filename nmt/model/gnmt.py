@@ -121,6 +121,7 @@ class _Layers:
             TIMES[axis],
             self._clip,
             reverse,
+            config.normalisation == "layer",
         )
         if reverse:
             inputs = (*inputs, "batch.source_lengths")

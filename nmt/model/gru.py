@@ -34,6 +34,7 @@ class GruLayer(RecurrentLayer):
     def initial_values(self) -> Mapping[str, Initializer]:
         """See Layer."""
         return {
+            **super().initial_values(),
             "gru.weight_ih_l0": uniform,
             "gru.weight_hh_l0": uniform,
             "gru.bias_ih_l0": zeros,

@@ -28,6 +28,7 @@ class LstmLayer(RecurrentLayer):
     def initial_values(self) -> Mapping[str, Initializer]:
         """See Layer."""
         return {
+            **super().initial_values(),
             "lstm.weight_ih_l0": uniform,
             "lstm.weight_hh_l0": uniform,
             "lstm.bias_ih_l0": open_forget_gate,

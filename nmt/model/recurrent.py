@@ -6,13 +6,15 @@ B sentences, H units.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nmt.model.clip import Clip
 from nmt.model.context import ForwardContext
+from nmt.model.initializers import Initializer, ones, zeros
 from nmt.model.layer import Layer, LayerOutput, State
 
 
@@ -36,21 +38,30 @@ class RecurrentLayer(Layer):
         time: int,
         clip: Clip | None = None,
         reverse: bool = False,
+        normalise: bool = False,
     ) -> None:
         """`width` is that of all inputs together; `time` is 1 on the source side, 2 on the target
-        side (see `ForwardContext.drop`)."""
+        side (see `ForwardContext.drop`). `normalise`: layer normalisation (Ba et al. 2016) of the
+        cell's output, before residual connections."""
         super().__init__(name)
         self.dropout = dropout
         self.residuals = residuals
         self.time = time
         self.reverse = reverse
-        self.clip = clip if residuals else None  # a cell's own output is within 1
+        # A cell's own output is within 1.
+        self.clip = clip if residuals or normalise else None
         self.cells = clip if clip is not None and clip.cells_from is not None else None
         self.make_cell(width, hidden)
+        self.gain = nn.Parameter(torch.empty(hidden)) if normalise else None
+        self.shift = nn.Parameter(torch.empty(hidden)) if normalise else None
 
     def make_cell(self, width: int, hidden: int) -> None:
         """Add the cell's parameters."""
         raise NotImplementedError
+
+    def initial_values(self) -> Mapping[str, Initializer]:
+        """See Layer: those of the normalisation. Cells add their own."""
+        return {} if self.gain is None else {"gain": ones, "shift": zeros}
 
     def sequence(self, x: Tensor, state: State, context: ForwardContext) -> tuple[Tensor, State]:
         """The cell over time: x (B, time, width) and the state to start from (empty: zeros) →
@@ -84,6 +95,8 @@ class RecurrentLayer(Layer):
     def _finished(
         self, output: Tensor, inputs: Sequence[Tensor], context: ForwardContext
     ) -> Tensor:
+        if self.gain is not None:
+            output = F.layer_norm(output, self.gain.shape, self.gain, self.shift)
         for x in inputs[: self.residuals]:
             output = output + x
         return output if self.clip is None else self.clip(output, context)

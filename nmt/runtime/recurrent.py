@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from nmt.kernels.native import NativeLayer, PackedMatrix
 from nmt.model.layer import State
@@ -22,6 +23,7 @@ from nmt.precision.formats import Format
 from nmt.runtime.layer import RuntimeLayer, SourceLayer
 from nmt.runtime.packing import Packing
 
+NORMAL_RANGE = 6.0  # what normalised values are clipped to in int8, before their gain
 CELL_BOUND = 1.0  # of a cell's output: LSTMs and GRUs end with a tanh that is scaled down
 
 
@@ -36,10 +38,15 @@ class RecurrentRuntime(RuntimeLayer):
         self.device = next(layer.parameters()).device
         self.residuals = layer.residuals
         self._residual_bounds = list(bounds[: self.residuals])
-        self.bound = CELL_BOUND + sum(self._residual_bounds)
-        self.clip = None if layer.clip is None else layer.clip.bound
+        self.gain, self.shift = layer.gain, layer.shift
+        own, self.clip = CELL_BOUND, None if layer.clip is None else layer.clip.bound
+        if self.gain is not None and self.shift is not None:
+            own = NORMAL_RANGE * float(self.gain.abs().max()) + float(self.shift.abs().max())
+        self.bound = own + sum(self._residual_bounds)
         if self.clip is not None:
             self.bound = min(self.bound, self.clip)
+        elif self.gain is not None and number_format.weight_type == torch.int8:
+            self.clip = self.bound
         self.inputs = [(width // len(bounds), bound) for bound in bounds]
 
     def native_cell(
@@ -59,7 +66,7 @@ class RecurrentRuntime(RuntimeLayer):
         return NativeLayer(
             kind,
             hidden,
-            self.bound if self.residuals else CELL_BOUND,
+            self.bound if self.residuals or self.gain is not None else CELL_BOUND,
             first=first,
             second=second,
             residuals=self.residuals,
@@ -67,13 +74,19 @@ class RecurrentRuntime(RuntimeLayer):
             cell_clip=cell_clip,
             reverse=reverse,
             cell=cell,
+            gain=self.gain,
+            shift=self.shift,
         )
 
     def output(self, h: Tensor, code: Tensor, inputs: Sequence[Tensor]) -> Tensor:
         """The cell's output, its code, and the coded inputs → the layer's output, coded."""
-        if not self.residuals:
+        if not self.residuals and self.gain is None:
             return code
-        result = h + self.format.add(inputs[: self.residuals], self._residual_bounds)
+        result = h
+        if self.gain is not None:
+            result = F.layer_norm(h.float(), self.gain.shape, self.gain, self.shift)
+        if self.residuals:
+            result = result + self.format.add(inputs[: self.residuals], self._residual_bounds)
         if self.clip is not None:
             result.clamp_(-self.clip, self.clip)
         return self.format.encode(result, self.bound)
@@ -123,5 +136,5 @@ class RecurrentScan(RecurrentRuntime, SourceLayer):
         code = torch.cat(codes)
         if mirrored is not None:
             code = code[mirrored]
-            hidden = hidden[mirrored] if self.residuals else hidden
+            hidden = hidden[mirrored] if self.residuals or self.gain is not None else hidden
         return self.output(hidden, code, inputs)

@@ -83,26 +83,27 @@ def search(space: str, method: str, seed: int, tokens: int, children: int) -> No
 
 
 def compared(curves: list[Curve]) -> str:
-    """Best losses of each method after parts of the children: mean ± standard deviation."""
-    rows = []
+    """Best losses of each method when parts of the same budget have been spent, which is what the
+    cheapest search spent: mean ± standard deviation."""
+    rows, budget = [], min(curve.records[-1].at for curve in curves)
     for method in dict.fromkeys(curve.method for curve in curves):
         group = [curve for curve in curves if curve.method == method]
         cells = []
         for part in PARTS:
-            found = [best_after(curve, part) for curve in group]
+            found = [best_after(curve, part * budget) for curve in group]
             cells.append(_spread([one for one in found if one is not None]))
         children = sum(len(curve.records) for curve in group)
         pruned = sum(one.is_pruned for curve in group for one in curve.records)
         failed = sum(one.loss is None for curve in group for one in curve.records)
         rows.append([method, str(len(group)), *cells, f"{pruned / children:.0%}", str(failed)])
-    head = ["method", "searches", *(f"best after {part:.0%}" for part in PARTS)]
+    spent = [f"best after {part * budget:,.0f} {curves[0].by}" for part in PARTS]
+    head = ["method", "searches", *spent]
     return markdown_table([*head, "pruned", "failed"], rows)
 
 
-def best_after(curve: Curve, part: float) -> float | None:
-    """The best loss when that part of all has been spent; None: no child had ended."""
+def best_after(curve: Curve, spent: float) -> float | None:
+    """The best loss when that much has been spent; None: no child had ended."""
     points = curve.best_so_far
-    spent = part * curve.records[-1].at
     return at(points, spent) if points and points[0][0] <= spent else None
 
 

@@ -36,6 +36,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "products": {"attention": "dot"},
     "heads": {"attention_heads": 4, "hidden_size": 72},
     "heads of products": {"attention": "dot", "attention_heads": 2, "hidden_size": 24},
+    "normalised": {"normalisation": "layer", "hidden_size": 40},
+    "normalised cells": {"normalisation": "layer", "cell": BOUNDED, "residual": "gnmt"},
     "both ways": {"encoder_layers": 4, "bidirectional_layers": 3, "context": "first"},
     "odd sizes": {"hidden_size": 19, "encoder_layers": 3},
     "wide": {"hidden_size": 72, "tie": "all"},

@@ -33,6 +33,7 @@ def model_config() -> MakeModel:
             "residual": "full",
             "bidirectional_layers": 1,
             "context": "all",
+            "normalisation": "none",
             "attention": "additive",
             "attention_heads": 1,
             "tie": "none",

@@ -11,6 +11,7 @@ from nmt.config import Direction, GnmtConfig
 from nmt.errors import ModelFolderError, StorageError
 from nmt.files import SUMS
 from nmt.model.folder import (
+    LATER,
     ModelDescription,
     read_description,
     read_weights,
@@ -321,7 +322,8 @@ def as_written_by_version_0_1(folder: Path, number: int) -> Path:
     if number == 1:
         del values["weights"], values["clip"], values["clip_cells"]
     values["format"] = number
-    del values["model"]["cell"]
+    for name in ("cell", *LATER):
+        del values["model"][name]
     file.write_text(yaml.safe_dump(values), encoding="utf-8")
     return file
 

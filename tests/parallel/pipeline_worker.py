@@ -70,6 +70,7 @@ def graph_of(case: Case) -> LayerGraph:
             "residual": "full",
             "bidirectional_layers": 1,
             "context": "all",
+            "normalisation": "none",
             "attention": "additive",
             "attention_heads": 1,
             "tie": case.tie,

@@ -40,6 +40,7 @@ def executor(
             "residual": "full",
             "bidirectional_layers": 1,
             "context": "all",
+            "normalisation": "none",
             "attention": "additive",
             "attention_heads": 1,
             "tie": "all",

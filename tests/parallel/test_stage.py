@@ -29,6 +29,7 @@ def graph_of(tie: str = "none") -> LayerGraph:
             "residual": "full",
             "bidirectional_layers": 1,
             "context": "all",
+            "normalisation": "none",
             "attention": "additive",
             "attention_heads": 1,
             "tie": tie,

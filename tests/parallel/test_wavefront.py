@@ -85,6 +85,7 @@ def gnmt_graph(tie: str, cell: str = "lstm", bidirectional: int = 1) -> LayerGra
         residual="full",
         bidirectional_layers=bidirectional,
         context="all" if bidirectional == 1 else "first",
+        normalisation="none" if bidirectional == 1 else "layer",
         attention="additive" if bidirectional == 1 else "dot",
         attention_heads=bidirectional,
         tie=tie,  # type: ignore[arg-type]

@@ -73,6 +73,15 @@ def test_other_connections(
     check(model, model.stepper, 2, 1e-5)
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru", ODD])
+@pytest.mark.parametrize("residual", ["full", "gnmt"])
+@pytest.mark.parametrize("padded", [False, True])
+def test_normalised_layers(make_model: MakeModel, cell: str, residual: str, padded: bool) -> None:
+    settings = {"cell": cell, "residual": residual, "normalisation": "layer"}
+    model = make_model(**settings, encoder_layers=3, scale=1.5)
+    check(model, Stepper(model.graph, model.weights, lambda _: "cpu", padded=padded), 2, 5e-5)
+
+
 @pytest.mark.parametrize("heads", [1, 2, 8])
 @pytest.mark.parametrize("attention", ["additive", "dot"])
 @pytest.mark.parametrize("padded", [False, True])
@@ -190,8 +199,9 @@ def test_int8_is_close_and_keeps_little(
 @pytest.mark.parametrize("cell", ["lstm", "gru", BOUNDED])
 @pytest.mark.parametrize("clip", [None, 1.0])
 @pytest.mark.parametrize("scale", [1.0, 20.0])
+@pytest.mark.parametrize("normalisation", ["none", "layer"])
 def test_nothing_is_beyond_the_bound_that_it_is_coded_with(
-    make_model: MakeModel, clip: float | None, scale: float, cell: str
+    make_model: MakeModel, clip: float | None, scale: float, cell: str, normalisation: str
 ) -> None:
     seen: list[float] = []
 
@@ -201,7 +211,8 @@ def test_nothing_is_beyond_the_bound_that_it_is_coded_with(
             return super().encode(x, bound)
 
     size = {"encoder_layers": 4, "decoder_layers": 4, "hidden_size": 32}
-    model = make_model(**size, cell=cell, clip=clip, scale=scale)
+    settings = {"cell": cell, "normalisation": normalisation}
+    model = make_model(**size, **settings, clip=clip, scale=scale)
     stepper = Stepper(model.graph, model.weights, lambda _: "cpu", Watched())
     step_by_step(stepper, stepper.start(SOURCES, 1), TARGETS)
     assert len(seen) > 50

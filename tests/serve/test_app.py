@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -31,8 +30,13 @@ def client(start_server: StartServer, shouting: Shouting) -> httpx.Client:
     return start_server(shouting)
 
 
-def test_a_model_of_grus(start_server: StartServer, tiny_gru_folder: Path) -> None:
-    translator = Translator.load(tiny_gru_folder, device="cpu", threads=1, decode=DECODE)
+@pytest.mark.parametrize("folder", ["tiny_gru_folder", "tiny_own_cell_folder"])
+def test_a_model_of_other_cells(
+    start_server: StartServer, folder: str, request: pytest.FixtureRequest
+) -> None:
+    translator = Translator.load(
+        request.getfixturevalue(folder), device="cpu", threads=1, decode=DECODE
+    )
     text = "A man is sleeping on the sofa."
     answer = posted(start_server(translator), text).json()["translatedText"]
     assert answer == translator.translate([text])[0].text != ""

@@ -68,6 +68,8 @@ class LayerStruct(Structure):
         ("cell", c_void_p),
         ("heads", c_int64),
         ("products", c_int64),
+        ("gain", c_void_p),
+        ("shift", c_void_p),
     ]
 
 
@@ -174,10 +176,14 @@ class NativeLayer:
         cell: int | None = None,
         heads: int = 1,
         products: bool = False,
+        gain: Tensor | None = None,
+        shift: Tensor | None = None,
     ) -> None:
         """The fields of `Layer` in layers.h; `kind` is one of KINDS."""
         weight = None if weight is None else weight.float().contiguous()
-        self._owned = (first, second, table, weight)
+        gain = None if gain is None else gain.detach().float().contiguous()
+        shift = None if shift is None else shift.detach().float().contiguous()
+        self._owned = (first, second, table, weight, gain, shift)
         self.tokens = None if table is None else len(table)  # that an embedding has
         self.struct = LayerStruct(
             kind=KINDS.index(kind),
@@ -193,6 +199,8 @@ class NativeLayer:
             cell=cell,
             heads=heads,
             products=products,
+            gain=address(gain),
+            shift=address(shift),
         )
         if first is not None:
             self.struct.first = first.struct

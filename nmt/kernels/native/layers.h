@@ -17,6 +17,7 @@ S source positions, R rows (hypotheses of all sentences), H units, A attention u
 #define MAX_ATTENTIONS 4
 #define LARGEST_ENERGY 43.0f /* exp(2 * 43) and its inverse are normal numbers of fp32 */
 #define CELL_BOUND 1.0f
+#define NORM_EPSILON 1e-5f /* as in PyTorch */
 
 enum { EMBEDDING, LSTM, GRU, KEYS, ATTENTION, OUTPUT, CELL };
 
@@ -45,6 +46,7 @@ typedef struct {
     CellCode *cell;      /* of a layer of the kind CELL */
     int64_t heads;       /* of an attention */
     int64_t products;    /* whether keys and attention score by products */
+    const float *gain, *shift; /* (H,) of a cell's normalised output; NULL: it is not normalised */
 } Layer;
 
 typedef struct {
@@ -100,22 +102,44 @@ static void gru_cell(const float *restrict gates, const float *restrict recurren
     }
 }
 
+static float sum_of(const float *x, int64_t n)
+{
+    int64_t whole = n / LANES * LANES;
+    float lanes[LANES] = {0}, sum = 0;
+    for (int64_t i = 0; i < whole; i += LANES)
+        for (int64_t j = 0; j < LANES; j++) lanes[j] += x[i + j];
+    for (int64_t j = 0; j < LANES; j++) sum += lanes[j];
+    for (int64_t i = whole; i < n; i++) sum += x[i];
+    return sum;
+}
+
+/* Layer normalisation of h (H,), in place; `room` (H,) is written over. */
+static void normalise(float *restrict h, const float *restrict gain, const float *restrict shift,
+                      float *restrict room, int64_t H)
+{
+    float mean = sum_of(h, H) / (float)H;
+    for (int64_t i = 0; i < H; i++) room[i] = (h[i] - mean) * (h[i] - mean);
+    float scale = 1.0f / sqrtf(sum_of(room, H) / (float)H + NORM_EPSILON);
+    for (int64_t i = 0; i < H; i++) h[i] = (h[i] - mean) * scale * gain[i] + shift[i];
+}
+
 /* A recurrent layer's output of one row, from h (written over), its code, and the inputs. */
 static void recurrent_output(const Model *model, const Layer *layers, const Layer *layer,
                              char *const *outputs, int64_t row, float *restrict h,
                              const void *code, char *out, float *restrict sum)
 {
     int64_t H = layer->width;
-    if (!layer->residuals) {
+    if (!layer->residuals && !layer->gain) {
         memcpy(out, code, H * CODE_BYTES[model->format]);
         return;
     }
+    if (layer->gain) normalise(h, layer->gain, layer->shift, sum, H);
     for (int64_t i = 0; i < layer->residuals; i++) {
         const Layer *input = &layers[layer->inputs[i]];
         decode(model->format, outputs[layer->inputs[i]] + row * row_bytes(model, input),
                layer->input_bounds[i], sum, H, i > 0);
     }
-    for (int64_t i = 0; i < H; i++) h[i] += sum[i];
+    for (int64_t i = 0; layer->residuals && i < H; i++) h[i] += sum[i];
     if (layer->clip > 0) {
         float clip = layer->clip;
         for (int64_t i = 0; i < H; i++) h[i] = h[i] < -clip ? -clip : h[i] > clip ? clip : h[i];
