@@ -26,7 +26,7 @@ from nmt.run.job import JOB
 from nmt.search.child import Child
 
 LOG, FAILURE = "child.log", "failure.json"  # in a child's folder
-PRELOADED = ("nmt.run.run", "torch.utils.tensorboard", "nmt.search.pool")
+PRELOADED = ["nmt.search.warm"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Pool:
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(list(PRELOADED))
+        self._context.set_forkserver_preload(PRELOADED)
         self._running: list[_Running] = []
 
     def __enter__(self) -> Pool:

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -136,7 +136,9 @@ class Search:
                     self._method.ask()
                     self._count_repeat(tuple(event["point"]), event["of"])
                 case "end":
-                    self._take(as_record(event), event["method_seconds"])
+                    record = as_record(event)
+                    self._take(record)
+                    self.method_seconds, self._clock = event["method_seconds"], record.clock
         self._unfinished = [n for n in self._children if n not in self.records]
 
     def _key(self, values: Values) -> Hashable:
@@ -304,43 +306,37 @@ class Search:
         save_job(TrainJob(config=child.config, started=now()), child.folder / JOB)
 
     def _finish(self, number: int, ended: Ended) -> None:
+        """Count a child that has ended, note it, and tell the method."""
         event = self._children[number]
         folder = self.folder / f"{number:04d}"
         result = None if ended.error else _result(folder)
-        error = ended.error or (None if result else "it left no result")
         record = Record(
-            number,
-            tuple(event["point"]),
-            event["values"],
-            None if result is None else result.best_score,
-            ended.seconds,
-            0 if result is None else result.target_tokens,
-            0 if result is None else result.steps,
-            "" if result is None else result.ended_by,
-            0.0,
-            self.clock,
-            error,
-            not event["asked"],
+            number=number,
+            point=tuple(event["point"]),
+            values=event["values"],
+            loss=None if result is None else result.best_score,
+            seconds=ended.seconds,
+            tokens=0 if result is None else result.target_tokens,
+            steps=0 if result is None else result.steps,
+            ended_by="" if result is None else result.ended_by,
+            at=0.0,
+            clock=self.clock,
+            error=ended.error or (None if result else "it left no result"),
+            start=not event["asked"],
         )
+        self.records[number] = record  # so that it is part of what has been spent
+        record = replace(record, at=self.spent)
         begun = time.monotonic()
-        self._take(record, self.method_seconds)
-        record = self.records[number]
+        self._take(record)
         self.history.add("end", method_seconds=self.method_seconds, **asdict(record))
         self.method_seconds += time.monotonic() - begun
         for name in FORGOTTEN:
             shutil.rmtree(folder / name, ignore_errors=True)
-        if error:
-            logger.warning("child %d failed: %s", number, error)
+        if record.error:
+            logger.warning("child %d failed: %s", number, record.error)
 
-    def _take(self, record: Record, method_seconds: float) -> None:
-        """Count a child that has ended, and tell the method."""
-        self.method_seconds = max(self.method_seconds, method_seconds)
+    def _take(self, record: Record) -> None:
         self.records[record.number] = record
-        if not record.at:
-            record = Record(**{**vars(record), "at": self.spent})
-            self.records[record.number] = record
-        else:
-            self._clock = max(self._clock, record.clock)
         self._method.tell(record.point, record.reward(self.worst))
 
 
