@@ -15,6 +15,7 @@ from nmt.errors import ConfigurationError
 from nmt.files import replacing
 from nmt.run.folder import lock
 
+MOST = 5  # differences that are listed
 SEARCH, EVENTS = "search.json", "events.jsonl"
 
 
@@ -45,15 +46,15 @@ class History:
         if file.exists():
             before = read_identity(self.folder)
             differences = [
-                f"`{key}` was {_short(before.get(key))}, is {_short(value)}"
-                for key, value in identity.items()
-                if before.get(key) != value
+                f"`{path}` was {_short(was)}, is {_short(value)}"
+                for path, was, value in _differences(before, identity)
             ]
             if differences:
                 raise ConfigurationError(
                     [
-                        f"`{self.folder}` holds another search ({'; '.join(differences)}); choose "
-                        "another `name`, or give the same settings to go on with it."
+                        f"`{self.folder}` holds another search ({'; '.join(differences[:MOST])}"
+                        f"{'; …' if len(differences) > MOST else ''}); choose another `name`, or "
+                        "give the same settings to go on with it."
                     ]
                 )
             return
@@ -117,6 +118,18 @@ def read_events(folder: Path) -> Iterator[dict[str, Any]]:
         except ValueError:
             return
         yield event
+
+
+def _differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], path: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """(path, value before, value now) of each value that differs."""
+    for key in {**before, **now}:
+        was, value = before.get(key), now.get(key)
+        if isinstance(was, dict) and isinstance(value, dict):
+            yield from _differences(was, value, f"{path}{key}.")
+        elif was != value:
+            yield f"{path}{key}", was, value
 
 
 def _short(value: Any) -> str:

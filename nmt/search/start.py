@@ -7,8 +7,6 @@ value is fixed.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -175,15 +173,13 @@ def _identity(
         mode="json", exclude={"name", "runs", "resume", "search", "parallel"}
     )
     del settings["data"]["cache"]
-    text = json.dumps(settings, sort_keys=True).encode()
     return {
         "method": method.model_dump(mode="json"),
         "seed": base.seed,
         "space": space,
         "budget": {"by": search.budget.by, "child": search.budget.child},
         **same,
-        "settings": [one for one in line.of_children if not one.startswith("parallel.")],
-        "digest": hashlib.sha256(text).hexdigest()[:16],
+        "configuration": settings,
     }
 
 

@@ -91,7 +91,7 @@ def test_from_a_search_to_its_findings_elsewhere(run: Run, tmp_path: Path) -> No
 
     other = run("hydra/sweeper=random", "search=rules", "name=rules", *CHEAP)
     assert other.returncode == 2
-    assert "`runs/rules` holds another search (`method` was" in other.stderr.replace(
+    assert "`runs/rules` holds another search (`method.method` was" in other.stderr.replace(
         str(tmp_path) + "/", ""
     )
     assert leaderboard(folder) == rows
