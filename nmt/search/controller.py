@@ -18,6 +18,8 @@ from nmt.reinforce import Reinforce
 from nmt.search.decision import Decision
 from nmt.search.space import Point
 
+HEAT = 0.1  # added to the temperature of the choices for each known point in a row
+
 
 class Controller:
     """See `nmt.search.methods.Method`."""
@@ -41,20 +43,27 @@ class Controller:
                 layer.weight.mul_(0.01)
         self._learner = Reinforce(parameters, config.learning_rate)
         self._told: list[tuple[Point, float]] = []
+        self._repeats = 0  # known points in a row
 
     @torch.no_grad()
     def ask(self) -> Point:
-        """See Method."""
+        """See Method. The more it has repeated itself, the more it leaves to chance."""
         point: list[int] = []
+        temperature = 1 + HEAT * self._repeats
         h = c = torch.zeros(1, self._config.hidden)
         x = self._first[None]
         for options, scores in zip(self._options, self._scores, strict=True):
             h, c = self._cell(x, (h, c))
-            probabilities = scores(h).softmax(1)
+            probabilities = (scores(h) / temperature).softmax(1)
             chosen = torch.multinomial(probabilities, 1, generator=self._generator)[:, 0]
             point.append(int(chosen))
             x = options(chosen)
         return tuple(point)
+
+    def repeat(self, point: Point, reward: float) -> None:  # noqa: ARG002 - as every method
+        """See Method. Nothing is learnt: the same evidence again and again would leave the
+        controller with one point."""
+        self._repeats += 1
 
     def reject(self, point: Point, reward: float) -> None:
         """See Method: the controller learns to avoid it."""
@@ -62,6 +71,7 @@ class Controller:
 
     def tell(self, point: Point, reward: float) -> None:
         """See Method. There is an update for every `batch` points."""
+        self._repeats = 0
         self._told.append((point, reward))
         if len(self._told) < self._config.batch:
             return

@@ -27,6 +27,9 @@ class Method(Protocol):
     def tell(self, point: Point, reward: float) -> None:
         """A point's reward; more is better."""
 
+    def repeat(self, point: Point, reward: float) -> None:
+        """A proposed point is known, with this reward, and is not trained again."""
+
     def reject(self, point: Point, reward: float) -> None:
         """A proposed point is unsafe and was not trained; the reward is the worst there is."""
 
@@ -46,6 +49,9 @@ class RandomSearch:
         return tuple(self._random.randrange(len(one.options)) for one in self._decisions)
 
     def tell(self, point: Point, reward: float) -> None:
+        """See Method. Nothing is learnt."""
+
+    def repeat(self, point: Point, reward: float) -> None:
         """See Method. Nothing is learnt."""
 
     def reject(self, point: Point, reward: float) -> None:
@@ -95,6 +101,10 @@ class Evolution:
     def tell(self, point: Point, reward: float) -> None:
         """See Method."""
         self._alive.append((point, reward))
+
+    def repeat(self, point: Point, reward: float) -> None:
+        """See Method: it is born again."""
+        self.tell(point, reward)
 
     def reject(self, point: Point, reward: float) -> None:
         """See Method: it was never alive."""

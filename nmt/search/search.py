@@ -262,7 +262,7 @@ class Search:
     def _count_repeat(self, point: Point, of: int) -> None:
         self.repeats += 1
         if of in self.records:  # one that is trained now is told when it ends
-            self._method.tell(point, self.records[of].reward(self.worst))
+            self._method.repeat(point, self.records[of].reward(self.worst))
 
     def _count_refusal(self, why: str) -> None:
         kind = re.split(", in `|, but is", why)[0]

@@ -57,6 +57,10 @@ class Tpe:
             )
         )
 
+    def repeat(self, point: Point, reward: float) -> None:
+        """See Method: one more of its kind."""
+        self.tell(point, reward)
+
     def reject(self, point: Point, reward: float) -> None:
         """See Method: it counts as a bad one."""
         self.tell(point, reward)

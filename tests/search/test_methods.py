@@ -65,6 +65,7 @@ def test_several_may_be_asked_before_one_is_told(method: str) -> None:
             point = open_points.pop(rng.randrange(len(open_points)))
             one.tell(point, reward(point))
     one.tell(TARGET, 1.0)  # what it has never proposed
+    one.repeat(TARGET, 1.0)
     one.reject((0,) * 8, -10.0)
     assert len(one.ask()) == 8
 
@@ -109,6 +110,21 @@ def test_the_controller_comes_to_prefer_what_is_rewarded() -> None:
     assert all(sum(place) == pytest.approx(1, abs=1e-5) for place in preferences)
     favourites = [place.index(max(place)) for place in preferences]
     assert sum(a == b for a, b in zip(favourites, TARGET, strict=True)) >= 6
+
+
+def test_a_controller_that_repeats_itself_leaves_more_to_chance() -> None:
+    one = make("reinforce")
+    assert isinstance(one, Controller)
+    for _ in range(200):
+        one.tell(TARGET, 1.0 + len(METHODS))
+        one.tell((5,) * 8, 0.0)
+    usual = [one.ask() for _ in range(40)]
+    for _ in range(60):
+        one.repeat(TARGET, 1.0)
+    bold = [one.ask() for _ in range(40)]
+    assert len(set(bold)) > len(set(usual))
+    one.tell(TARGET, 5.0)
+    assert len({one.ask() for _ in range(40)}) < len(set(bold))
 
 
 def test_a_controller_may_begin_with_what_is_known() -> None:
