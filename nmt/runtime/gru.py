@@ -11,16 +11,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nmt.kernels.native import NativeLayer, PackedMatrix
+from nmt.kernels.native import NativeLayer
 from nmt.model.gru import GruLayer
 from nmt.model.layer import State
 from nmt.precision.formats import Format
-from nmt.runtime.layer import StepOutput, TargetLayer
-from nmt.runtime.recurrent import CELL_BOUND, RecurrentRuntime, RecurrentScan
-from nmt.runtime.state import Sources
+from nmt.runtime.recurrent import (
+    CELL_BOUND,
+    Recurrence,
+    RecurrenceScan,
+    RecurrenceStep,
+    RecurrentRuntime,
+)
 
 
-class _Cell:
+class _Gru(Recurrence):
     """The products and the step that both sides have."""
 
     def __init__(
@@ -35,82 +39,44 @@ class _Cell:
         self._inputs = number_format.linear(weight_ih, bias_ih, inputs)
         self._state = number_format.linear(weight_hh, bias_hh, [(self.hidden, CELL_BOUND)])
 
-    @property
-    def matrices(self) -> tuple[PackedMatrix | None, PackedMatrix | None]:
-        """Of the inputs and of the state, for compiled code."""
-        return self._inputs.matrix, self._state.matrix
+    def native(self, runtime: RecurrentRuntime, reverse: bool = False) -> NativeLayer | None:
+        """See Recurrence."""
+        matrices = self._inputs.matrix, self._state.matrix
+        return runtime.native_cell("gru", self.hidden, *matrices, reverse=reverse)
 
     def start(self, rows: int) -> State:
-        """The state before the first step."""
+        """See Recurrence."""
         return (torch.zeros(rows, self.hidden, device=self._device),)
 
     def project(self, x: Tensor) -> Tensor:
-        """Coded inputs (R, ·) → their part of the gates (R, 3H) in fp32."""
+        """See Recurrence."""
         return self._inputs(x).float()
 
     def advance(
-        self, gates: Tensor, state: State, out: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """The inputs' part of the gates, which is written over, and the state → the next h, in
-        `out` if it is given, and its code."""
+        self, products: Tensor, state: State, out: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """See Recurrence."""
         (h,) = state
         recurrent = self._state(self._format.encode(h, CELL_BOUND)).float()
-        h = gru_cell(gates, recurrent, h, out)
-        return h, self._format.encode(h, CELL_BOUND)
+        h = gru_cell(products, recurrent, h, out)
+        return self._format.encode(h, CELL_BOUND), (h,)
 
 
-class GruStep(RecurrentRuntime, TargetLayer):
+class GruStep(RecurrenceStep):
     """One time step of a target-side layer."""
 
     def __init__(self, layer: GruLayer, number_format: Format, bounds: Sequence[float]) -> None:
         super().__init__(layer, number_format, bounds, layer.gru.input_size)
-        self._cell = _Cell(layer, number_format, self.inputs)
-
-    def native(self) -> NativeLayer | None:
-        """See RuntimeLayer."""
-        return self.native_cell("gru", self._cell.hidden, *self._cell.matrices)
-
-    def start(self, rows: int) -> State:
-        """See TargetLayer."""
-        return self._cell.start(rows)
-
-    def step(
-        self,
-        inputs: Sequence[Tensor],
-        state: State,
-        sources: Sources,  # noqa: ARG002 - as every layer
-    ) -> StepOutput:
-        """See TargetLayer."""
-        inputs = [x.to(self.device) for x in inputs]
-        x = torch.cat(inputs, 1) if len(inputs) > 1 else inputs[0]
-        h, code = self._cell.advance(self._cell.project(x), state)
-        return StepOutput(self.output(h, code, inputs), (h,))
+        self.cell = _Gru(layer, number_format, self.inputs)
 
 
-class GruScan(RecurrentScan):
+class GruScan(RecurrenceScan):
     """All time steps of a source-side layer."""
 
     def __init__(self, layer: GruLayer, number_format: Format, bounds: Sequence[float]) -> None:
         super().__init__(layer, number_format, bounds, layer.gru.input_size)
-        self._cell = _Cell(layer, number_format, self.inputs)
-        self.hidden = self._cell.hidden
-
-    def native(self) -> NativeLayer | None:
-        """See RuntimeLayer."""
-        return self.native_cell("gru", self.hidden, *self._cell.matrices, reverse=self.reverse)
-
-    def start(self, rows: int) -> State:
-        """See RecurrentScan."""
-        return self._cell.start(rows)
-
-    def project(self, x: Tensor) -> Tensor:
-        """See RecurrentScan."""
-        return self._cell.project(x)
-
-    def advance(self, gates: Tensor, state: State, out: Tensor) -> tuple[Tensor, State]:
-        """See RecurrentScan."""
-        h, code = self._cell.advance(gates, state, out)
-        return code, (h,)
+        self.cell = _Gru(layer, number_format, self.inputs)
+        self.hidden = self.cell.hidden
 
 
 def gru_cell(gates: Tensor, recurrent: Tensor, h: Tensor, out: Tensor | None = None) -> Tensor:

@@ -9,7 +9,7 @@ N tokens, R rows, H units.
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -20,8 +20,9 @@ from nmt.kernels.native import NativeLayer, PackedMatrix
 from nmt.model.layer import State
 from nmt.model.recurrent import RecurrentLayer
 from nmt.precision.formats import Format
-from nmt.runtime.layer import RuntimeLayer, SourceLayer
+from nmt.runtime.layer import RuntimeLayer, SourceLayer, StepOutput, TargetLayer
 from nmt.runtime.packing import Packing
+from nmt.runtime.state import Sources
 
 NORMAL_RANGE = 6.0  # what normalised values are clipped to in int8, before their gain
 CELL_BOUND = 1.0  # of a cell's output: LSTMs and GRUs end with a tanh that is scaled down
@@ -138,3 +139,77 @@ class RecurrentScan(RecurrentRuntime, SourceLayer):
             code = code[mirrored]
             hidden = hidden[mirrored] if self.residuals or self.gain is not None else hidden
         return self.output(hidden, code, inputs)
+
+
+class Recurrence(ABC):
+    """A cell with a product with its inputs and another one with its state, as both sides run it.
+    The first part of its state is h in fp32, (R, H)."""
+
+    hidden: int  # H
+
+    @abstractmethod
+    def native(self, runtime: RecurrentRuntime, reverse: bool = False) -> NativeLayer | None:
+        """A layer with it for compiled code."""
+
+    @abstractmethod
+    def start(self, rows: int) -> State:
+        """The state before the first step."""
+
+    @abstractmethod
+    def project(self, x: Tensor) -> Tensor:
+        """Coded inputs (R, ·) → the products with them in fp32."""
+
+    @abstractmethod
+    def advance(
+        self, products: Tensor, state: State, out: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """The products with the inputs, which may be written over, and the state → the code of the
+        next h, which is in `out` if that is given, and the next state."""
+
+
+class RecurrenceStep(RecurrentRuntime, TargetLayer):
+    """One time step of a target-side layer with such a cell."""
+
+    cell: Recurrence
+
+    def native(self) -> NativeLayer | None:
+        """See RuntimeLayer."""
+        return self.cell.native(self)
+
+    def start(self, rows: int) -> State:
+        """See TargetLayer."""
+        return self.cell.start(rows)
+
+    def step(
+        self,
+        inputs: Sequence[Tensor],
+        state: State,
+        sources: Sources,  # noqa: ARG002 - as every layer
+    ) -> StepOutput:
+        """See TargetLayer."""
+        inputs = [x.to(self.device) for x in inputs]
+        x = torch.cat(inputs, 1) if len(inputs) > 1 else inputs[0]
+        code, state = self.cell.advance(self.cell.project(x), state)
+        return StepOutput(self.output(state[0], code, inputs), state)
+
+
+class RecurrenceScan(RecurrentScan):
+    """All time steps of a source-side layer with such a cell."""
+
+    cell: Recurrence
+
+    def native(self) -> NativeLayer | None:
+        """See RuntimeLayer."""
+        return self.cell.native(self, self.reverse)
+
+    def start(self, rows: int) -> State:
+        """See RecurrentScan."""
+        return self.cell.start(rows)
+
+    def project(self, x: Tensor) -> Tensor:
+        """See RecurrentScan."""
+        return self.cell.project(x)
+
+    def advance(self, gates: Tensor, state: State, out: Tensor) -> tuple[Tensor, State]:
+        """See RecurrentScan."""
+        return self.cell.advance(gates, state, out)
