@@ -198,10 +198,11 @@ def _with_values(arguments: Sequence[str]) -> list[str]:
 
 
 def _with_space(arguments: list[str]) -> list[str]:
-    """The arguments with a file of the group `search`, for sweepers that search: they need one,
-    also where the command line itself names what is searched."""
+    """The arguments with a file of the group `search`, for sweepers of ours: they need one, also
+    where the command line itself names what is searched."""
     given = dict(one.partition("=")[::2] for one in arguments if is_override(one))
-    if given.get(SWEEPER) in (None, "basic") or "search" in given:
+    file = configuration_folder() / SWEEPER / f"{given.get(SWEEPER)}.yaml"
+    if "search" in given or not file.exists():
         return arguments
     return [*arguments, f"search={NO_SPACE}"]
 
