@@ -1,6 +1,6 @@
 """The frame of all commands: settings from hydra, logging to stderr, and errors in one line.
 
-Every command calls `run_command`. No other file of the package uses hydra.
+Every command calls `run_command`. Only `nmt.command_line` and `nmt.search` use hydra as well.
 """
 
 from __future__ import annotations

@@ -164,11 +164,10 @@ class _Encoder:
             raise _DoesNotFitError(
                 f"it needs {len(self._products)} products and {len(self._nodes)} nodes"
             )
-        unused = [0, self._index(PAIRS, "both")]
         flat = [one for pair in self._products for one in pair]
         flat += [self._index(PAIRS, "both"), 0] * (config.products - len(self._products))
         for _ in range(missing):
-            flat += [0, 0, unused[0], 0]
+            flat += [0, 0, 0, 0]
         for left, right, *rest in self._nodes:
             flat += [self._shifted(left, missing), self._shifted(right, missing), *rest]
         return (*flat, 0 if memory < 0 else memory + missing + 1)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nmt.config import TrainConfig
+from nmt.errors import CheckpointError
+from nmt.run.result import RunResult
 from nmt.search.space import Point, Values
 
 HALVED = "training.halving"  # `RunResult.ended_by` of a child that was pruned
@@ -60,3 +62,11 @@ class Record:
         if self.loss is None or not math.isfinite(self.loss):
             return -worst
         return -min(self.loss, worst)
+
+
+def result_of(folder: Path) -> RunResult | None:
+    """The result that a run has left in its folder; None if there is none."""
+    try:
+        return RunResult.load(folder)
+    except CheckpointError:
+        return None

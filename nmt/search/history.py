@@ -34,7 +34,7 @@ class History:
         self._check(identity)
         self._lock = ExitStack()
         self._lock.enter_context(lock(folder))
-        self.events = list(read_events(folder))
+        self.events = list(read_events(folder))  # of earlier sessions
         # A last line that was cut off would spoil the next one.
         whole = "".join(json.dumps(one) + "\n" for one in self.events)
         with replacing(self._file) as unfinished:
@@ -70,11 +70,9 @@ class History:
 
     def add(self, event: str, **values: Any) -> None:
         """Write an event."""
-        entry = {"event": event, **values}
-        self.events.append(entry)
         if self._lines is None:
             self._lines = self._file.open("a", encoding="utf-8")
-        self._lines.write(json.dumps(entry) + "\n")
+        self._lines.write(json.dumps({"event": event, **values}) + "\n")
         self._lines.flush()
         os.fsync(self._lines.fileno())
 

@@ -34,9 +34,9 @@ class LauncherPool:
         return len(self._waiting) >= self._workers
 
     @property
-    def running(self) -> Sequence[tuple[int, float]]:
+    def running(self) -> Sequence[int]:
         """See Workers."""
-        return [(child.number, 0.0) for child in self._waiting]
+        return [child.number for child in self._waiting]
 
     def start(self, child: Child, limit: float) -> None:  # noqa: ARG002 - the launcher has its own
         """See Workers. The child waits until there are enough."""

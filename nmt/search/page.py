@@ -8,7 +8,6 @@ from html import escape
 from pathlib import Path
 
 from nmt.config import TrainConfig
-from nmt.errors import RuleError
 from nmt.evaluation.plots import Series, svg
 from nmt.files import replacing
 from nmt.rules import read_rule, simplify
@@ -146,10 +145,7 @@ def _picture(config: TrainConfig, best: Record) -> str:
     if "model.cell" in best.values:
         return cell_picture(read_cell(config.model.cell))
     if config.optimizer.rule is not None and "optimizer.rule" in best.values:
-        try:
-            return rule_picture(simplify(read_rule(config.optimizer.rule, config.optimizer.betas)))
-        except RuleError:  # pragma: no cover - it was trained
-            return ""
+        return rule_picture(simplify(read_rule(config.optimizer.rule, config.optimizer.betas)))
     return ""
 
 
@@ -218,11 +214,18 @@ def _transfers(folder: Path) -> str:
     """What has been trained with the findings (`hydra/sweeper=transfer`)."""
     file, parts = folder / TRANSFERS, [BEGIN]
     if file.exists():
-        with file.open(encoding="utf-8", newline="") as opened:
-            head, *rows = list(csv.reader(opened))
+        head, *rows = read_csv(file)
         parts += ["<h2>Elsewhere</h2>", "<p>Whole runs with what was found.</p>"]
         parts.append(html_table(head, rows))
     return "\n".join([*parts, END])
+
+
+def read_csv(file: Path) -> list[list[str]]:
+    """All rows of a file, with its head; none if there is no file."""
+    if not file.exists():
+        return []
+    with file.open(encoding="utf-8", newline="") as opened:
+        return list(csv.reader(opened))
 
 
 def html_table(head: Iterable[str], rows: Iterable[Sequence[str]]) -> str:

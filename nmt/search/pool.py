@@ -66,10 +66,9 @@ class Pool:
             one.process.join()
 
     @property
-    def running(self) -> Sequence[tuple[int, float]]:
-        """The children that are trained now, and for how many seconds."""
-        now = time.monotonic()
-        return [(one.number, now - one.started) for one in self._running]
+    def running(self) -> Sequence[int]:
+        """The children that are trained now."""
+        return [one.number for one in self._running]
 
     @property
     def is_full(self) -> bool:

@@ -16,10 +16,9 @@ from typing import Any, Protocol
 from nmt.command_line import in_quotes
 from nmt.config import MethodConfig, SearchConfig, TrainConfig
 from nmt.corpus.prepare import prepare
-from nmt.errors import CheckpointError, ConfigurationError, NmtError
+from nmt.errors import ConfigurationError, NmtError
 from nmt.run.job import JOB, TrainJob, now, save_job
-from nmt.run.result import RunResult
-from nmt.search.child import Child, Record
+from nmt.search.child import Child, Record, result_of
 from nmt.search.controller import Controller
 from nmt.search.history import History, read_identity
 from nmt.search.methods import make_method
@@ -43,8 +42,8 @@ class Workers(AbstractContextManager["Workers"], Protocol):
         """Whether no more children can start."""
 
     @property
-    def running(self) -> Sequence[tuple[int, float]]:
-        """The children that are trained now, and for how many seconds."""
+    def running(self) -> Sequence[int]:
+        """The children that are trained now."""
 
     def start(self, child: Child, limit: float) -> None:
         """Train a child."""
@@ -125,7 +124,7 @@ class Search:
             match event["event"]:
                 case "child":
                     self._children[event["number"]] = event
-                    self._keys[self._key(event["values"])] = event["number"]
+                    self._keys[self.space.key(event["values"])] = event["number"]
                     if event["asked"]:
                         self._method.ask()
                 case "refused":
@@ -140,9 +139,6 @@ class Search:
                     self._take(record)
                     self.method_seconds, self._clock = event["method_seconds"], record.clock
         self._unfinished = [n for n in self._children if n not in self.records]
-
-    def _key(self, values: Values) -> Hashable:
-        return self.space.key(values)
 
     @property
     def spent(self) -> float:
@@ -178,7 +174,7 @@ class Search:
                 child = self._next(len(workers.running))
                 if child is None:
                     is_open = False
-                elif (done := _result(child.folder)) is not None:
+                elif (done := result_of(child.folder)) is not None:
                     self._finish(child.number, Ended(child.number, done.seconds, None))
                 else:
                     self._begin(child)
@@ -231,7 +227,7 @@ class Search:
     def _considered(self, point: Point, values: Values, asked: bool) -> Child | None:
         """A child for a point; None: it need not or cannot be trained, which the method is told."""
         why = self.space.problem(values) if asked else None
-        key = self._key(values)
+        key = self.space.key(values)
         if why is None and key in self._keys:
             of = self._keys[key]
             self.history.add("repeat", point=point, of=of)
@@ -309,7 +305,7 @@ class Search:
         """Count a child that has ended, note it, and tell the method."""
         event = self._children[number]
         folder = self.folder / f"{number:04d}"
-        result = None if ended.error else _result(folder)
+        result = None if ended.error else result_of(folder)
         record = Record(
             number=number,
             point=tuple(event["point"]),
@@ -344,14 +340,6 @@ def as_record(event: dict[str, Any]) -> Record:
     """A child that has ended, from its event."""
     values = {key: value for key, value in event.items() if key not in ("event", "method_seconds")}
     return Record(**{**values, "point": tuple(values["point"])})
-
-
-def _result(folder: Path) -> RunResult | None:
-    """The result that a child has left; None if there is none."""
-    try:
-        return RunResult.load(folder)
-    except CheckpointError:
-        return None
 
 
 def _value_at(config: TrainConfig, path: str) -> Any:

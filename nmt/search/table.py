@@ -37,7 +37,7 @@ class LiveTable:
         if now - self._drawn < (EVERY if self._is_terminal else self._log_seconds):
             return
         self._drawn = now
-        head = progress(search, [number for number, _ in workers.running])
+        head = progress(search, workers.running)
         if not self._is_terminal:
             best = search.best
             logger.info("%s%s", head, f"; best: {_described(best)}" if best else "")

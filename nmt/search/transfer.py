@@ -20,16 +20,15 @@ from typing import Any
 
 from nmt.config import SearchConfig, TrainConfig
 from nmt.corpus.lines import read_parallel
-from nmt.errors import CheckpointError, ConfigurationError, NmtError
+from nmt.errors import ConfigurationError, NmtError
 from nmt.files import replacing
 from nmt.markdown import markdown_table
 from nmt.run.job import JOB, TrainJob, now, save_job
-from nmt.run.result import RunResult
 from nmt.run.sweep import folder_name
-from nmt.search.child import Child, Record
+from nmt.search.child import Child, Record, result_of
 from nmt.search.correlation import rank_correlation
 from nmt.search.history import read_events, read_identity
-from nmt.search.page import TRANSFERS, show_transfers
+from nmt.search.page import TRANSFERS, read_csv, show_transfers
 from nmt.search.search import Workers, as_record
 from nmt.search.space import quoted
 
@@ -137,7 +136,7 @@ def findings(folder: Path, search: SearchConfig) -> list[Finding]:
 
 def _train(children: Sequence[Child], pool: Workers) -> None:
     """Train those that have not ended yet."""
-    waiting = [child for child in children if _result(child.folder) is None]
+    waiting = [child for child in children if result_of(child.folder) is None]
     count = len(waiting)
     failed = 0
     with pool:
@@ -156,17 +155,10 @@ def _train(children: Sequence[Child], pool: Workers) -> None:
         raise NmtError("Every run has failed; see the messages above and the runs' child.log.")
 
 
-def _result(folder: Path) -> RunResult | None:
-    try:
-        return RunResult.load(folder)
-    except CheckpointError:
-        return None
-
-
 def _row(
     finding: Finding, combination: str, config: TrainConfig, test: str | None
 ) -> list[str] | None:
-    result = _result(config.folder)
+    result = result_of(config.folder)
     if result is None:
         return None
     scores = list(result.validation.values())
@@ -215,7 +207,7 @@ def test_bleu(config: TrainConfig, test: str) -> float:
 
 def _keep(file: Path, rows: Sequence[Sequence[str]]) -> None:
     """Add rows to those of earlier transfers; of one run, the last one counts."""
-    known = {row[0]: row for row in (*read_transfers(file), *rows)}
+    known = {row[0]: row for row in (*read_csv(file)[1:], *rows)}
     with (
         replacing(file) as unfinished,
         unfinished.open("w", encoding="utf-8", newline="") as opened,
@@ -225,19 +217,11 @@ def _keep(file: Path, rows: Sequence[Sequence[str]]) -> None:
         writer.writerows(known.values())
 
 
-def read_transfers(file: Path) -> list[list[str]]:
-    """The rows so far, without their head."""
-    if not file.exists():
-        return []
-    with file.open(encoding="utf-8", newline="") as opened:
-        return list(csv.reader(opened))[1:]
-
-
 def summary(folder: Path) -> str:
     """A line for each finding in each setting, with mean and spread over its runs, and how well the
     search's losses predict the scores."""
     groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
-    for row in read_transfers(folder / TRANSFERS):
+    for row in read_csv(folder / TRANSFERS)[1:]:
         one = dict(zip(HEAD, row, strict=True))
         unseeded = " ".join(w for w in one["settings"].split() if not w.startswith("seed="))
         key = (one["finding"], one["corpus"], one["model"], unseeded, one["loss_in_search"])

@@ -67,8 +67,8 @@ class Pretend:
         return len(self._running) >= self.workers
 
     @property
-    def running(self) -> Sequence[tuple[int, float]]:
-        return [(child.number, 0.0) for child in self._running]
+    def running(self) -> Sequence[int]:
+        return [child.number for child in self._running]
 
     def start(self, child: Child, limit: float) -> None:
         assert limit > 0
