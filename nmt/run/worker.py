@@ -9,9 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from nmt.config import TrainConfig
 from nmt.errors import ConnectionLostError, NmtError, error_as_data, error_of_ours
 from nmt.logs import start_logging
 from nmt.memory import keep_memory
@@ -30,7 +27,7 @@ from nmt.run.job import (
 )
 from nmt.run.measure import layers_in_group, steps_in_group
 from nmt.run.processes import end_worker
-from nmt.run.run import train_here
+from nmt.run.run import train_here, using_cpu
 
 FAILED = 2
 
@@ -76,16 +73,11 @@ def execute(job: Job, file: Path) -> None:
 def _measure(job: StepsJob | LayersJob | LinkJob) -> Any:
     if isinstance(job, LinkJob):
         return measure_link(job.backend)
-    _use_threads(job.config)
-    if isinstance(job, StepsJob):
-        return steps_in_group(job.config, job.steps)._asdict()
-    granularities = [(micro_batches, chunks) for micro_batches, chunks in job.granularities]
-    return layers_in_group(job.config, granularities).model_dump(mode="json")
-
-
-def _use_threads(config: TrainConfig) -> None:
-    if config.parallel.threads:
-        torch.set_num_threads(config.parallel.threads)
+    with using_cpu(job.config.parallel.threads):
+        if isinstance(job, StepsJob):
+            return steps_in_group(job.config, job.steps)._asdict()
+        granularities = [(micro_batches, chunks) for micro_batches, chunks in job.granularities]
+        return layers_in_group(job.config, granularities).model_dump(mode="json")
 
 
 def _quieten() -> None:

@@ -16,6 +16,13 @@ from nmt.files import replacing
 from nmt.run.folder import lock
 
 MOST = 5  # differences that are listed
+# What each kind of event tells, at least.
+FIELDS = {
+    "child": {"number", "point", "values", "asked"},
+    "refused": {"point", "why"},
+    "repeat": {"point", "of"},
+    "end": {"number", "point", "values", "loss", "method_seconds", "clock"},
+}
 SEARCH, EVENTS = "search.json", "events.jsonl"
 
 
@@ -26,19 +33,20 @@ class History:
         """Open the folder's history, or begin one. Until it is closed, no other command may.
 
         Raises:
-            ConfigurationError: the folder holds another search, or something else.
+            ConfigurationError: the folder holds another search, something else, or damaged events.
             CheckpointError: another command is executing the search.
         """
         self.folder = folder
         self._file = folder / EVENTS
         self._check(identity)
-        self._lock = ExitStack()
-        self._lock.enter_context(lock(folder))
-        self.events = list(read_events(folder))  # of earlier sessions
-        # A last line that was cut off would spoil the next one.
-        whole = "".join(json.dumps(one) + "\n" for one in self.events)
-        with replacing(self._file) as unfinished:
-            unfinished.write_text(whole, encoding="utf-8")
+        with ExitStack() as stack:
+            stack.enter_context(lock(folder))
+            self.events = list(read_events(folder))  # of earlier sessions
+            # A last line that was cut off would spoil the next one.
+            whole = "".join(json.dumps(one) + "\n" for one in self.events)
+            with replacing(self._file) as unfinished:
+                unfinished.write_text(whole, encoding="utf-8")
+            self._lock = stack.pop_all()
         self._lines: TextIO | None = None
 
     def _check(self, identity: Mapping[str, Any]) -> None:
@@ -106,16 +114,38 @@ def read_identity(folder: Path) -> dict[str, Any]:
 
 
 def read_events(folder: Path) -> Iterator[dict[str, Any]]:
-    """The events so far; what follows a damaged line is left out."""
+    """The events so far, without a last one that was cut off while it was written.
+
+    Raises:
+        ConfigurationError: another line is damaged.
+    """
     file = folder / EVENTS
     if not file.exists():
         return
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            return
+    lines = file.read_bytes().split(b"\n")
+    if lines[-1] == b"":
+        lines.pop()
+    for number, line in enumerate(lines, 1):
+        event = _event(line)
+        if event is None:
+            if number == len(lines):
+                return
+            raise ConfigurationError(
+                [
+                    f"Line {number} of `{file}` is damaged; remove it to go on without that event, "
+                    "or choose another `name`."
+                ]
+            )
         yield event
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    kind = event.get("event") if isinstance(event, dict) else None
+    return event if kind in FIELDS and event.keys() >= FIELDS[kind] else None
 
 
 def _differences(

@@ -31,7 +31,8 @@ class Method(Protocol):
         """A proposed point is known, with this reward, and is not trained again."""
 
     def reject(self, point: Point, reward: float) -> None:
-        """A proposed point is unsafe and was not trained; the reward is the worst there is."""
+        """A proposed point cannot be trained (it is unsafe, or no configuration); the reward is
+        the worst there is."""
 
     def preferences(self) -> list[list[float]] | None:
         """The probability of each option of each decision, as the method sees it now; None: it has

@@ -85,7 +85,7 @@ def _summary(search: Search) -> str:
         ("Spent", f"{search.spent:,.0f} {budget.by}, the method's own time included"),
         ("Time of the method", f"{search.method_seconds:.1f} seconds"),
         ("Proposals that were known", f"{search.repeats} (equal functions count as one)"),
-        ("Proposals that were unsafe", str(sum(search.refused.values()))),
+        ("Proposals that were refused", str(sum(search.refused.values()))),
         ("Points of the space", f"{search.space.size:,}" if search.space.size < 1e9
          else f"{search.space.size:.2g}"),
         ("Corpus", search.base.data.name),

@@ -27,7 +27,7 @@ from nmt.search.space import Point, Space, Values
 
 logger = logging.getLogger(__name__)
 
-TRIES = 300  # proposals in a row that are known or unsafe, after which a search ends
+TRIES = 300  # proposals in a row that are known or refused, after which a search ends
 IMPOSSIBLE = 10  # points that are no configuration, before any is one, which end it with an error
 FORGOTTEN = ("checkpoints", "best", "best.old", "tensorboard")  # of children that have ended
 
@@ -187,8 +187,8 @@ class Search:
             show(self, workers)
         if not self.records:
             raise NmtError(
-                "A search must train at least one child, but every point that was proposed is "
-                f"unsafe ({'; '.join(self.refused)}); give it another space or a starting point."
+                "A search must train at least one child, but every point that was proposed was "
+                f"refused ({'; '.join(self.refused)}); give it another space or a starting point."
             )
 
     @property
@@ -213,7 +213,7 @@ class Search:
             self.method_seconds += time.monotonic() - begun
             if child is not None:
                 return child
-        logger.info("the search ends: %d proposals in a row were known or unsafe", TRIES)
+        logger.info("the search ends: %d proposals in a row were known or refused", TRIES)
         return None
 
     def _has_budget(self, running: int) -> bool:

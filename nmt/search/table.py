@@ -74,7 +74,7 @@ def progress(search: Search, running: Sequence[int] = ()) -> str:
     if search.repeats:
         parts.append(f"{search.repeats} known")
     if search.refused:
-        parts.append(f"{sum(search.refused.values())} unsafe")
+        parts.append(f"{sum(search.refused.values())} refused")
     part = max(fractions, default=0.0)
     if 0 < part < 1:
         left = search.clock * (1 - part) / part

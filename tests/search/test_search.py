@@ -158,7 +158,7 @@ def test_unsafe_rules_are_not_trained(make_search: MakeSearch) -> None:
     assert reasons
     assert sum(search.refused.values()) == len(reasons)
     assert all(one.startswith("the rule is unsafe") for one in search.refused)
-    assert "unsafe" in progress(search)
+    assert f"{len(reasons)} refused" in progress(search)
 
 
 def test_points_that_are_no_configuration(make_search: MakeSearch) -> None:
@@ -257,6 +257,42 @@ def test_one_command_at_a_time(make_search: MakeSearch) -> None:
     with pytest.raises(CheckpointError, match="by one command at a time"):
         make_search()
     finish(search, Pretend(loss_of))
+    make_search().history.close()
+
+
+def test_a_cut_off_last_event_is_left_out(make_search: MakeSearch) -> None:
+    search = make_search()
+    finish(search, Pretend(loss_of))
+    file = search.folder / EVENTS
+    whole = file.read_bytes()
+    count = len(events_of(search))
+    for rest in (b'{"event": "e', b'{"event": "end"}', b"\xff\x00", b"null", b"\xc3"):
+        file.write_bytes(whole + rest)
+        assert len(events_of(search)) == count, rest
+        make_search().history.close()
+        assert file.read_bytes() == whole
+
+
+def test_a_damaged_event_loses_none_of_the_others(make_search: MakeSearch) -> None:
+    search = make_search()
+    finish(search, Pretend(loss_of))
+    file = search.folder / EVENTS
+    lines = file.read_bytes().splitlines(keepends=True)
+    for damage in (
+        b"{\n",
+        b"\n",
+        b"[]\n",
+        b"\xff\n",
+        b'{"event": "what"}\n',
+        b'{"event": "child"}\n',
+    ):
+        damaged = b"".join([*lines[:4], damage, *lines[5:]])
+        file.write_bytes(damaged)
+        for _ in range(2):  # the folder is not left locked
+            with pytest.raises(ConfigurationError, match=r"Line 5 of .* is damaged"):
+                make_search()
+        assert file.read_bytes() == damaged
+    file.write_bytes(b"".join(lines))
     make_search().history.close()
 
 
