@@ -34,6 +34,7 @@ from nmt.config import (
     read,
 )
 from nmt.errors import ConfigurationError
+from nmt.logs import start_logging
 from nmt.parallel.world import cores
 from nmt.search.launcher import LauncherPool
 from nmt.search.pool import Pool
@@ -61,6 +62,7 @@ def start_search(
     Raises:
         NmtError: it cannot be executed.
     """
+    start_logging()
     method = read(MethodConfig, dict(method_settings))
     line = _Line(arguments, loader)
 

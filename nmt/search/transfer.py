@@ -137,20 +137,26 @@ def findings(folder: Path, search: SearchConfig) -> list[Finding]:
 def _train(children: Sequence[Child], pool: Workers) -> None:
     """Train those that have not ended yet."""
     waiting = [child for child in children if result_of(child.folder) is None]
+    folders = {child.number: child.folder for child in waiting}
     count = len(waiting)
-    failed = 0
+    ended_count = failed = 0
+    logger.info("%d runs, of which %d have ended", len(children), len(children) - count)
     with pool:
         while waiting or pool.running:
             while waiting and not pool.is_full:
                 child = waiting.pop(0)
                 child.folder.mkdir(parents=True, exist_ok=True)
                 save_job(TrainJob(config=child.config, started=now()), child.folder / JOB)
-                logger.info("training %s (%d left)", child.folder, len(waiting))
+                logger.info("training begins in %s", child.folder)
                 pool.start(child, math.inf)
             for ended in pool.wait(1.0):
+                ended_count += 1
+                folder, place = folders[ended.number], f"{ended_count} of {count}"
                 if ended.error:
                     failed += 1
-                    logger.warning("run %d failed: %s", ended.number, ended.error)
+                    logger.warning("%s: %s has failed: %s", place, folder, ended.error)
+                else:
+                    logger.info("%s: %s, %.1f min", place, folder, ended.seconds / 60)
     if failed and failed == count:
         raise NmtError("Every run has failed; see the messages above and the runs' child.log.")
 

@@ -82,6 +82,7 @@ def test_from_a_search_to_its_findings_elsewhere(run: Run, tmp_path: Path) -> No
     assert "| child | loss" in done.stdout
     assert "Page: runs/rules/page.html" in done.stdout
     assert "resource_tracker" not in done.stderr
+    assert "reinforce: 0 of 6 children" in done.stderr
     said = next(line for line in done.stdout.splitlines() if "--config-dir" in line)
     assert said.strip() == ("nmt-train --config-dir runs/rules/winner optimizer=found data=digits")
 
@@ -103,6 +104,9 @@ def test_from_a_search_to_its_findings_elsewhere(run: Run, tmp_path: Path) -> No
     )
     assert transfer.returncode == 0, transfer.stderr
     assert "| finding" in transfer.stdout
+    assert "2 runs, of which 0 have ended" in transfer.stderr
+    assert transfer.stderr.count("training begins in ") == 2
+    assert "2 of 2: runs/elsewhere/start-" in transfer.stderr.replace(str(tmp_path) + "/", "")
     page = (folder / "page.html").read_text(encoding="utf-8")
     assert "Elsewhere" in page
     with (folder / "transfers.csv").open(encoding="utf-8", newline="") as file:
