@@ -158,9 +158,9 @@ def using_cpu(threads: int | None) -> Iterator[None]:
     """Compute on the CPU with that many threads (None: the number stays as it is), and with
     subnormal numbers as zeros; afterwards as before, for the next run of this process.
 
-    With high learning rates, gradients fall below 1e-38, which many processors compute in microcode:
-    without this, a small LSTM can train at a sixth of its speed after an epoch. PyTorch's threads
-    take the mode from the thread that starts them, in the first large operation.
+    With high learning rates, gradients fall below 1e-38, which many processors compute in
+    microcode: without this, a small LSTM can train at a sixth of its speed after an epoch.
+    PyTorch's threads take the mode from the thread that starts them, in the first large operation.
     """
     before = torch.get_num_threads()
     had_subnormals = bool(torch.tensor(_SUBNORMAL) * 1 > 0)
