@@ -39,6 +39,9 @@ class Method(Protocol):
         no such thing."""
 
 
+PATIENCE = 3  # known points in a row, after which evolution changes more of a parent
+
+
 class RandomSearch:
     """Points at random."""
 
@@ -72,6 +75,7 @@ class Evolution:
         self._random = random.Random(seed)
         self._first = RandomSearch(decisions, seed + 1)
         self._alive: deque[tuple[Point, float]] = deque(maxlen=config.population)
+        self._repeats = 0  # known points in a row
 
     def ask(self) -> Point:
         """See Method. The first points are random ones, unless some were told."""
@@ -81,8 +85,10 @@ class Evolution:
             return self._first.ask()
         size = min(self._config.tournament, len(self._alive))
         sample = self._random.sample(list(self._alive), size)
-        parent, _ = max(sample, key=lambda one: one[1])
-        return self._mutated(parent)
+        child, _ = max(sample, key=lambda one: one[1])
+        for _ in range(1 + self._repeats // PATIENCE):
+            child = self._mutated(child)
+        return child
 
     def _mutated(self, parent: Point) -> Point:
         """A copy with some other choices; of an ordered decision, most often a neighbour."""
@@ -101,11 +107,12 @@ class Evolution:
 
     def tell(self, point: Point, reward: float) -> None:
         """See Method."""
+        self._repeats = 0
         self._alive.append((point, reward))
 
-    def repeat(self, point: Point, reward: float) -> None:
-        """See Method: it is born again."""
-        self.tell(point, reward)
+    def repeat(self, point: Point, reward: float) -> None:  # noqa: ARG002 - as every method
+        """See Method. It is not born again: copies of a few points would soon be all that lives."""
+        self._repeats += 1
 
     def reject(self, point: Point, reward: float) -> None:
         """See Method: it was never alive."""

@@ -127,6 +127,25 @@ def test_a_controller_that_repeats_itself_leaves_more_to_chance() -> None:
     assert len({one.ask() for _ in range(40)}) < len(set(bold))
 
 
+def test_an_evolution_that_repeats_itself_changes_more() -> None:
+    one = make("evolution")
+    for _ in range(30):
+        one.tell(TARGET, 1.0)
+
+    def changes() -> float:
+        return fmean(sum(a != b for a, b in zip(one.ask(), TARGET, strict=True)) for _ in range(40))
+
+    usual = changes()
+    for _ in range(12):
+        one.repeat((0,) * 8, 9.0)
+    assert changes() > usual + 1
+    preferences = one.preferences()
+    assert preferences is not None
+    assert all(place[right] == 1 for place, right in zip(preferences, TARGET, strict=True))
+    one.tell(TARGET, 1.0)
+    assert changes() == pytest.approx(usual, abs=0.5)
+
+
 def test_a_controller_may_begin_with_what_is_known() -> None:
     one = make("reinforce")
     assert isinstance(one, Controller)
