@@ -8,20 +8,22 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TextIO
 
 from nmt.errors import ConfigurationError
 from nmt.files import replacing
 from nmt.run.folder import lock
+from nmt.search.child import Record
 
 MOST = 5  # differences that are listed
-# What each kind of event tells, at least.
+# What each kind of event tells.
 FIELDS = {
     "child": {"number", "point", "values", "asked"},
     "refused": {"point", "why"},
     "repeat": {"point", "of"},
-    "end": {"number", "point", "values", "loss", "method_seconds", "clock"},
+    "end": {field.name for field in fields(Record)} | {"method_seconds"},
 }
 SEARCH, EVENTS = "search.json", "events.jsonl"
 

@@ -17,6 +17,8 @@ from nmt.errors import ConfigurationError
 from nmt.search.decision import Decision
 from nmt.search.space import Point
 
+PATIENCE = 3  # known points in a row, after which evolution changes more of a parent
+
 
 class Method(Protocol):
     """Proposes points of a space."""
@@ -37,9 +39,6 @@ class Method(Protocol):
     def preferences(self) -> list[list[float]] | None:
         """The probability of each option of each decision, as the method sees it now; None: it has
         no such thing."""
-
-
-PATIENCE = 3  # known points in a row, after which evolution changes more of a parent
 
 
 class RandomSearch:

@@ -139,7 +139,7 @@ def _train(children: Sequence[Child], pool: Workers) -> None:
     waiting = [child for child in children if result_of(child.folder) is None]
     folders = {child.number: child.folder for child in waiting}
     count = len(waiting)
-    ended_count = failed = 0
+    failed = 0
     logger.info("%d runs, of which %d have ended", len(children), len(children) - count)
     with pool:
         while waiting or pool.running:
@@ -150,8 +150,8 @@ def _train(children: Sequence[Child], pool: Workers) -> None:
                 logger.info("training begins in %s", child.folder)
                 pool.start(child, math.inf)
             for ended in pool.wait(1.0):
-                ended_count += 1
-                folder, place = folders[ended.number], f"{ended_count} of {count}"
+                folder = folders.pop(ended.number)
+                place = f"{count - len(folders)} of {count}"
                 if ended.error:
                     failed += 1
                     logger.warning("%s: %s has failed: %s", place, folder, ended.error)

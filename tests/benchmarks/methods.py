@@ -10,7 +10,7 @@ import argparse
 import math
 import time
 from collections.abc import Hashable
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import NamedTuple
 
 import torch
@@ -22,9 +22,9 @@ from nmt.rules.known import read_rule
 from nmt.search.methods import make_method
 from nmt.search.space import Space
 from nmt.training.rule_optimizer import RuleOptimizer
+from tests.benchmarks.search import METHODS, spread
 from tests.search.conftest import method_config, search_config
 
-METHODS = ("random", "evolution", "reinforce", "optuna")
 SYMBOLS, EMBEDDING, HIDDEN = 60, 16, 32
 STEPS, WARMUP, BATCH, VALIDATION = 80, 10, 64, 2000
 WORST = math.log(SYMBOLS)
@@ -154,7 +154,7 @@ def main() -> None:
         rows.append(
             [
                 method,
-                *(f"{fmean(some):.3f} ± {stdev(some):.3f}" for some in losses),
+                *map(spread, losses),
                 f"{fmean(one.refused for one in found):.0f}",
                 f"{fmean(one.known for one in found):.0f}",
                 f"{(time.monotonic() - begun) / options.seeds:.0f}",

@@ -91,7 +91,7 @@ def compared(curves: list[Curve]) -> str:
         cells = []
         for part in PARTS:
             found = [best_after(curve, part * budget) for curve in group]
-            cells.append(_spread([one for one in found if one is not None]))
+            cells.append(spread([one for one in found if one is not None]))
         children = sum(len(curve.records) for curve in group)
         pruned = sum(one.is_pruned for curve in group for one in curve.records)
         failed = sum(one.loss is None for curve in group for one in curve.records)
@@ -107,7 +107,8 @@ def best_after(curve: Curve, spent: float) -> float | None:
     return at(points, spent) if points and points[0][0] <= spent else None
 
 
-def _spread(values: list[float]) -> str:
+def spread(values: list[float]) -> str:
+    """Mean ± standard deviation; the value itself if there is one."""
     if not values:
         return ""
     mean = f"{fmean(values):.3f}"

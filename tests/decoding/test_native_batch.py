@@ -102,8 +102,9 @@ def test_few_bits_give_almost_always_the_same(
     found = translated(Engine(stepper, settings, True), SOURCES)
     expected = translated(by_pytorch(stepper, settings), SOURCES)
     scores = [[one[0].score for one in side] for side in (found, expected)]
-    atol = 0.02 if precision == "int8" else 0.1
-    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-3, atol=atol)
+    # Normalisation scales small differences up.
+    of_int8 = 0.03 if "normalisation" in MODELS[model] else 0.02
+    np.testing.assert_allclose(scores[0], scores[1], atol=of_int8 if precision == "int8" else 0.1)
     pairs = zip(found, expected, strict=True)
     same = sum(one[0].pieces == wanted[0].pieces for one, wanted in pairs)
     assert same >= len(SOURCES) - 2

@@ -39,9 +39,9 @@ def check(model: Model, stepper: Stepper, beams: int, tolerance: float) -> None:
     for i, (source, target) in enumerate(zip(SOURCES, TARGETS, strict=True)):
         expected, weights = model.full_pass(source, target)
         for row in range(i * beams, (i + 1) * beams):
-            torch.testing.assert_close(got[row], expected, rtol=5e-5, atol=tolerance)
+            torch.testing.assert_close(got[row], expected, rtol=0, atol=tolerance)
             S = len(source) + 1
-            torch.testing.assert_close(attention[row, :, :S], weights, rtol=5e-5, atol=tolerance)
+            torch.testing.assert_close(attention[row, :, :S], weights, rtol=0, atol=tolerance)
             assert not attention[row, :, S:].any()
 
 
@@ -79,7 +79,7 @@ def test_other_connections(
 def test_normalised_layers(make_model: MakeModel, cell: str, residual: str, padded: bool) -> None:
     settings = {"cell": cell, "residual": residual, "normalisation": "layer"}
     model = make_model(**settings, encoder_layers=3, scale=1.5)
-    check(model, Stepper(model.graph, model.weights, lambda _: "cpu", padded=padded), 2, 5e-5)
+    check(model, Stepper(model.graph, model.weights, lambda _: "cpu", padded=padded), 2, 1e-4)
 
 
 @pytest.mark.parametrize("heads", [1, 2, 8])
